@@ -1,0 +1,64 @@
+"""Cancelling work is a fact with an origin and a reason, apart from asyncio's task cancellation."""
+
+from collections.abc import Callable
+
+from lash.core.json import Data
+
+
+class Cancellation(Data):
+    """Who asked for the stop, and why."""
+
+    request_id: str
+    origin: str | None = None
+    reason: str | None = None
+
+
+class CancelToken:
+    """Tripped at most once; the first cancellation stays. Children follow their parent.
+
+    The token knows no event loop: whoever waits registers a callback.
+    """
+
+    __slots__ = ("_callbacks", "_cancellation")
+
+    def __init__(self, parent: "CancelToken | None" = None) -> None:
+        self._cancellation: Cancellation | None = None
+        self._callbacks: list[Callable[[Cancellation], None]] = []
+        if parent is not None:
+            parent.on_cancel(self._follow)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the token was tripped."""
+        return self._cancellation is not None
+
+    @property
+    def cancellation(self) -> Cancellation | None:
+        """The cancellation that tripped it, if any."""
+        return self._cancellation
+
+    def cancel(self, cancellation: Cancellation) -> bool:
+        """Trip the token; False (and no change) when it was tripped before."""
+        if self._cancellation is not None:
+            return False
+        self._cancellation = cancellation
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback(cancellation)
+        return True
+
+    def on_cancel(self, callback: Callable[[Cancellation], None]) -> Callable[[], None]:
+        """Call back once when tripped (at once if it is already); returns how to unsubscribe."""
+        if self._cancellation is not None:
+            callback(self._cancellation)
+            return lambda: None
+        self._callbacks.append(callback)
+
+        def unsubscribe() -> None:
+            if callback in self._callbacks:
+                self._callbacks.remove(callback)
+
+        return unsubscribe
+
+    def _follow(self, cancellation: Cancellation) -> None:
+        self.cancel(cancellation)

@@ -1,0 +1,258 @@
+"""What can go wrong, said once: every error is a `LashError` with a documented code.
+
+Two sorts of trouble never become exceptions out of a turn: what a model provider said and what a
+tool failed with are data in the turn's result. Wiring, leases, stores and changed code raise.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Blame = Literal["caller", "code", "store", "peer", "provider", "tool", "lash"]
+
+
+@dataclass(frozen=True, slots=True)
+class CodeInfo:
+    """What a code means, whose fault it is and whether trying again can help."""
+
+    summary: str
+    blame: Blame
+    retryable: bool = False
+    terminal: bool = False
+
+
+#: Every code lash raises or records. `docs/errors.md` is written from this table.
+CATALOGUE: Mapping[str, CodeInfo] = {
+    # --- the caller asked for something that cannot be -------------------------------------------
+    "agent_unknown": CodeInfo(
+        "No agent of that name is registered in this runtime.", "caller", terminal=True
+    ),
+    "agent_ambiguous": CodeInfo(
+        "Several agents are registered; the session must name one.", "caller", terminal=True
+    ),
+    "agent_duplicate": CodeInfo("Two agents share a name and version.", "caller", terminal=True),
+    "agent_invalid": CodeInfo(
+        "An agent was declared with an unusable name, version or limit.", "caller", terminal=True
+    ),
+    "session_agent_mismatch": CodeInfo(
+        "The session belongs to another agent.", "caller", terminal=True
+    ),
+    "session_unknown": CodeInfo("No session of that id is stored.", "caller", terminal=True),
+    "session_id_invalid": CodeInfo(
+        "A session id must be a non-blank string.", "caller", terminal=True
+    ),
+    "turn_id_invalid": CodeInfo("A turn id must be a non-blank string.", "caller", terminal=True),
+    "turn_input_empty": CodeInfo("The prompt is empty.", "caller", terminal=True),
+    "turn_input_conflict": CodeInfo(
+        "That turn id or source key was accepted before with other content.",
+        "caller",
+        terminal=True,
+    ),
+    "provider_unknown": CodeInfo(
+        "The model string names a provider lash does not know.", "caller", terminal=True
+    ),
+    "provider_not_installed": CodeInfo(
+        "The provider's SDK is not installed.", "caller", terminal=True
+    ),
+    "provider_not_configured": CodeInfo(
+        "The provider has no credentials.", "caller", terminal=True
+    ),
+    "model_invalid": CodeInfo(
+        "A model was declared with an unusable name or limit.", "caller", terminal=True
+    ),
+    "tool_signature_invalid": CodeInfo(
+        "A tool's signature cannot be turned into a schema.", "caller", terminal=True
+    ),
+    "tool_duplicate": CodeInfo("Two tools of one agent share a name.", "caller", terminal=True),
+    "runtime_closed": CodeInfo(
+        "The runtime is not open (not entered yet, or closed).", "caller", terminal=True
+    ),
+    "idle_timeout": CodeInfo(
+        "Work was still going on when idle() ran out of time.", "caller", retryable=True
+    ),
+    "stream_not_entered": CodeInfo(
+        "A stream was used outside its `async with` block.", "caller", terminal=True
+    ),
+    "lease_timings_invalid": CodeInfo(
+        "A lease ttl must be at least three renew intervals.", "caller", terminal=True
+    ),
+    "value_not_json": CodeInfo(
+        "A value holds something JSON cannot carry.", "caller", terminal=True
+    ),
+    "missing_execution_scope_id": CodeInfo(
+        "An execution scope has a blank id.", "caller", terminal=True
+    ),
+    # --- stored work meets other code ------------------------------------------------------------
+    "agent_missing": CodeInfo("Parked: no agent of the recorded name is registered here.", "code"),
+    "agent_version_missing": CodeInfo(
+        "Parked: the recorded agent version is not registered here.", "code"
+    ),
+    "effect_replay_mismatch": CodeInfo(
+        "The code asked for something else than what its journal records.", "code", terminal=True
+    ),
+    "effect_drift_refused": CodeInfo(
+        "Instructions, tools or model changed under a running turn, and drift is refused.",
+        "code",
+        terminal=True,
+    ),
+    "effect_outcome_too_large": CodeInfo(
+        "An effect's outcome exceeds the size limit.", "code", terminal=True
+    ),
+    "effect_panicked": CodeInfo(
+        "An effect's executor raised an unexpected error.", "lash", terminal=True
+    ),
+    "runtime_effect_invocation_subject": CodeInfo(
+        "An effect envelope has no effect as its subject.", "lash", terminal=True
+    ),
+    "runtime_effect_invocation_kind": CodeInfo(
+        "An effect envelope's kind differs from its command.", "lash", terminal=True
+    ),
+    "runtime_effect_replay_required": CodeInfo(
+        "An effect envelope has no replay key.", "lash", terminal=True
+    ),
+    "runtime_effect_tool_attempt_call_id": CodeInfo(
+        "A tool attempt has a blank call id.", "lash", terminal=True
+    ),
+    "runtime_effect_tool_attempt_index": CodeInfo(
+        "A tool attempt's number is outside 1..max.", "lash", terminal=True
+    ),
+    "runtime_effect_tool_batch_id": CodeInfo("A tool batch has a blank id.", "lash", terminal=True),
+    "runtime_effect_tool_batch_empty": CodeInfo(
+        "A tool batch holds no calls.", "lash", terminal=True
+    ),
+    "runtime_effect_tool_batch_call_id": CodeInfo(
+        "A call of a tool batch has a blank id.", "lash", terminal=True
+    ),
+    "runtime_effect_wrong_outcome": CodeInfo(
+        "An effect was answered with another kind of outcome.", "lash", terminal=True
+    ),
+    # --- a peer won -------------------------------------------------------------------------------
+    "session_execution_busy": CodeInfo(
+        "Another process is driving this session.", "peer", retryable=True
+    ),
+    "session_execution_lease_lost": CodeInfo(
+        "Another process took the session over; this one wrote nothing more.",
+        "peer",
+        retryable=True,
+    ),
+    "head_revision_conflict": CodeInfo(
+        "The session moved on since the turn began.", "peer", retryable=True
+    ),
+    "turn_commit_conflict": CodeInfo(
+        "The turn was committed before with other content.", "peer", terminal=True
+    ),
+    # --- the store ----------------------------------------------------------------------------------
+    "store_busy": CodeInfo(
+        "The database stayed locked by another writer.", "store", retryable=True
+    ),
+    "store_full": CodeInfo("No space is left for the database.", "store", retryable=True),
+    "store_read_only": CodeInfo("The database cannot be written.", "store"),
+    "store_unreachable": CodeInfo("The database file cannot be opened.", "store"),
+    "store_foreign": CodeInfo("The file is not a lash database.", "store", terminal=True),
+    "store_schema_newer": CodeInfo(
+        "The database was written by a newer lash.", "store", terminal=True
+    ),
+    "store_corrupt": CodeInfo("A stored row cannot be read back.", "store", terminal=True),
+    "store_closed": CodeInfo("The store is closed.", "store"),
+    "store_failed": CodeInfo("The database refused an operation.", "store", retryable=True),
+    "store_url_unknown": CodeInfo(
+        "The database URL names a backend lash does not know.", "caller", terminal=True
+    ),
+    # --- recorded in results, never raised out of a turn --------------------------------------------
+    "tool_unavailable": CodeInfo("The model called a tool the agent does not have.", "tool"),
+    "invalid_tool_args": CodeInfo("The model's arguments do not fit the tool's schema.", "tool"),
+    "tool_panicked": CodeInfo("The tool raised an exception.", "tool"),
+    "tool_error": CodeInfo("The tool reported a failure.", "tool"),
+    "tool_output_not_json": CodeInfo("The tool returned something that cannot be stored.", "tool"),
+    "tool_output_too_large": CodeInfo("The tool returned more than an effect may record.", "tool"),
+    "tool_timeout": CodeInfo("The tool did not return in time.", "tool"),
+    "tool_batch_result_count_mismatch": CodeInfo(
+        "A tool batch answered another number of calls than it was given.", "lash", terminal=True
+    ),
+    "plugin_message_role": CodeInfo(
+        "A plugin injected a message of a role it may not use.", "code", terminal=True
+    ),
+    "empty_response": CodeInfo("The model answered with nothing.", "provider"),
+    "retry_budget_exhausted": CodeInfo("The model call failed on every attempt.", "provider"),
+    "unsafe_retry_after_output_started": CodeInfo(
+        "A model call broke off after output began and must not be repeated.", "provider"
+    ),
+    "stream_ended_before_finish_reason": CodeInfo(
+        "The model's stream ended without its terminal event.", "provider", retryable=True
+    ),
+    "malformed_response": CodeInfo(
+        "The provider sent something that is not its wire format.", "provider", retryable=True
+    ),
+    "timeout": CodeInfo("The provider did not answer in time.", "provider", retryable=True),
+    "connection_failed": CodeInfo("The provider could not be reached.", "provider", retryable=True),
+    "reconfigure_failed": CodeInfo(
+        "The turn's tools or instructions could not be prepared.", "lash"
+    ),
+    "token_usage_accounting": CodeInfo("Token counts are negative or overflow.", "provider"),
+    "surroundings_drift": CodeInfo(
+        "Instructions, tools or model changed under a running turn; the record was used.", "code"
+    ),
+    "script_exhausted": CodeInfo(
+        "A ScriptedModel was asked for more answers than it holds.", "caller"
+    ),
+}
+
+
+class LashError(Exception):
+    """Base of every error lash raises.
+
+    Attributes:
+        code: A documented string from the catalogue (`docs/errors.md`); unknown codes are kept.
+        message: What happened and what to do about it.
+        retryable: Whether the same call may succeed later without a change.
+        terminal: Whether the same call can never succeed without a change.
+        details: Facts about the case, JSON-like, free of secrets.
+    """
+
+    def __init__(self, code: str, message: str, **details: object) -> None:
+        super().__init__(message)
+        info = CATALOGUE.get(code)
+        self.code = code
+        self.message = message
+        self.retryable = info.retryable if info else False
+        self.terminal = info.terminal if info else False
+        self.details: Mapping[str, object] = details
+
+    def __str__(self) -> str:
+        return f"{self.message} [{self.code}]"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.code, self.message, dict(self.details)))
+
+
+class ConfigurationError(LashError):
+    """The pieces do not fit together; nothing was started. See `.code`."""
+
+
+class StoreError(LashError):
+    """The database did not do what was asked; nothing was half done. See `.code`."""
+
+
+class SessionBusyError(LashError):
+    """Another live process drives this session (`session_execution_busy`, retryable).
+
+    `details["holder"]` says who; nothing of the refused call was written.
+    """
+
+
+class LeaseLostError(LashError):
+    """Another process took the work over (`session_execution_lease_lost`); nothing was written."""
+
+
+class ConflictError(LashError):
+    """The same id or key was used before with other content. See `.code` and `.details`."""
+
+
+class ReplayError(LashError):
+    """Stored work met code that asks for something else. See `.code` and `.details["paths"]`."""
+
+
+def _rebuild(
+    kind: type[LashError], code: str, message: str, details: dict[str, object]
+) -> LashError:
+    return kind(code, message, **details)

@@ -1,0 +1,113 @@
+"""What is asked of a model: messages in blocks, tools, options (facade spec 14.1)."""
+
+from typing import Literal, TypeAlias
+
+from lash.core.json import Data, JsonObject, JsonValue
+
+LlmRole: TypeAlias = Literal["user", "assistant", "system"]
+ToolChoice: TypeAlias = Literal["auto", "none", "required"]
+
+
+class TextBlock(Data, tag_field="type", tag="text"):
+    """Plain text."""
+
+    text: str
+
+
+class ToolCallBlock(Data, tag_field="type", tag="tool_call"):
+    """A call the model made. `input_json` is its argument text, byte for byte as it came."""
+
+    call_id: str
+    tool_name: str
+    input_json: str
+    replay: JsonValue = None
+
+
+class ToolResultBlock(Data, tag_field="type", tag="tool_result"):
+    """What a call was answered with."""
+
+    call_id: str
+    content: str
+    tool_name: str | None = None
+
+
+class ReasoningBlock(Data, tag_field="type", tag="reasoning"):
+    """Reasoning sent back to the provider that produced it; `replay` is its opaque proof."""
+
+    text: str
+    replay: JsonValue
+
+
+LlmBlock: TypeAlias = TextBlock | ToolCallBlock | ToolResultBlock | ReasoningBlock
+
+
+class LlmMessage(Data):
+    """One message as a provider sees it."""
+
+    role: LlmRole
+    blocks: tuple[LlmBlock, ...]
+
+
+class ToolSpec(Data):
+    """A tool as it is offered to a model."""
+
+    name: str
+    description: str
+    input_schema: JsonObject
+
+
+class GenerationOptions(Data):
+    """How the model should generate; None leaves it to the provider."""
+
+    output_token_cap: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    reasoning_effort: str | None = None
+
+
+class ModelSpec(Data):
+    """Which model, as data the host gives; nothing is guessed from the name.
+
+    Attributes:
+        provider: The provider's kind, such as `openai`.
+        name: The model's name at that provider.
+        context_window_tokens: The prompt budget, if known; feeds the 95 % rule.
+        generation: Options for every request.
+    """
+
+    provider: str
+    name: str
+    context_window_tokens: int | None = None
+    generation: GenerationOptions = GenerationOptions()
+
+
+class HistoryRef(Data):
+    """The committed part of a transcript, named by content: its first `count` messages."""
+
+    count: int
+    digest: str
+
+
+class LlmScope(Data):
+    """Whose request this is. `request_id` is the same however often the request is sent."""
+
+    session_id: str
+    request_id: str
+    turn_id: str | None = None
+
+
+class LlmRequest(Data):
+    """One request to a model.
+
+    `instructions` is the system prompt; `messages` is the whole transcript, of which `history`
+    names the committed prefix. Requests of one session extend the same prefix.
+    """
+
+    model: ModelSpec
+    instructions: str
+    messages: tuple[LlmMessage, ...]
+    tools: tuple[ToolSpec, ...]
+    history: HistoryRef
+    scope: LlmScope
+    tool_choice: ToolChoice = "auto"

@@ -1,0 +1,51 @@
+"""Turning what a checkpoint delivers into messages of the turn (turns spec 1.5)."""
+
+from collections.abc import Collection
+
+import msgspec
+
+from lash.core.errors import LashError
+from lash.turn.exchange import CheckpointDelivery, TurnCause
+from lash.turn.messages import Message, Part, PluginOrigin, text_message
+
+_DEFAULT_PLUGIN = "plugin"
+
+
+def delivered_messages(
+    delivery: CheckpointDelivery, present: Collection[str]
+) -> tuple[Message, ...]:
+    """The messages to append, in order: user input, plugin messages, transient ones, causes.
+
+    A cause whose id is in the transcript already is skipped: it was delivered before.
+    """
+    causes = [cause for cause in delivery.turn_causes if cause.id not in present]
+    return (
+        *delivery.committed_user_messages,
+        *(_plugin_message(message, transient=False) for message in delivery.messages),
+        *(_plugin_message(message, transient=True) for message in delivery.transient_messages),
+        *(cause_message(cause) for cause in causes),
+    )
+
+
+def cause_message(cause: TurnCause) -> Message:
+    """A cause as an event message; its id is the cause's, so it is delivered once."""
+    origin = f" (from {cause.origin})" if cause.origin else ""
+    return text_message(cause.id, "event", f"{cause.event_type}{origin}\n{cause.text}")
+
+
+def _plugin_message(message: Message, *, transient: bool) -> Message:
+    if message.role not in {"user", "system"}:
+        raise LashError(
+            "plugin_message_role",
+            f"A plugin may inject user and system messages, not {message.role} ones.",
+            message_id=message.id,
+        )
+    origin = message.origin or PluginOrigin(plugin_id=_DEFAULT_PLUGIN, transient=transient)
+    if isinstance(origin, PluginOrigin) and origin.transient != transient:
+        origin = PluginOrigin(plugin_id=origin.plugin_id, transient=transient)
+    parts = message.parts or (Part(id="", kind="text", content=""),)
+    renamed = (
+        msgspec.structs.replace(part, id=f"{message.id}.p{index}")
+        for index, part in enumerate(parts)
+    )
+    return Message(id=message.id, role=message.role, parts=tuple(renamed), origin=origin)

@@ -1,0 +1,97 @@
+"""Rendering a transcript into what a provider sees (turns spec 1.10).
+
+Each message is rendered by itself, so the rendering of a longer transcript extends that of a shorter
+one: requests of one session share their prefix, and a provider's prompt cache keeps working (D18).
+"""
+
+from collections.abc import Sequence
+
+from lash.llm.request import (
+    LlmBlock,
+    LlmMessage,
+    LlmRole,
+    ReasoningBlock,
+    TextBlock,
+    ToolCallBlock,
+    ToolResultBlock,
+)
+from lash.turn.messages import Cleared, Deleted, Message, Part, Summarized
+
+_NOTE = "Runtime note:\n"
+_EVENT = "Runtime event:\n"
+
+
+def render_message(message: Message) -> LlmMessage | None:
+    """The message as a provider sees it, or None when nothing of it is shown."""
+    blocks = [block for part in message.parts if (block := _block(message, part)) is not None]
+    if not blocks:
+        return None
+    role: LlmRole = "user" if message.role == "event" else message.role
+    return LlmMessage(role=role, blocks=tuple(blocks))
+
+
+def _block(message: Message, part: Part) -> LlmBlock | None:
+    content = _shown(part)
+    match part.kind:
+        case "tool_call":
+            return ToolCallBlock(
+                call_id=part.tool_call_id or "",
+                tool_name=part.tool_name or "",
+                input_json=part.content,
+                replay=part.replay,
+            )
+        case "tool_result":
+            return ToolResultBlock(
+                call_id=part.tool_call_id or "", content=content, tool_name=part.tool_name
+            )
+        case "reasoning":
+            # A provider takes reasoning back only with the proof it issued.
+            return ReasoningBlock(text=part.content, replay=part.replay) if part.replay else None
+        case _:
+            return _text_block(message, part, content)
+
+
+def _text_block(message: Message, part: Part, content: str) -> TextBlock | None:
+    if not content:
+        return None
+    if message.role == "system":
+        if part.kind in {"output", "error"}:
+            content = f"<{part.kind}>{content}</{part.kind}>"
+        return TextBlock(text=_NOTE + content)
+    if message.role == "event":
+        return TextBlock(text=_EVENT + content)
+    return TextBlock(text=content)
+
+
+def _shown(part: Part) -> str:
+    match part.prune:
+        case None:
+            return part.content
+        case Cleared():
+            return "[Old tool result content cleared]"
+        case Deleted(breadcrumb=crumb, archive_hash=digest):
+            return f"[pruned:{digest} — {crumb}]"
+        case Summarized(summary=summary, archive_hash=digest):
+            return f"[SUMMARY of original {digest}]\n{summary}"
+
+
+class Projection:
+    """The rendering of one growing transcript. Extending it costs what is new, not what is old."""
+
+    __slots__ = ("_rendered", "_sources")
+
+    def __init__(self, rendered: Sequence[LlmMessage] = (), sources: int = 0) -> None:
+        self._rendered: tuple[LlmMessage, ...] = tuple(rendered)
+        self._sources = sources
+
+    def extend(self, messages: Sequence[Message]) -> tuple[LlmMessage, ...]:
+        """Render `messages`, of which the ones seen before must be unchanged."""
+        if len(messages) > self._sources:
+            fresh = (render_message(message) for message in messages[self._sources :])
+            self._rendered += tuple(item for item in fresh if item is not None)
+            self._sources = len(messages)
+        return self._rendered
+
+    def fork(self) -> "Projection":
+        """A projection that goes on from here without touching this one."""
+        return Projection(self._rendered, self._sources)
