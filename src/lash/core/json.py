@@ -36,7 +36,7 @@ class DataMeta(msgspec.StructMeta):
         *,
         tag_field: str | None = None,
         tag: str | None = None,
-    ) -> "DataMeta":
+    ) -> "DataMeta":  # noqa: PYI034  a metaclass cannot return Self
         """Create a frozen, keyword-only struct that omits its defaults on the wire."""
         return super().__new__(
             mcls,
