@@ -1,0 +1,60 @@
+"""The controller contract: the only door to the outside world (effects spec 4.1)."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, TypeAlias
+
+from lash.core.json import Data
+from lash.effects.commands import EffectOutcome
+from lash.effects.envelope import RuntimeEffectEnvelope
+from lash.effects.journal import JournalRecord
+
+#: The code that performs an effect here and now. It is called at most once, and not at all when the
+#: outcome is recorded.
+LocalExecutor: TypeAlias = Callable[[], Awaitable[EffectOutcome]]
+
+
+class EffectCounts(Data):
+    """How a scope's effects were answered: by running them, or from the journal."""
+
+    executed: int = 0
+    replayed: int = 0
+
+
+class Drift(Data):
+    """An effect was replayed although its surroundings changed."""
+
+    replay_key: str
+    paths: tuple[str, ...]
+
+
+class EffectController(Protocol):
+    """Executes or replays the effects of one execution scope."""
+
+    async def execute(
+        self, envelope: RuntimeEffectEnvelope, executor: LocalExecutor
+    ) -> EffectOutcome:
+        """The effect's outcome: recorded, or made by `executor` and recorded before it is returned.
+
+        Cancelling the caller records nothing false: either the executor did not finish, or its
+        outcome is kept.
+
+        Raises:
+            ReplayError: `effect_replay_mismatch`, `effect_drift_refused`.
+            LeaseLostError: The scope's lease went to somebody else; nothing was recorded.
+            StoreError: The journal could not be read or written; nothing was recorded.
+        """
+        ...
+
+    def deferred(self) -> Sequence[JournalRecord]:
+        """Records that were not written yet and belong into the scope's next transaction."""
+        ...
+
+    @property
+    def counts(self) -> EffectCounts:
+        """How many atoms were executed and replayed so far."""
+        ...
+
+    @property
+    def drift(self) -> Sequence[Drift]:
+        """Replays whose surroundings changed."""
+        ...

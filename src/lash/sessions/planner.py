@@ -1,0 +1,404 @@
+"""What may happen to a session, as pure decisions. Stores read facts, call these, persist the plan.
+
+The order of checks in a commit (turns spec 4.2):
+
+1. The receipt. A turn that was committed with this content answers with its receipt, whatever the
+   lease or the head say now: the first answer may have been lost. With other content, it conflicts.
+2. The fence. A writer that lost its lease writes nothing.
+3. The head. The session must stand where the turn began; there is no "whatever it is".
+4. The turn must have been accepted, and its messages must be new and well-formed.
+
+Everything is checked before anything is planned, so a refusal leaves no trace.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import TypeAlias
+
+from lash.core.json import Data, JsonValue, digest
+from lash.core.leases import (
+    Busy,
+    Fence,
+    Lease,
+    LeaseClaim,
+    LeaseState,
+    decide_claim,
+    is_current,
+)
+from lash.effects.journal import JournalRecord
+from lash.llm.retry import LlmCallRecord
+from lash.llm.usage import Usage
+from lash.sessions.model import (
+    AcceptedTurn,
+    AgentRef,
+    Parked,
+    SessionHead,
+    SessionNode,
+    ToolCallRecord,
+    TurnInput,
+    TurnRecord,
+    TurnTiming,
+)
+from lash.turn.messages import Message, is_valid_transcript
+from lash.turn.outcome import TurnIssue, TurnOutcome
+
+# --- accepting input ------------------------------------------------------------------------------
+
+
+class AcceptRequest(Data):
+    """Input on its way into a session, with the claim for the session's lease.
+
+    Attributes:
+        session_id: The session; created when it is new.
+        agent: Whose session it is, or becomes.
+        turn_id: The id the turn gets.
+        input: The input.
+        claim: The lease to take in the same transaction.
+        source_key: The caller's idempotency key within the session.
+    """
+
+    session_id: str
+    agent: AgentRef
+    turn_id: str
+    input: TurnInput
+    claim: LeaseClaim
+    source_key: str | None = None
+
+
+class AcceptFacts(Data):
+    """What the store knows when input arrives.
+
+    `known` is the turn (open or committed) accepted before under the turn id or source key.
+    """
+
+    now_ms: int
+    lease: LeaseState
+    next_sequence: int
+    head: SessionHead | None = None
+    known: "KnownTurn | None" = None
+    blocked_by: AcceptedTurn | None = None
+
+
+class KnownTurn(Data):
+    """A turn accepted before: still open, or committed (`record`)."""
+
+    turn_id: str
+    input: TurnInput
+    open: AcceptedTurn | None = None
+    record: TurnRecord | None = None
+
+
+class Accepted(Data, tag_field="status", tag="accepted"):
+    """The input is durable, and this owner holds the session's lease."""
+
+    turn: AcceptedTurn
+    head: SessionHead
+    lease: Lease
+    new_session: bool = False
+
+
+class AlreadyAccepted(Data, tag_field="status", tag="already_accepted"):
+    """The same input was accepted before; nothing was written."""
+
+    known: KnownTurn
+
+
+class InputConflict(Data, tag_field="status", tag="input_conflict"):
+    """The turn id or source key was used before with other content; nothing was written."""
+
+    turn_id: str
+    by: str
+
+
+class AgentMismatch(Data, tag_field="status", tag="agent_mismatch"):
+    """The session belongs to another agent; nothing was written."""
+
+    agent: AgentRef
+
+
+class SessionBusy(Data, tag_field="status", tag="busy"):
+    """Another owner holds the session; nothing was written."""
+
+    holder: Lease
+
+
+class SessionBlocked(Data, tag_field="status", tag="blocked"):
+    """An earlier turn of the session is parked; nothing was written."""
+
+    turn: AcceptedTurn
+
+
+AcceptResult: TypeAlias = (
+    Accepted | AlreadyAccepted | InputConflict | AgentMismatch | SessionBusy | SessionBlocked
+)
+
+
+def plan_accept(facts: AcceptFacts, request: AcceptRequest) -> AcceptResult:
+    """Whether input may enter a session, and as what."""
+    known = facts.known
+    if known is not None:
+        if known.input != request.input:
+            by = "turn_id" if known.turn_id == request.turn_id else "source_key"
+            return InputConflict(turn_id=known.turn_id, by=by)
+        return AlreadyAccepted(known=known)
+    head = facts.head
+    if head is not None and head.agent.name != request.agent.name:
+        return AgentMismatch(agent=head.agent)
+    if facts.blocked_by is not None:
+        return SessionBlocked(turn=facts.blocked_by)
+    claimed = decide_claim(facts.lease, request.claim, facts.now_ms)
+    if isinstance(claimed, Busy):
+        return SessionBusy(holder=claimed.holder)
+    turn = AcceptedTurn(
+        session_id=request.session_id,
+        turn_id=request.turn_id,
+        sequence=facts.next_sequence,
+        agent=request.agent,
+        input=request.input,
+        accepted_at_ms=facts.now_ms,
+        source_key=request.source_key,
+    )
+    standing = head or SessionHead(
+        session_id=request.session_id, agent=request.agent, created_at_ms=facts.now_ms
+    )
+    return Accepted(turn=turn, head=standing, lease=claimed.lease, new_session=head is None)
+
+
+# --- committing a turn ------------------------------------------------------------------------------
+
+
+class TurnCommit(Data):
+    """One turn, ready to land: all of it or nothing.
+
+    Attributes:
+        session_id: The session.
+        turn_id: The turn.
+        expected_revision: Where the session stood when the turn began.
+        fence: The writer's proof.
+        messages: What the turn adds to the history.
+        outcome: How it ended.
+        usage: The tokens it used.
+        text: The final text, or "".
+        tool_calls: Its tool calls, in call order.
+        llm_calls: The ledger of its model calls.
+        issues: What went wrong or changed.
+        drive_ms: How long the drive took.
+        scope_key: The turn's journal.
+        journal: Records that were waiting for this transaction.
+    """
+
+    session_id: str
+    turn_id: str
+    expected_revision: int
+    fence: Fence
+    messages: tuple[Message, ...]
+    outcome: TurnOutcome
+    usage: Usage
+    text: str
+    scope_key: str
+    tool_calls: tuple[ToolCallRecord, ...] = ()
+    llm_calls: tuple[LlmCallRecord, ...] = ()
+    issues: tuple[TurnIssue, ...] = ()
+    drive_ms: int = 0
+    journal: tuple[JournalRecord, ...] = ()
+
+
+class CommitReceipt(Data, tag_field="status", tag="committed"):
+    """The turn is committed. `lease_kept` tells whether more accepted input waits for this owner."""
+
+    record: TurnRecord
+    head: SessionHead
+    lease_kept: bool = False
+    replayed: bool = False
+
+
+class CommitRefused(Data, tag_field="status", tag="refused"):
+    """Nothing was written; `code` says why."""
+
+    code: str
+    message: str
+
+
+CommitResult: TypeAlias = CommitReceipt | CommitRefused
+
+
+class CommitFacts(Data):
+    """What the store knows when a turn wants to land."""
+
+    now_ms: int
+    lease: LeaseState
+    head: SessionHead | None
+    turn: AcceptedTurn | None
+    receipt: TurnRecord | None
+    receipt_hash: str | None
+    existing_nodes: frozenset[str]
+    other_open_turns: int
+
+
+class CommitPlan(Data):
+    """Everything a commit writes."""
+
+    record: TurnRecord
+    commit_hash: str
+    nodes: tuple[SessionNode, ...]
+    head: SessionHead
+    release_lease: bool
+
+
+def commit_hash(commit: TurnCommit) -> str:
+    """What makes two commits of a turn the same: its content, not its timing or its writer."""
+    content: list[JsonValue | object] = [
+        commit.session_id,
+        commit.turn_id,
+        commit.expected_revision,
+        commit.messages,
+        commit.outcome,
+        commit.usage,
+    ]
+    return digest("turn-commit", content)
+
+
+def plan_commit(facts: CommitFacts, commit: TurnCommit) -> CommitPlan | CommitResult:
+    """What committing a turn writes, or the receipt it already has, or why it is refused."""
+    hashed = commit_hash(commit)
+    if facts.receipt is not None:
+        return _replay(facts, commit, hashed)
+    if not is_current(facts.lease, commit.fence):
+        return _refuse("session_execution_lease_lost", "the session's lease went to another owner")
+    head, turn = facts.head, facts.turn
+    if head is None or turn is None:
+        return _refuse("turn_commit_conflict", "the turn was never accepted in this session")
+    if head.revision != commit.expected_revision:
+        moved = f"the session is at revision {head.revision}, not {commit.expected_revision}"
+        return _refuse("head_revision_conflict", moved)
+    malformed = _malformed(commit.messages, facts.existing_nodes)
+    if malformed is not None:
+        return _refuse("turn_commit_conflict", malformed)
+    nodes = chain_nodes(head, commit.turn_id, commit.messages)
+    leaf = nodes[-1] if nodes else None
+    return CommitPlan(
+        record=_record(facts, commit, turn),
+        commit_hash=hashed,
+        nodes=nodes,
+        head=SessionHead(
+            session_id=head.session_id,
+            agent=turn.agent,
+            created_at_ms=head.created_at_ms,
+            revision=head.revision + 1,
+            leaf_id=leaf.node_id if leaf else head.leaf_id,
+            leaf_digest=leaf.digest if leaf else head.leaf_digest,
+            turn_index=head.turn_index + 1,
+            usage=head.usage + commit.usage,
+        ),
+        release_lease=facts.other_open_turns == 0,
+    )
+
+
+def chain_nodes(
+    head: SessionHead, turn_id: str, messages: Sequence[Message]
+) -> tuple[SessionNode, ...]:
+    """The nodes that messages become on top of a head. Their ids are the messages' own."""
+    nodes: list[SessionNode] = []
+    parent_id, parent_digest = head.leaf_id, head.leaf_digest
+    for message in messages:
+        node = SessionNode(
+            node_id=message.id,
+            parent_id=parent_id,
+            digest=digest("session-node", [parent_digest, message]),
+            turn_id=turn_id,
+            message=message,
+        )
+        nodes.append(node)
+        parent_id, parent_digest = node.node_id, node.digest
+    return tuple(nodes)
+
+
+def active_path(
+    leaf_id: str | None, find: Callable[[str], SessionNode | None]
+) -> Sequence[SessionNode]:
+    """The nodes from the root to a leaf, by parent links.
+
+    Raises:
+        KeyError: A node of the path is missing: the store is corrupt.
+    """
+    path: list[SessionNode] = []
+    while leaf_id is not None:
+        node = find(leaf_id)
+        if node is None:
+            raise KeyError(leaf_id)
+        path.append(node)
+        leaf_id = node.parent_id
+    return path[::-1]
+
+
+def _replay(facts: CommitFacts, commit: TurnCommit, hashed: str) -> CommitResult:
+    if facts.receipt is None or facts.head is None or facts.receipt_hash != hashed:
+        return _refuse(
+            "turn_commit_conflict",
+            f"turn {commit.turn_id} was committed before with other content",
+        )
+    held = is_current(facts.lease, commit.fence)
+    return CommitReceipt(record=facts.receipt, head=facts.head, lease_kept=held, replayed=True)
+
+
+def _malformed(messages: Sequence[Message], existing: Collection[str]) -> str | None:
+    ids = [message.id for message in messages]
+    if len(set(ids)) != len(ids):
+        return "two of its messages share an id"
+    taken = next((message_id for message_id in ids if message_id in existing), None)
+    if taken is not None:
+        return f"its message {taken} is in the session already"
+    if any(message.transient for message in messages):
+        return "it holds a transient message"
+    if not is_valid_transcript(messages):
+        return "a tool call of it has no answer, so no provider would accept the history"
+    return None
+
+
+def _record(facts: CommitFacts, commit: TurnCommit, turn: AcceptedTurn) -> TurnRecord:
+    return TurnRecord(
+        session_id=commit.session_id,
+        turn_id=commit.turn_id,
+        revision=commit.expected_revision + 1,
+        outcome=commit.outcome,
+        usage=commit.usage,
+        text=commit.text,
+        tool_calls=commit.tool_calls,
+        llm_calls=commit.llm_calls,
+        issues=commit.issues,
+        timing=TurnTiming(
+            accepted_at_ms=turn.accepted_at_ms,
+            committed_at_ms=facts.now_ms,
+            drive_ms=commit.drive_ms,
+        ),
+    )
+
+
+def _refuse(code: str, why: str) -> CommitRefused:
+    return CommitRefused(code=code, message=f"The turn was not committed: {why}.")
+
+
+# --- reading ----------------------------------------------------------------------------------------
+
+
+class OpenSession(Data):
+    """A session with accepted input that is not committed yet."""
+
+    session_id: str
+    turns: tuple[AcceptedTurn, ...]
+    lease: LeaseState
+
+    @property
+    def parked(self) -> Parked | None:
+        """Why its first turn waits for a person, if it does."""
+        return self.turns[0].parked if self.turns else None
+
+
+class ClaimedSession(Data, tag_field="status", tag="claimed"):
+    """The session's lease is held; `turns` are its open turns in order."""
+
+    lease: Lease
+    head: SessionHead
+    turns: tuple[AcceptedTurn, ...]
+
+
+ClaimResult: TypeAlias = ClaimedSession | Busy

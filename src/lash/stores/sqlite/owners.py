@@ -1,0 +1,70 @@
+"""Proof of death on one machine: each owner holds an OS file lock as long as it lives (D4).
+
+Whoever can take an owner's lock has proof that its process is gone; the kernel lets go of a lock the
+moment its holder dies, so work resumes at once and not after a lease's ttl. A stopped process keeps
+its lock: it may wake up, and only the ttl counts.
+"""
+
+import socket
+from pathlib import Path
+from typing import IO
+
+from lash.core.leases import LeaseOwner
+
+try:
+    import fcntl
+
+    _LOCKS = True
+except ImportError:  # no advisory locks on this platform: only the ttl counts
+    _LOCKS = False
+
+
+class OwnerLocks:
+    """The locks of a database, in a directory beside it."""
+
+    def __init__(self, database: Path) -> None:
+        self._directory = database.with_name(database.name + ".owners")
+        self._host = socket.gethostname()
+        self._held: dict[str, IO[bytes]] = {}
+
+    def hold(self, owner_id: str, incarnation: str) -> LeaseOwner:
+        """Take a new owner's lock, for as long as this process lives or until `release`."""
+        if _LOCKS:
+            self._directory.mkdir(exist_ok=True)
+            handle = self._file(incarnation).open("wb")
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._held[incarnation] = handle
+        return LeaseOwner(owner_id=owner_id, incarnation=incarnation, host=self._host)
+
+    def is_dead(self, owner: LeaseOwner) -> bool:
+        """Whether the owner's process is gone for certain."""
+        if not _LOCKS or owner.host != self._host or owner.incarnation in self._held:
+            return False
+        path = self._file(owner.incarnation)
+        try:
+            handle = path.open("rb")
+        except FileNotFoundError:
+            return True  # an owner removes its file only when it has let go of everything
+        except OSError:
+            return False
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return False
+            path.unlink(missing_ok=True)
+            return True
+
+    def release(self) -> None:
+        """Let go of every lock of this process."""
+        while self._held:
+            incarnation, handle = self._held.popitem()
+            self._file(incarnation).unlink(missing_ok=True)
+            handle.close()
+        try:
+            self._directory.rmdir()
+        except OSError:
+            pass  # others live in it, or it is not there
+
+    def _file(self, incarnation: str) -> Path:
+        return self._directory / f"{incarnation}.lock"

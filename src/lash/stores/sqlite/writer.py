@@ -1,0 +1,156 @@
+"""The one writer: a thread that groups all waiting operations into one commit (ARCHITECTURE D11).
+
+1. Operations run in the order they were submitted, each in a savepoint of its own, so that one that
+   raises leaves the others whole.
+2. Results are handed back only after the commit; a failed commit is told to every one of them.
+3. Submitting is synchronous: once `submit` has returned, the operation will be tried, whatever
+   becomes of the task that waits for it.
+"""
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from lash.core.errors import StoreError
+from lash.stores.sqlite.connection import store_error
+
+T = TypeVar("T")
+Operation = Callable[[sqlite3.Connection], T]
+
+#: The most operations one commit takes. Enough to spread a sync over many; few enough that the first
+#: of them does not wait long.
+_MAX_GROUP = 256
+
+
+class _Pending(Generic[T]):
+    """One submitted operation and where its result goes."""
+
+    __slots__ = ("error", "future", "loop", "operation", "result")
+
+    def __init__(
+        self,
+        operation: Operation[T],
+        loop: asyncio.AbstractEventLoop,
+        future: "asyncio.Future[T]",
+    ) -> None:
+        self.operation = operation
+        self.loop = loop
+        self.future = future
+        self.result: T | None = None
+        self.error: Exception | None = None
+
+    def deliver(self) -> None:
+        """Hand the outcome to the waiting task, if it still waits. Runs on its loop."""
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)  # type: ignore[arg-type]  # set by run() unless error is
+
+
+class Writer:
+    """Runs write operations on a connection of its own, in a thread of its own."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+        self._queue: queue.SimpleQueue[_Pending[object] | None] = queue.SimpleQueue()
+        self._closed = False
+        self.transactions = 0  # commits so far; a commit that wrote nothing counts too
+        self._thread = threading.Thread(target=self._run, name="lash-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, operation: Operation[T]) -> "asyncio.Future[T]":
+        """Queue an operation; the future has its result once it is durable."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        if self._closed:
+            future.set_exception(StoreError("store_closed", f"The store {self._path} is closed."))
+            return future
+        self._queue.put(_Pending(operation, loop, future))  # type: ignore[arg-type]  # T goes round
+        return future
+
+    def close(self) -> None:
+        """Finish what was submitted, then stop. Blocks; call it off the loop."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        stopping = False
+        while not stopping:
+            group: list[_Pending[object]] = []
+            item = self._queue.get()
+            while True:
+                if item is None:
+                    stopping = True
+                    break
+                group.append(item)
+                if len(group) >= _MAX_GROUP or self._queue.empty():
+                    break
+                item = self._queue.get()
+            if group:
+                self._commit(group)
+                _deliver(group)
+        self._connection.close()
+
+    def _commit(self, group: list[_Pending[object]]) -> None:
+        connection = self._connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for pending in group:
+                self._perform(pending, alone=len(group) == 1)
+            if connection.in_transaction:
+                connection.execute("COMMIT")
+            self.transactions += 1
+        except Exception as error:  # noqa: BLE001  the thread outlives any failure and reports it
+            self._fail(group, error)
+
+    def _perform(self, pending: _Pending[object], *, alone: bool) -> None:
+        connection = self._connection
+        if not alone:
+            connection.execute("SAVEPOINT operation")
+        try:
+            pending.result = pending.operation(connection)
+        except Exception as error:
+            if not connection.in_transaction:
+                raise  # SQLite gave up the whole transaction: nobody's work stands
+            if alone:
+                raise
+            connection.execute("ROLLBACK TO operation")
+            pending.error = self._translate(error)
+        if not alone:
+            connection.execute("RELEASE operation")
+
+    def _fail(self, group: list[_Pending[object]], error: Exception) -> None:
+        if self._connection.in_transaction:
+            try:
+                self._connection.execute("ROLLBACK")
+            except sqlite3.Error:  # the original failure says more
+                pass
+        for pending in group:
+            if pending.error is None:
+                pending.error = self._translate(error)
+
+    def _translate(self, error: Exception) -> Exception:
+        return store_error(error, self._path) if isinstance(error, sqlite3.Error) else error
+
+
+def _deliver(group: list[_Pending[object]]) -> None:
+    for loop in {pending.loop for pending in group}:
+        ours = [pending for pending in group if pending.loop is loop]
+        try:
+            loop.call_soon_threadsafe(_deliver_on_loop, ours)
+        except RuntimeError:
+            pass  # the loop is closed: nobody waits any more, and what was committed stays committed
+
+
+def _deliver_on_loop(group: list[_Pending[object]]) -> None:
+    for pending in group:
+        pending.deliver()
