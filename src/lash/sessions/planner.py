@@ -67,7 +67,8 @@ class AcceptRequest(Data):
 class AcceptFacts(Data):
     """What the store knows when input arrives.
 
-    `known` is the turn (open or committed) accepted before under the turn id or source key.
+    `known` is the turn (open or committed) accepted before under the turn id or source key;
+    `open_turns` are the session's turns that are not committed, in order.
     """
 
     now_ms: int
@@ -75,7 +76,7 @@ class AcceptFacts(Data):
     next_sequence: int
     head: SessionHead | None = None
     known: "KnownTurn | None" = None
-    blocked_by: AcceptedTurn | None = None
+    open_turns: tuple[AcceptedTurn, ...] = ()
 
 
 class KnownTurn(Data):
@@ -88,11 +89,15 @@ class KnownTurn(Data):
 
 
 class Accepted(Data, tag_field="status", tag="accepted"):
-    """The input is durable, and this owner holds the session's lease."""
+    """The input is durable, and this owner holds the session's lease.
+
+    `ahead` are the session's open turns that come first, such as one a dead process left behind.
+    """
 
     turn: AcceptedTurn
     head: SessionHead
     lease: Lease
+    ahead: tuple[AcceptedTurn, ...] = ()
     new_session: bool = False
 
 
@@ -143,8 +148,8 @@ def plan_accept(facts: AcceptFacts, request: AcceptRequest) -> AcceptResult:
     head = facts.head
     if head is not None and head.agent.name != request.agent.name:
         return AgentMismatch(agent=head.agent)
-    if facts.blocked_by is not None:
-        return SessionBlocked(turn=facts.blocked_by)
+    if facts.open_turns and facts.open_turns[0].parked is not None:
+        return SessionBlocked(turn=facts.open_turns[0])
     claimed = decide_claim(facts.lease, request.claim, facts.now_ms)
     if isinstance(claimed, Busy):
         return SessionBusy(holder=claimed.holder)
@@ -160,7 +165,13 @@ def plan_accept(facts: AcceptFacts, request: AcceptRequest) -> AcceptResult:
     standing = head or SessionHead(
         session_id=request.session_id, agent=request.agent, created_at_ms=facts.now_ms
     )
-    return Accepted(turn=turn, head=standing, lease=claimed.lease, new_session=head is None)
+    return Accepted(
+        turn=turn,
+        head=standing,
+        lease=claimed.lease,
+        ahead=facts.open_turns,
+        new_session=head is None,
+    )
 
 
 # --- committing a turn ------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ from lash.sessions.model import (
     SessionHead,
     SessionNode,
     SessionSummary,
+    TurnInput,
     TurnRecord,
 )
 from lash.sessions.planner import (
@@ -67,25 +68,26 @@ class _Session:
     updated_at_ms: int
     accepted: int = 0
     lease: LeaseState = field(default_factory=LeaseState)
-    inputs: dict[str, AcceptedTurn] = field(default_factory=dict)
+    open: dict[str, AcceptedTurn] = field(default_factory=dict)
+    inputs: dict[str, TurnInput] = field(default_factory=dict)
     by_source: dict[str, str] = field(default_factory=dict)
     committed: dict[str, tuple[TurnRecord, str]] = field(default_factory=dict)
     nodes: dict[str, SessionNode] = field(default_factory=dict)
 
     def open_turns(self) -> tuple[AcceptedTurn, ...]:
-        return tuple(turn for key, turn in self.inputs.items() if key not in self.committed)
+        return tuple(self.open.values())
 
     def known(self, turn_id: str, source_key: str | None = None) -> KnownTurn | None:
         if turn_id not in self.inputs and source_key is not None:
             turn_id = self.by_source.get(source_key, turn_id)
-        turn = self.inputs.get(turn_id)
-        if turn is None:
+        accepted = self.inputs.get(turn_id)
+        if accepted is None:
             return None
         receipt = self.committed.get(turn_id)
         return KnownTurn(
             turn_id=turn_id,
-            input=turn.input,
-            open=None if receipt else turn,
+            input=accepted,
+            open=self.open.get(turn_id),
             record=receipt[0] if receipt else None,
         )
 
@@ -126,15 +128,13 @@ class MemoryStore:
     async def accept_turn(self, request: AcceptRequest) -> AcceptResult:
         """Accept input and take the session's lease."""
         session = self._sessions.get(request.session_id)
-        open_turns = session.open_turns() if session else ()
-        first = open_turns[0] if open_turns else None
         facts = AcceptFacts(
             now_ms=self._clock.now_ms(),
             lease=session.lease if session else LeaseState(),
             next_sequence=session.accepted + 1 if session else 1,
             head=session.head if session else None,
             known=session.known(request.turn_id, request.source_key) if session else None,
-            blocked_by=first if first is not None and first.parked is not None else None,
+            open_turns=session.open_turns() if session else (),
         )
         result = plan_accept(facts, request)
         if not isinstance(result, Accepted):
@@ -146,7 +146,8 @@ class MemoryStore:
         session.accepted = result.turn.sequence
         session.updated_at_ms = facts.now_ms
         session.lease = LeaseState(fencing_token=result.lease.fencing_token, held=result.lease)
-        session.inputs[result.turn.turn_id] = result.turn
+        session.open[result.turn.turn_id] = result.turn
+        session.inputs[result.turn.turn_id] = result.turn.input
         if result.turn.source_key is not None:
             session.by_source[result.turn.source_key] = result.turn.turn_id
         return result
@@ -196,6 +197,7 @@ class MemoryStore:
         session.updated_at_ms = planned.record.timing.committed_at_ms
         session.nodes.update((node.node_id, node) for node in planned.nodes)
         session.committed[commit.turn_id] = (planned.record, planned.commit_hash)
+        del session.open[commit.turn_id]
         journal = self._journals.setdefault(commit.scope_key, {})
         journal.update((record.replay_key, record) for record in commit.journal)
         if planned.release_lease:
@@ -233,7 +235,7 @@ class MemoryStore:
         stamped = parked
         if parked is not None:
             stamped = msgspec.structs.replace(parked, parked_at_ms=self._clock.now_ms())
-        session.inputs[turn_id] = msgspec.structs.replace(known.open, parked=stamped)
+        session.open[turn_id] = msgspec.structs.replace(known.open, parked=stamped)
         return True
 
     async def record(

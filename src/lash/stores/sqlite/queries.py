@@ -169,7 +169,6 @@ OPEN_INPUTS = f"""
     SELECT {_INPUT_COLUMNS}, committed FROM inputs
     WHERE session_id = ? AND committed = 0 ORDER BY sequence
 """  # noqa: S608
-FIRST_OPEN_INPUT = OPEN_INPUTS + " LIMIT 1"
 COUNT_OTHER_OPEN = """
     SELECT count(*) FROM inputs WHERE session_id = ? AND committed = 0 AND turn_id <> ?
 """

@@ -170,12 +170,6 @@ def open_turns(connection: sqlite3.Connection, session_id: str) -> tuple[Accepte
     return tuple(accepted_turn(row) for row in rows)
 
 
-def first_open_turn(connection: sqlite3.Connection, session_id: str) -> AcceptedTurn | None:
-    """The turn of a session that comes next."""
-    row = connection.execute(queries.FIRST_OPEN_INPUT, (session_id,)).fetchone()
-    return None if row is None else accepted_turn(row)
-
-
 def read_receipt(
     connection: sqlite3.Connection, session_id: str, turn_id: str
 ) -> tuple[TurnRecord, str] | None:

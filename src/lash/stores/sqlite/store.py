@@ -158,14 +158,13 @@ class SqliteStore:
     def _accept(self, connection: sqlite3.Connection, request: AcceptRequest) -> AcceptResult:
         session_id = request.session_id
         head, accepted = rows.read_head(connection, session_id)
-        first = rows.first_open_turn(connection, session_id) if head else None
         facts = AcceptFacts(
             now_ms=self._clock.now_ms(),
             lease=rows.read_lease(connection, session_id),
             next_sequence=accepted + 1,
             head=head,
             known=rows.find_turn(connection, session_id, request.turn_id, request.source_key),
-            blocked_by=first if first is not None and first.parked is not None else None,
+            open_turns=rows.open_turns(connection, session_id),
         )
         result = plan_accept(facts, request)
         if not isinstance(result, Accepted):
