@@ -1,1 +1,1 @@
-"""lash."""
+"""Floor 6: the facade. What `import lash` offers."""

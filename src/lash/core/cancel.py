@@ -23,7 +23,7 @@ class CancelToken:
 
     def __init__(self, parent: "CancelToken | None" = None) -> None:
         self._cancellation: Cancellation | None = None
-        self._callbacks: list[Callable[[Cancellation], None]] = []
+        self._callbacks: dict[object, Callable[[Cancellation], None]] = {}
         if parent is not None:
             parent.on_cancel(self._follow)
 
@@ -38,13 +38,24 @@ class CancelToken:
         return self._cancellation
 
     def cancel(self, cancellation: Cancellation) -> bool:
-        """Trip the token; False (and no change) when it was tripped before."""
+        """Trip the token; False (and no change) when it was tripped before.
+
+        Raises:
+            ExceptionGroup: Callbacks failed. Every other one was called all the same, so that one
+                listener's bug cannot keep work running that was asked to stop.
+        """
         if self._cancellation is not None:
             return False
         self._cancellation = cancellation
-        callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
-            callback(cancellation)
+        callbacks, self._callbacks = self._callbacks, {}
+        errors: list[Exception] = []
+        for callback in callbacks.values():
+            try:
+                callback(cancellation)
+            except Exception as error:  # noqa: BLE001  raised below, once all were called
+                errors.append(error)
+        if errors:
+            raise ExceptionGroup("Callbacks of a cancelled token failed.", errors)
         return True
 
     def on_cancel(self, callback: Callable[[Cancellation], None]) -> Callable[[], None]:
@@ -52,11 +63,11 @@ class CancelToken:
         if self._cancellation is not None:
             callback(self._cancellation)
             return lambda: None
-        self._callbacks.append(callback)
+        subscription = object()
+        self._callbacks[subscription] = callback
 
         def unsubscribe() -> None:
-            if callback in self._callbacks:
-                self._callbacks.remove(callback)
+            self._callbacks.pop(subscription, None)
 
         return unsubscribe
 

@@ -185,6 +185,8 @@ CATALOGUE: Mapping[str, CodeInfo] = {
     ),
     "timeout": CodeInfo("The provider did not answer in time.", "provider", retryable=True),
     "connection_failed": CodeInfo("The provider could not be reached.", "provider", retryable=True),
+    "connection_lost": CodeInfo("The provider's stream broke off.", "provider", retryable=True),
+    "credential_refresh_failed": CodeInfo("The api_key function gave no usable key.", "caller"),
     "reconfigure_failed": CodeInfo(
         "The turn's tools or instructions could not be prepared.", "lash"
     ),

@@ -1,8 +1,9 @@
 """JSON as lash stores, sends and hashes it: one canonical form, checked at the edge, hashed with a version."""
 
+import dataclasses
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, cast, dataclass_transform
 
 import msgspec
@@ -28,7 +29,7 @@ _ENCODER = msgspec.json.Encoder(order="sorted")
 class DataMeta(msgspec.StructMeta):
     """Gives every `Data` class the same settings, so that no class can forget one."""
 
-    def __new__(
+    def __new__(  # noqa: PYI034  a metaclass cannot return Self
         mcls,
         name: str,
         bases: tuple[type, ...],
@@ -36,7 +37,7 @@ class DataMeta(msgspec.StructMeta):
         *,
         tag_field: str | None = None,
         tag: str | None = None,
-    ) -> "DataMeta":  # noqa: PYI034  a metaclass cannot return Self
+    ) -> "DataMeta":
         """Create a frozen, keyword-only struct that omits its defaults on the wire."""
         return super().__new__(
             mcls,
@@ -62,14 +63,12 @@ class Data(msgspec.Struct, metaclass=DataMeta):
 def canonical(value: object) -> bytes:
     """Encode `value` as canonical JSON: sorted keys, compact, UTF-8, no NaN or Infinity.
 
-    Equal values give equal bytes on every machine and in every run.
+    Equal values give equal bytes on every machine and in every run; sets are sorted for that.
 
     Raises:
         LashError: `value_not_json`, with the path of the part that JSON cannot carry.
     """
-    plain = msgspec.to_builtins(value, enc_hook=_refuse)
-    _check(plain, "$")
-    return _ENCODER.encode(plain)
+    return _ENCODER.encode(_plain(value, _refuse))
 
 
 def encode(value: object) -> bytes:
@@ -96,17 +95,65 @@ def to_json(value: object) -> JsonValue:
     """Turn a value from user code into plain JSON data, or say exactly what cannot be stored.
 
     Dataclasses, TypedDicts, msgspec structs, pydantic models, enums, dates, UUIDs, decimals, sets
-    and tuples are welcome; bytes become base64.
+    and tuples are welcome; bytes become base64. A set is sorted, so its members must be of one kind.
 
     Raises:
         LashError: `value_not_json`, with the path and type of the part that JSON cannot carry.
     """
+    # Read back from its own text, so that the first run sees what a replay will see: lists, not tuples.
+    plain = _ENCODER.encode(_plain(value, _encode_foreign))
+    return cast("JsonValue", msgspec.json.decode(plain))
+
+
+def _plain(value: object, foreign: Callable[[object], object]) -> object:
+    """Turn `value` into plain, checked data; `foreign` converts what msgspec does not know."""
     try:
-        plain = msgspec.to_builtins(value, enc_hook=_encode_foreign)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise _not_json("$", str(error)) from error
-    _check(plain, "$")
-    return cast("JsonValue", plain)
+        plain = _convert(value, foreign)
+        _check(plain, "$")
+    except RecursionError as error:
+        raise _not_json("$", "it is nested too deeply, or holds itself") from error
+    except (TypeError, ValueError) as error:
+        path, reason = _locate(value, "$", str(error), foreign)
+        raise _not_json(path, reason) from error
+    return plain
+
+
+def _convert(value: object, foreign: Callable[[object], object]) -> object:
+    # Sets come out in another order in every run unless they are sorted.
+    return msgspec.to_builtins(value, order="deterministic", enc_hook=foreign)
+
+
+def _locate(
+    value: object, path: str, reason: str, foreign: Callable[[object], object]
+) -> tuple[str, str]:
+    """The innermost part of `value` that does not convert, and why. Runs only after a failure."""
+    for child_path, child in _children(value, path):
+        try:
+            _convert(child, foreign)
+        except (TypeError, ValueError) as error:
+            return _locate(child, child_path, str(error), foreign)
+    if isinstance(value, Mapping):
+        odd = [key for key in value if not isinstance(key, str)]
+        return path, _odd_key(odd[0]) if odd else reason
+    if isinstance(value, set | frozenset):
+        return path, "the members of this set have no order among themselves; use a list"
+    return path, reason
+
+
+def _children(value: object, path: str) -> Iterable[tuple[str, object]]:
+    if isinstance(value, Mapping):
+        return [(f"{path}.{key}", item) for key, item in value.items()]
+    if isinstance(value, list | tuple):
+        return [(f"{path}[{index}]", item) for index, item in enumerate(value)]
+    if isinstance(value, set | frozenset):
+        return [(f"{path}[]", item) for item in value]
+    if isinstance(value, msgspec.Struct):
+        names: Iterable[str] = value.__struct_fields__
+    elif dataclasses.is_dataclass(value):
+        names = [field.name for field in dataclasses.fields(value)]
+    else:
+        return ()
+    return [(f"{path}.{name}", getattr(value, name)) for name in names]
 
 
 def _encode_foreign(value: object) -> object:
@@ -118,7 +165,7 @@ def _encode_foreign(value: object) -> object:
 
 def _refuse(value: object) -> object:
     kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
-    message = f"a {kind} has no JSON form"
+    message = f"values of type {kind} have no JSON form"
     raise TypeError(message)
 
 
@@ -134,12 +181,16 @@ def _check(value: object, path: str) -> None:
     elif isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
-                raise _not_json(path, f"the key {key!r} is a {type(key).__name__}, not a string")
+                raise _not_json(path, _odd_key(key))
             _check_text(key, path)
             _check(item, f"{path}.{key}")
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
             _check(item, f"{path}[{index}]")
+
+
+def _odd_key(key: object) -> str:
+    return f"the key {key!r} is of type {type(key).__name__}, not a string"
 
 
 def _check_text(text: str, path: str) -> None:

@@ -14,6 +14,8 @@ The rules (ARCHITECTURE D3, D4; turns spec 4.5):
 
 from typing import TypeAlias
 
+import msgspec
+
 from lash.core.errors import ConfigurationError
 from lash.core.json import Data
 
@@ -108,14 +110,7 @@ def decide_claim(state: LeaseState, claim: LeaseClaim, now_ms: int) -> ClaimDeci
     held = state.held
     expires = now_ms + claim.ttl_ms
     if held is not None and held.owner == claim.owner:
-        extended = Lease(
-            owner=held.owner,
-            nonce=held.nonce,
-            fencing_token=held.fencing_token,
-            claimed_at_ms=held.claimed_at_ms,
-            expires_at_ms=max(expires, held.expires_at_ms),
-        )
-        return Acquired(lease=extended)
+        return Acquired(lease=_extended(held, expires))
     if held is not None and not _may_take(held, claim, now_ms):
         return Busy(holder=held)
     taken = Lease(
@@ -143,13 +138,13 @@ def decide_renewal(state: LeaseState, fence: Fence, ttl_ms: int, now_ms: int) ->
     held = state.held
     if held is None or held.fence != fence:
         return None
-    return Lease(
-        owner=held.owner,
-        nonce=held.nonce,
-        fencing_token=held.fencing_token,
-        claimed_at_ms=held.claimed_at_ms,
-        expires_at_ms=now_ms + ttl_ms,
-    )
+    return _extended(held, now_ms + ttl_ms)
+
+
+def _extended(held: Lease, expires_at_ms: int) -> Lease:
+    """The same lease, never shortened: a clock set back must not cost the holder its lease."""
+    later = max(expires_at_ms, held.expires_at_ms)
+    return msgspec.structs.replace(held, expires_at_ms=later)
 
 
 def decide_release(state: LeaseState, fence: Fence) -> LeaseState | None:

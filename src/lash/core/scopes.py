@@ -118,7 +118,7 @@ def from_journal_key(text: str) -> ExecutionScope | None:
     """Invert `journal_key`; None for another version, an unknown kind or a scope that is not valid."""
     try:
         key = msgspec.json.decode(text, type=_JournalKey)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeEncodeError):
         return None
     scope = _scope_of(key) if key.version == _JOURNAL_KEY_VERSION else None
     if scope is None:

@@ -25,13 +25,13 @@ from lash.effects.journal import (
     FenceRefused,
     Journal,
     JournalRecord,
+    Recorded,
     WriteAuthority,
 )
 from lash.effects.shielding import shielded
 from lash.effects.transitions import (
     DriftPolicy,
-    DriftRefused,
-    Mismatch,
+    Execute,
     Replay,
     decide,
     fit_outcome,
@@ -120,23 +120,35 @@ class JournalingController:
         self, envelope: RuntimeEffectEnvelope, asked: EnvelopeDigest, executor: LocalExecutor
     ) -> EffectOutcome:
         key = envelope.replay_key
-        recorded = await self._lookup(key)
-        decision = decide(recorded, asked, self._on_drift)
-        if isinstance(decision, Mismatch | DriftRefused):
-            raise replay_error(decision, key, asked.kind)
-        if isinstance(decision, Replay):
-            return await self._replay(key, decision)
         command = envelope.command
-        if isinstance(command, SleepCommand):
+        outcome = self._recall(key, await self._lookup(key), asked)
+        if outcome is not None:
+            self._replayed += 1
+        elif isinstance(command, SleepCommand):
             due = self._clock.now_ms() + command.duration_ms
-            outcome: EffectOutcome = SleepOutcome(due_at_ms=due)
-            outcome = await self._keep(key, asked, outcome, 0.0)
-            await self._sleep_until(outcome)
-            return outcome
-        started = self._clock.monotonic()
-        outcome = await self._run(executor)
-        duration_ms = round((self._clock.monotonic() - started) * 1000, 3)
-        return await self._keep(key, asked, outcome, duration_ms)
+            outcome = await self._keep(key, asked, SleepOutcome(due_at_ms=due), 0.0)
+        else:
+            started = self._clock.monotonic()
+            made = await self._run(executor)
+            duration_ms = round((self._clock.monotonic() - started) * 1000, 3)
+            outcome = await self._keep(key, asked, made, duration_ms)
+        if isinstance(outcome, SleepOutcome):
+            await self._sleep_until(outcome.due_at_ms)
+        return outcome
+
+    def _recall(
+        self, key: str, recorded: JournalRecord | None, asked: EnvelopeDigest
+    ) -> EffectOutcome | None:
+        """The recorded outcome, or None when there is none and the effect is to be executed."""
+        match decide(recorded, asked, self._on_drift):
+            case Execute():
+                return None
+            case Replay(outcome=outcome, drift=drift):
+                if drift:
+                    self._drift.append(Drift(replay_key=key, paths=drift))
+                return _decode(key, outcome)
+            case refused:
+                raise replay_error(refused, key, asked.kind)
 
     async def _lookup(self, key: str) -> JournalRecord | None:
         for record in self._deferred:
@@ -146,14 +158,6 @@ class JournalingController:
             return None
         return await self._journal.lookup(self._scope_key, key)
 
-    async def _replay(self, key: str, decision: Replay) -> EffectOutcome:
-        self._replayed += 1
-        if decision.drift:
-            self._drift.append(Drift(replay_key=key, paths=decision.drift))
-        outcome = _decode(key, decision.outcome)
-        await self._sleep_until(outcome)
-        return outcome
-
     async def _run(self, executor: LocalExecutor) -> EffectOutcome:
         try:
             return await executor()
@@ -161,17 +165,14 @@ class JournalingController:
             raise  # wiring, lease and store trouble: nothing is recorded, a later drive may succeed
         except Exception as error:  # noqa: BLE001  contained: a bug must not wedge the turn
             _log.exception("an effect's executor raised an unexpected error")
-            return EffectFailed(code="effect_panicked", message=f"{type(error).__name__}: {error}")
+            return _panicked(error)
 
     async def _keep(
         self, key: str, asked: EnvelopeDigest, outcome: EffectOutcome, duration_ms: float
     ) -> EffectOutcome:
         """Record an outcome, or set it aside when it needs no write of its own."""
         self._executed += 1
-        encoded = encode(outcome)
-        too_large = fit_outcome(encoded)
-        if too_large is not None:
-            outcome, encoded = too_large, encode(too_large)
+        outcome, encoded = _recordable(outcome)
         authority = self._authority()
         record = JournalRecord(
             replay_key=key,
@@ -188,34 +189,38 @@ class JournalingController:
         if is_deferred(outcome):
             self._deferred.append(record)
             return outcome
-        return await self._write(record, outcome, authority)
+        self._seams("record.before")
+        # Once the executor has returned, only the disk may keep its outcome from being kept.
+        first = self._recall(key, await shielded(self._write(record, authority)), asked)
+        self._seams("record.after")
+        return outcome if first is None else first
 
     async def _write(
-        self, record: JournalRecord, outcome: EffectOutcome, authority: WriteAuthority | None
-    ) -> EffectOutcome:
+        self, record: JournalRecord, authority: WriteAuthority | None
+    ) -> JournalRecord | None:
+        """Record, together with what waited; the record that was there before, if there was one."""
         waiting, self._deferred = self._deferred, []
-        records = (*waiting, record)
-        self._seams("record.before")
         try:
-            # Once the executor has returned, only the disk may keep its outcome from being kept.
-            result = await shielded(self._journal.record(self._scope_key, records, authority))
-        except StoreError:
+            while True:
+                records = (*waiting, record)
+                match await self._journal.record(self._scope_key, records, authority):
+                    case Recorded():
+                        waiting = []
+                        return None
+                    case FenceRefused():
+                        raise lease_lost(authority)
+                    case AlreadyRecorded(winner=winner):
+                        if winner.replay_key == record.replay_key:
+                            return winner
+                        # Another writer of a scope without a lease kept what only waited here.
+                        waiting = [item for item in waiting if item.replay_key != winner.replay_key]
+        finally:
             self._deferred = waiting + self._deferred
-            raise
-        match result:
-            case FenceRefused():
-                raise lease_lost(authority)
-            case AlreadyRecorded(winner=winner):
-                return _decode(winner.replay_key, winner.outcome)
-            case _:
-                self._seams("record.after")
-                return outcome
 
-    async def _sleep_until(self, outcome: EffectOutcome) -> None:
-        if isinstance(outcome, SleepOutcome):
-            remaining = (outcome.due_at_ms - self._clock.now_ms()) / 1000
-            if remaining > 0:
-                await self._clock.sleep(remaining)
+    async def _sleep_until(self, due_at_ms: int) -> None:
+        remaining = (due_at_ms - self._clock.now_ms()) / 1000
+        if remaining > 0:
+            await self._clock.sleep(remaining)
 
 
 def lease_lost(authority: WriteAuthority | None) -> LeaseLostError:
@@ -227,6 +232,23 @@ def lease_lost(authority: WriteAuthority | None) -> LeaseLostError:
         "more. The turn goes on there.",
         session_id=session_id,
     )
+
+
+def _panicked(error: Exception) -> EffectFailed:
+    # A message may hold text that UTF-8 cannot carry; it must not keep the failure from being kept.
+    said = f"{type(error).__name__}: {error}".encode(errors="backslashreplace").decode()
+    return EffectFailed(code="effect_panicked", message=said)
+
+
+def _recordable(outcome: EffectOutcome) -> tuple[EffectOutcome, bytes]:
+    """An outcome and its JSON, or the failure to record where it has none that fits."""
+    try:
+        encoded = encode(outcome)
+    except (TypeError, ValueError, RecursionError) as error:
+        failure = _panicked(error)
+        return failure, encode(failure)
+    too_large = fit_outcome(encoded)
+    return (outcome, encoded) if too_large is None else (too_large, encode(too_large))
 
 
 def _decode(key: str, text: str) -> EffectOutcome:

@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from lash.core.errors import ReplayError
-from lash.core.json import Data, JsonObject, JsonValue
+from lash.core.json import Data, JsonValue
 from lash.effects.commands import (
     CheckpointOutcome,
     EffectFailed,
@@ -38,8 +38,9 @@ _CAUSES = (
     ("kind", "the code now makes another kind of call at this point"),
     ("identity.history", "the session's committed history is not what the turn began with"),
     ("identity.added", "the turn now holds another number of messages at this point"),
-    ("identity.chain", "an earlier message of the turn differs"),
+    # The chain covers the last messages too, so it tells of an earlier one only when they are equal.
     ("identity.last", "a message of the turn differs: its input, a tool's result or its wording"),
+    ("identity.chain", "an earlier message of the turn differs"),
     ("identity.args", "the tool is now called with other arguments"),
     ("identity.tool_id", "another tool is now called at this point"),
     ("identity.duration_ms", "the wait has another length"),
@@ -179,8 +180,11 @@ def _children(value: JsonValue) -> Iterator[tuple[str, JsonValue]]:
 
 
 def _divergence(part: str, recorded: JournalRecord, asked: EnvelopeDigest) -> list[str]:
-    before = msgspec.json.decode(recorded.envelope)
-    now: JsonObject = msgspec.json.decode(msgspec.json.encode(asked.envelope))
+    try:
+        before = msgspec.json.decode(recorded.envelope, type=dict[str, JsonValue])
+    except msgspec.MsgspecError:
+        return [part]  # it only serves the report; the digests have decided already
+    now = msgspec.json.decode(msgspec.json.encode(asked.envelope), type=dict[str, JsonValue])
     paths = list(_differences(before.get(part), now.get(part), part))
     return paths or [part]
 

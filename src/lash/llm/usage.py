@@ -38,14 +38,16 @@ class Usage(Data):
         """Sum two usages.
 
         Raises:
-            LashError: `token_usage_accounting` when a counter is negative or leaves 64 bits.
+            LashError: `token_usage_accounting` when a counter is negative or the sum leaves 64 bits.
         """
-        sums = {name: getattr(self, name) + getattr(other, name) for name in FIELDS}
-        for name, value in sums.items():
-            if not 0 <= value <= _LIMIT:
+        sums: dict[str, int] = {}
+        for name in FIELDS:
+            mine, theirs = getattr(self, name), getattr(other, name)
+            sums[name] = mine + theirs
+            if mine < 0 or theirs < 0 or sums[name] > _LIMIT:
                 raise LashError(
                     "token_usage_accounting",
-                    f"The provider's token counts cannot be added up: {name} would be {value}.",
+                    f"The provider's token counts cannot be added up: {name} is {mine} + {theirs}.",
                     field=name,
                 )
         return Usage(**sums)

@@ -10,6 +10,7 @@ from lash.llm.response import (
     ReasoningPart,
     ResponsePart,
     TextPart,
+    TextPhase,
     ToolCallPart,
 )
 from lash.turn.driver import (
@@ -131,22 +132,29 @@ def _normalise(response: LlmResponse) -> Sequence[ResponsePart]:
     parts = response.parts
     if not parts and response.full_text:
         parts = (TextPart(text=response.full_text),)
-    final = any(isinstance(part, TextPart) and part.phase == "final_answer" for part in parts)
-    return [part for part in parts if _counts(part, final=final)]
+    said = [part for part in parts if _says_something(part)]
+    if not any(_has_phase(part, "final_answer") for part in said):
+        return said
+    return [part for part in said if not _has_phase(part, "commentary")]
 
 
-def _counts(part: ResponsePart, *, final: bool) -> bool:
+def _says_something(part: ResponsePart) -> bool:
     match part:
-        case TextPart(text=text, phase=phase):
-            return bool(text) and not (final and phase == "commentary")
+        case TextPart(text=text):
+            return bool(text)
         case ReasoningPart(text=text, replay=replay):
             return bool(text) or replay is not None
         case ToolCallPart():
             return True
 
 
+def _has_phase(part: ResponsePart, phase: TextPhase) -> bool:
+    return isinstance(part, TextPart) and part.phase == phase
+
+
 def _with_call_ids(turn: TurnView, parts: Sequence[ResponsePart]) -> Sequence[ResponsePart]:
-    """Give every call an id of its own: an empty or repeated one could not be answered."""
+    """Give every call an id of its own: a blank or repeated one could not be answered."""
+    given = {part.call_id for part in parts if isinstance(part, ToolCallPart)}
     seen: set[str] = set()
     named: list[ResponsePart] = []
     for index, part in enumerate(parts):
@@ -154,8 +162,10 @@ def _with_call_ids(turn: TurnView, parts: Sequence[ResponsePart]) -> Sequence[Re
             named.append(part)
             continue
         call_id = part.call_id
-        if not call_id or call_id in seen:
+        if not call_id.strip() or call_id in seen:
             call_id = f"call_{turn.turn_id}_{turn.iteration}_{index}"
+            while call_id in given:  # the model guessed the name, or read it in the transcript
+                call_id += "_"
         seen.add(call_id)
         named.append(msgspec.structs.replace(part, call_id=call_id))
     return named
@@ -178,8 +188,7 @@ def _complete(turn: TurnView, parts: Sequence[ResponsePart], text: str) -> Seque
 
 def _answers_a_tool(turn: TurnView) -> bool:
     """Whether the last message shows tool results: silence is then a legitimate end."""
-    kept = [message for message in turn.messages[-8:] if not message.transient]
-    last = kept[-1] if kept else None
+    last = next((item for item in reversed(turn.messages) if not item.transient), None)
     return last is not None and any(part.kind == "tool_result" for part in last.parts)
 
 
@@ -230,6 +239,8 @@ def parse_arguments(text: str) -> tuple[JsonObject, str | None]:
         value = msgspec.json.decode(text)
     except (msgspec.MsgspecError, UnicodeEncodeError) as error:
         return {}, f"The arguments are not valid JSON: {error}."
+    except RecursionError:
+        return {}, "The arguments are nested too deeply."
     if not isinstance(value, dict):
         return {}, f"The arguments must be a JSON object, not {type(value).__name__}."
     return value, None

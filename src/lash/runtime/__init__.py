@@ -1,1 +1,1 @@
-"""lash."""
+"""Floor 4: the drivers. They perform what the turn machine asks for and keep accepted work going."""

@@ -16,14 +16,21 @@ def delivered_messages(
 ) -> tuple[Message, ...]:
     """The messages to append, in order: user input, plugin messages, transient ones, causes.
 
-    A cause whose id is in the transcript already is skipped: it was delivered before.
+    A cause whose id is in the transcript already is skipped: it was delivered before. So is a cause
+    that the delivery holds twice.
+
+    Raises:
+        LashError: `plugin_message_role` for a plugin message that is neither user's nor system's.
     """
-    causes = [cause for cause in delivery.turn_causes if cause.id not in present]
+    causes: dict[str, TurnCause] = {}
+    for cause in delivery.turn_causes:
+        if cause.id not in present:
+            causes.setdefault(cause.id, cause)
     return (
         *delivery.committed_user_messages,
         *(_plugin_message(message, transient=False) for message in delivery.messages),
         *(_plugin_message(message, transient=True) for message in delivery.transient_messages),
-        *(cause_message(cause) for cause in causes),
+        *(cause_message(cause) for cause in causes.values()),
     )
 
 

@@ -271,6 +271,14 @@ class TurnMachine:
                 return False
         return True
 
+    def abort(self, issue: TurnIssue) -> None:
+        """End the turn because its host cannot perform what it asks for. It still commits.
+
+        Tool calls must be answered rather than aborted: a call without an answer would make the
+        history invalid.
+        """
+        self._fail(issue, RuntimeStopped())
+
     # --- snapshot -------------------------------------------------------------------------------
 
     def checkpoint(self) -> TurnCheckpoint:
@@ -454,13 +462,14 @@ class TurnMachine:
     # --- checkpoints ----------------------------------------------------------------------------
 
     def _checkpoint_completed(self, state: WaitingCheckpoint, delivery: CheckpointDelivery) -> None:
-        if delivery.empty:
+        # Computed before anything changes: a delivery that is refused leaves the turn as it was.
+        injected = delivered_messages(delivery, {message.id for message in self._messages})
+        if not injected:
+            # Nothing arrived, or only causes that the turn has seen: the model has nothing new to say.
             self._resume(state.on_empty)
             return
         if state.checkpoint == "before_completion":
             self._keep_displaced_answer(state.on_empty)
-        present = {message.id for message in self._messages}
-        injected = delivered_messages(delivery, present)
         self._append(tuple(ConversationRecord(message=message) for message in injected))
         self._emit(MessagesInjected(checkpoint=state.checkpoint, messages=injected))
         self._become(PrepareIteration())

@@ -1,7 +1,12 @@
 """Opening the database, making sure it is ours, and naming what SQLite complains about."""
 
+import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import msgspec
 
 from lash.core.errors import StoreError
 from lash.stores.sqlite import queries
@@ -9,6 +14,9 @@ from lash.stores.sqlite import queries
 #: How long a writer waits for another process's transaction. Ours last milliseconds; a backup or an
 #: inspection tool may hold the lock for seconds.
 BUSY_TIMEOUT_MS = 10_000
+
+#: Each attempt that fails means that another process got ahead; so many do not start at one moment.
+_SWITCH_ATTEMPTS = 100
 
 #: What SQLite's primary result codes mean to us.
 _CODES = {
@@ -32,27 +40,81 @@ _REMEDIES = {
 }
 
 
-def store_error(error: sqlite3.Error, path: Path | str) -> StoreError:
+def store_error(error: sqlite3.Error, path: Path) -> StoreError:
     """What a SQLite error means, with what to do about it."""
-    primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    code = _CODES.get(primary, "store_failed")
+    code = _code(error)
+    if code == "store_unreachable" and _sealed(path):
+        code = "store_read_only"
+    remedy = _REMEDIES[code]
+    if code == "store_unreachable":
+        remedy = _unreachable(path)
     return StoreError(
         code,
-        f"The database {path} did not take the operation: {_REMEDIES[code]} (SQLite: {error}).",
+        f"The database {path} did not take the operation: {remedy} (SQLite: {error}).",
         path=str(path),
         sqlite=getattr(error, "sqlite_errorname", type(error).__name__),
     )
 
 
+def translated(error: Exception, path: Path) -> Exception:
+    """What a failed operation raises: a `StoreError` for SQLite's errors and for unreadable rows."""
+    if isinstance(error, sqlite3.Error):
+        return store_error(error, path)
+    if isinstance(error, msgspec.MsgspecError):
+        return StoreError(
+            "store_corrupt",
+            f"A row of {path} cannot be read back: {error}. The database was damaged or written by "
+            "another version; restore it from a backup.",
+            path=str(path),
+        )
+    return error
+
+
+def closed_error(path: Path) -> StoreError:
+    """What a closed store answers to everything."""
+    return StoreError(
+        "store_closed", f"The store {path} is closed; open it again to use it.", path=str(path)
+    )
+
+
+def _code(error: sqlite3.Error) -> str:
+    number: int | None = getattr(error, "sqlite_errorcode", None)
+    if number is None and isinstance(error, sqlite3.OperationalError):
+        return "store_corrupt"  # not from SQLite: text of a row that is not UTF-8
+    return _CODES.get((number or 0) & 0xFF, "store_failed")
+
+
+def _sealed(path: Path) -> bool:
+    """Whether a file may be there but cannot be written, as on a read-only mount."""
+    return path.parent.is_dir() and not path.is_dir() and not os.access(path.parent, os.W_OK)
+
+
+def _unreachable(path: Path) -> str:
+    if path.is_dir():
+        return "it is a directory; name a file in it"
+    if not path.parent.is_dir():
+        return f"the directory {path.parent} does not exist; create it first"
+    return _REMEDIES["store_unreachable"]
+
+
 def connect(path: Path, *, create: bool = True) -> sqlite3.Connection:
-    """A connection that commits nothing by itself and syncs every commit to the disk.
+    """A connection that commits nothing by itself.
 
     Raises:
-        StoreError: `store_unreachable`, `store_busy`, `store_read_only`.
+        StoreError: `store_unreachable`, `store_read_only`.
     """
-    mode = "rwc" if create else "rw"
+    if not create and not path.exists():
+        raise StoreError(
+            "store_unreachable",
+            f"There is no database {path}. Check the path; nothing was created.",
+            path=str(path),
+        )
+    return _open(path, "rwc" if create else "rw")
+
+
+def _open(path: Path, mode: str) -> sqlite3.Connection:
     try:
-        connection = sqlite3.connect(
+        return sqlite3.connect(
             f"{path.absolute().as_uri()}?mode={mode}",
             uri=True,
             isolation_level=None,
@@ -62,30 +124,78 @@ def connect(path: Path, *, create: bool = True) -> sqlite3.Connection:
         )
     except sqlite3.Error as error:
         raise store_error(error, path) from error
-    return connection
 
 
 def prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Make the database ours, or refuse it before a byte of it is changed.
 
+    Commits are synced to the disk from here on.
+
     Raises:
         StoreError: `store_foreign`, `store_schema_newer`, and what SQLite reports.
     """
     try:
-        _check(connection, path)
-        connection.execute("PRAGMA journal_mode = WAL")
+        _look(path)
+        with _transaction(connection, "BEGIN"):
+            _check(connection, path)
+        _use_write_ahead_log(connection)
         connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        with _transaction(connection, "BEGIN IMMEDIATE"):
             # Another process may have created or upgraded it in between.
-            version = _check(connection, path)
-            _upgrade(connection, version)
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
+            _upgrade(connection, _check(connection, path))
     except sqlite3.Error as error:
         raise store_error(error, path) from error
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
+    connection.execute(begin)
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # SQLite ends it by itself when the disk is full
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _look(path: Path) -> None:
+    """Check the database on a connection that cannot write.
+
+    When the last connection that can write is closed, SQLite moves the log into the file. A log that
+    another program left behind is not ours to move.
+    """
+    if path.stat().st_size == 0:
+        return
+    connection = _open(path, "ro")
+    try:
+        with _transaction(connection, "BEGIN"):
+            _check(connection, path)
+    except sqlite3.Error as error:
+        # A file that needs recovery, or lies where nothing can be written, is not for such a
+        # connection to read; the one that can write will see.
+        if _code(error) not in ("store_read_only", "store_unreachable"):
+            raise
+    finally:
+        connection.close()
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Switch to the write-ahead log, which lets readers go on while a writer writes.
+
+    SQLite does not wait for another process that is creating or switching the same database at this
+    moment: it answers "busy" at once. So each refusal is followed by a wait for that process.
+    """
+    for _ in range(_SWITCH_ATTEMPTS):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if _code(error) != "store_busy":
+                raise
+        with _transaction(connection, "BEGIN IMMEDIATE"):
+            pass
+    connection.execute("PRAGMA journal_mode = WAL")
 
 
 def tune_reader(connection: sqlite3.Connection) -> sqlite3.Connection:

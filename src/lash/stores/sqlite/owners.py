@@ -30,11 +30,22 @@ class OwnerLocks:
     def hold(self, owner_id: str, incarnation: str) -> LeaseOwner:
         """Take a new owner's lock, for as long as this process lives or until `release`."""
         if _LOCKS:
-            self._directory.mkdir(exist_ok=True)
-            handle = self._file(incarnation).open("wb")
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            handle = self._create(incarnation)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                handle.close()
+                raise
             self._held[incarnation] = handle
         return LeaseOwner(owner_id=owner_id, incarnation=incarnation, host=self._host)
+
+    def _create(self, incarnation: str) -> IO[bytes]:
+        while True:
+            self._directory.mkdir(exist_ok=True)
+            try:
+                return self._file(incarnation).open("wb")
+            except FileNotFoundError:
+                continue  # another process left just now and took the empty directory with it
 
     def is_dead(self, owner: LeaseOwner) -> bool:
         """Whether the owner's process is gone for certain."""
@@ -49,7 +60,8 @@ class OwnerLocks:
             return False
         with handle:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Shared, so that two who look at the same moment both have their proof.
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except OSError:
                 return False
             path.unlink(missing_ok=True)

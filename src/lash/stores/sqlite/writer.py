@@ -15,8 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from lash.core.errors import StoreError
-from lash.stores.sqlite.connection import store_error
+from lash.stores.sqlite.connection import closed_error, translated
 
 T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], T]
@@ -61,6 +60,7 @@ class Writer:
         self._path = path
         self._queue: queue.SimpleQueue[_Pending[object] | None] = queue.SimpleQueue()
         self._closed = False
+        self._gate = threading.Lock()  # nothing is queued behind the end
         self.transactions = 0  # commits so far; a commit that wrote nothing counts too
         self._thread = threading.Thread(target=self._run, name="lash-writer", daemon=True)
         self._thread.start()
@@ -69,17 +69,19 @@ class Writer:
         """Queue an operation; the future has its result once it is durable."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        if self._closed:
-            future.set_exception(StoreError("store_closed", f"The store {self._path} is closed."))
-            return future
-        self._queue.put(_Pending(operation, loop, future))  # type: ignore[arg-type]  # T goes round
+        with self._gate:
+            if self._closed:
+                future.set_exception(closed_error(self._path))
+                return future
+            self._queue.put(_Pending(operation, loop, future))  # type: ignore[arg-type]  # T goes round
         return future
 
     def close(self) -> None:
         """Finish what was submitted, then stop. Blocks; call it off the loop."""
-        if not self._closed:
-            self._closed = True
-            self._queue.put(None)
+        with self._gate:
+            if not self._closed:
+                self._closed = True
+                self._queue.put(None)
         self._thread.join()
 
     def _run(self) -> None:
@@ -124,7 +126,7 @@ class Writer:
             if alone:
                 raise
             connection.execute("ROLLBACK TO operation")
-            pending.error = self._translate(error)
+            pending.error = translated(error, self._path)
         if not alone:
             connection.execute("RELEASE operation")
 
@@ -136,10 +138,7 @@ class Writer:
                 pass
         for pending in group:
             if pending.error is None:
-                pending.error = self._translate(error)
-
-    def _translate(self, error: Exception) -> Exception:
-        return store_error(error, self._path) if isinstance(error, sqlite3.Error) else error
+                pending.error = translated(error, self._path)
 
 
 def _deliver(group: list[_Pending[object]]) -> None:

@@ -1,0 +1,103 @@
+"""An agent: a name, a model, instructions and tools."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from lash.app.model import ModelLike, resolve_model
+from lash.core.errors import ConfigurationError
+from lash.llm.retry import RetryPolicy
+from lash.runtime.agents import AgentDefinition
+from lash.sessions.model import AgentRef
+from lash.tools.function import FunctionTool
+from lash.tools.model import Tool
+from lash.turn.prompt import PromptLayer, instructions_layer, render_prompt
+
+ToolLike: TypeAlias = Tool | Callable[..., object]
+
+
+class Agent:
+    """What a session is run by. Known to the store by its declared name and version.
+
+    Args:
+        name: Identifies the agent in stored sessions; never changes for the same agent.
+        model: A `"provider:model"` string, a `Model`, or a provider such as `ScriptedModel`.
+        instructions: The system prompt.
+        tools: Functions decorated with `@lash.tool`, or plain functions.
+        version: Change it when running turns must finish with the old code; register both then.
+        max_turns: How many model calls one turn may make; None for no limit.
+        retry: How failed model calls are retried.
+        prompt: Further prompt layers, on top of the instructions.
+
+    Raises:
+        ConfigurationError: `agent_invalid`, `tool_duplicate`, `tool_signature_invalid`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        model: ModelLike,
+        instructions: str = "",
+        tools: Sequence[ToolLike] = (),
+        version: str = "1",
+        max_turns: int | None = None,
+        retry: RetryPolicy | None = None,
+        prompt: PromptLayer | None = None,
+    ) -> None:
+        if not name.strip() or not version.strip():
+            raise ConfigurationError("agent_invalid", "An agent needs a name and a version.")
+        if max_turns is not None and max_turns < 1:
+            raise ConfigurationError(
+                "agent_invalid", f"max_turns of agent {name!r} must be at least 1, not {max_turns}."
+            )
+        self.name = name
+        self.version = version
+        self.model = model
+        self.instructions = instructions
+        self.tools = tuple(_as_tool(item) for item in tools)
+        self.max_turns = max_turns
+        self.retry = retry or RetryPolicy()
+        self.prompt = prompt or PromptLayer()
+        _check_names(name, self.tools)
+
+    def __repr__(self) -> str:
+        return f"Agent({self.name!r}, version={self.version!r})"
+
+    def define(self) -> AgentDefinition:
+        """The agent as a runtime drives it: model resolved, prompt rendered.
+
+        Raises:
+            ConfigurationError: The model or its provider cannot be used; see `resolve_model`.
+        """
+        spec, provider = resolve_model(self.model)
+        names = [tool.name for tool in self.tools]
+        layers = [instructions_layer(self.instructions), self.prompt]
+        return AgentDefinition(
+            ref=AgentRef(name=self.name, version=self.version),
+            model=spec,
+            provider=provider,
+            instructions=render_prompt(layers, tools=names),
+            tools={tool.name: tool for tool in self.tools},
+            tool_specs=tuple(tool.spec for tool in self.tools),
+            retry=self.retry,
+            max_turns=self.max_turns,
+        )
+
+
+def _as_tool(item: ToolLike) -> Tool:
+    if callable(item) and not hasattr(item, "spec"):
+        return FunctionTool(item)
+    return item  # type: ignore[return-value]  # what has a spec is a Tool, by structure
+
+
+def _check_names(agent: str, tools: Sequence[Tool]) -> None:
+    seen: set[str] = set()
+    for tool in tools:
+        if tool.name in seen:
+            raise ConfigurationError(
+                "tool_duplicate",
+                f"Agent {agent!r} has two tools called {tool.name!r}; rename one with name=.",
+                agent=agent,
+                tool=tool.name,
+            )
+        seen.add(tool.name)

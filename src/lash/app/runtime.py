@@ -1,0 +1,203 @@
+"""The runtime: a store, the agents it may run, and the work it keeps going."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from lash.app.agent import Agent
+from lash.app.session import Session
+from lash.core.clock import Clock, IdSource, SystemClock, SystemIds
+from lash.core.errors import ConfigurationError, LashError
+from lash.core.leases import LeaseTimings
+from lash.core.seams import SeamObserver, unobserved
+from lash.core.tiers import DurabilityTier
+from lash.effects.transitions import DriftPolicy
+from lash.runtime.agents import AgentRegistry
+from lash.runtime.engine import Engine
+from lash.runtime.environment import Environment
+from lash.sessions.model import AgentRef, SessionSummary
+from lash.sessions.store import Store
+
+MEMORY = ":memory:"
+
+
+class Runtime:
+    """Runs agents over one store. Open it with `async with`; that resumes unfinished work.
+
+    Args:
+        store: A path to a SQLite file, or `":memory:"`, whose sessions die with the process.
+        agents: The agents this process can run. Work of others is left for whoever has them.
+        on_drift: What to do when an agent's instructions, tools or model changed under a turn that
+            is resumed: use what was recorded and report it (`accept`), or park the turn (`refuse`).
+        lease: How long a session stays this process's without a sign of life.
+        clock: Where time comes from; the machine by default.
+        ids: Where new ids come from; the machine by default.
+        seams: Told when a turn passes a point at which a crash would be interesting; for tests.
+
+    Raises:
+        ConfigurationError: `agent_duplicate`, `model_invalid`, `provider_unknown`,
+            `provider_not_installed`, `provider_not_configured`, `store_url_unknown`.
+    """
+
+    def __init__(
+        self,
+        store: str | Path,
+        *,
+        agents: Sequence[Agent] = (),
+        on_drift: DriftPolicy = "accept",
+        lease: LeaseTimings | None = None,
+        clock: Clock | None = None,
+        ids: IdSource | None = None,
+        seams: SeamObserver = unobserved,
+    ) -> None:
+        _check_location(store)
+        self._location = store
+        self._agents = AgentRegistry(agent.define() for agent in agents)
+        self._environment = Environment(
+            clock=clock or SystemClock(asyncio.sleep),
+            ids=ids or SystemIds(),
+            timings=lease or LeaseTimings(),
+            on_drift=on_drift,
+            seams=seams,
+        )
+        self._engine: Engine | None = None
+
+    def __repr__(self) -> str:
+        return f"Runtime({str(self._location)!r})"
+
+    async def __aenter__(self) -> Self:
+        """Open the store and pick up unfinished work in the background.
+
+        Raises:
+            StoreError: The database cannot be used; the code says why and nothing was changed.
+        """
+        if self._engine is not None:
+            raise LashError("runtime_closed", "The runtime is open already; open it only once.")
+        store = await asyncio.to_thread(_open_store, self._location, self._environment)
+        engine = Engine(store, self._agents, self._environment)
+        try:
+            await engine.start()
+        except BaseException:
+            await engine.stop()
+            await store.aclose()
+            raise
+        self._engine = engine
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop driving, give leases back and close; accepted work resumes at the next open."""
+        engine, self._engine = self._engine, None
+        if engine is None:
+            return
+        try:
+            await engine.stop()
+        finally:
+            await engine.store.aclose()
+            for agent in self._agents:
+                await agent.provider.aclose()
+
+    @property
+    def durability(self) -> DurabilityTier:
+        """`durable`, or `ephemeral` for `:memory:`."""
+        return self.engine.store.tier
+
+    @property
+    def engine(self) -> Engine:
+        """The drivers underneath. Not part of the public face."""
+        if self._engine is None:
+            raise LashError(
+                "runtime_closed", "The runtime is not open; use it inside `async with`."
+            )
+        return self._engine
+
+    def session(self, session_id: str, *, agent: str | None = None) -> Session:
+        """A handle on a session, which begins to exist with its first accepted input.
+
+        Args:
+            session_id: Any non-blank string of yours.
+            agent: The agent that runs it; may be left out when the session exists, or when only one
+                agent is registered.
+
+        Raises:
+            LashError: `session_id_invalid`, `agent_unknown`.
+        """
+        if not session_id.strip():
+            raise LashError("session_id_invalid", "A session id must not be blank.")
+        if agent is not None:
+            self._agents.newest(agent)
+        return Session(self, session_id, agent)
+
+    async def sessions(self) -> Sequence[SessionSummary]:
+        """All sessions in the store, most recently changed first."""
+        return await self.engine.store.list_sessions()
+
+    async def idle(self, timeout: float | None = None) -> None:  # noqa: ASYNC109  part of the face
+        """Wait until nothing accepted can go on without the outside.
+
+        Args:
+            timeout: Seconds to wait at most; None for as long as it takes.
+
+        Raises:
+            LashError: `idle_timeout`, retryable; the work goes on.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                await self.engine.idle()
+        except TimeoutError as error:
+            raise LashError(
+                "idle_timeout", f"Work was still going on after {timeout} s; it continues."
+            ) from error
+
+    async def agent_for(self, session_id: str, name: str | None) -> AgentRef:
+        """Which agent takes a session's new input.
+
+        Raises:
+            ConfigurationError: `agent_unknown`, `agent_ambiguous`.
+        """
+        if name is None:
+            head = await self.engine.store.load_head(session_id)
+            if head is not None:
+                name = head.agent.name
+            elif len(self._agents.names) == 1:
+                name = self._agents.names[0]
+            elif self._agents.names:
+                known = ", ".join(self._agents.names)
+                raise ConfigurationError(
+                    "agent_ambiguous",
+                    f"Session {session_id!r} is new and several agents are registered ({known}); "
+                    "say which one runs it: runtime.session(id, agent=…).",
+                )
+        return self._agents.newest(name or "").ref
+
+
+def _check_location(location: str | Path) -> None:
+    text = str(location)
+    scheme, separator, _ = text.partition("://")
+    if separator:
+        raise ConfigurationError(
+            "store_url_unknown",
+            f"There is no store for {scheme}:// URLs; pass the path of a SQLite file, or ':memory:'.",
+            scheme=scheme,
+        )
+    if not text.strip():
+        raise ConfigurationError(
+            "store_url_unknown",
+            "The store's path is blank; pass the path of a file, or ':memory:'.",
+        )
+
+
+def _open_store(location: str | Path, environment: Environment) -> Store:
+    if str(location) == MEMORY:
+        from lash.stores.memory import MemoryStore
+
+        return MemoryStore(environment.clock, seams=environment.seams)
+    from lash.stores.sqlite import SqliteStore
+
+    return SqliteStore(Path(location), environment.clock, seams=environment.seams)

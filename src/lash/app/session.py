@@ -1,0 +1,165 @@
+"""A session as an application holds it: an id, and what can be done with it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from lash.app.results import HistoryMessage, TurnResult, history_message, turn_result
+from lash.core.errors import LashError
+from lash.runtime.engine import Ticket
+from lash.runtime.events import TurnEvent
+from lash.sessions.model import SessionSummary, TextItem, TurnInput
+
+if TYPE_CHECKING:
+    from lash.app.runtime import Runtime
+
+
+class Session:
+    """One durable conversation. Handles are cheap; any number may name the same session."""
+
+    def __init__(self, runtime: "Runtime", session_id: str, agent: str | None) -> None:
+        self._runtime = runtime
+        self._agent = agent
+        self.id = session_id
+
+    def __repr__(self) -> str:
+        return f"Session({self.id!r})"
+
+    async def run(
+        self, prompt: str, *, turn_id: str | None = None, source_key: str | None = None
+    ) -> TurnResult:
+        """Accept `prompt` durably, drive the turn and return its committed result.
+
+        Once accepted, the turn is finished whatever happens to this call or this process; cancelling
+        the call does not cancel the turn.
+
+        Args:
+            prompt: What the user says.
+            turn_id: Names the turn. Used again with the same prompt, the call attaches to that turn
+                and returns its result.
+            source_key: Your own idempotency key, such as a message id, with the same effect.
+
+        Raises:
+            SessionBusyError: Another live process drives the session (retryable).
+            ConflictError: `turn_input_conflict`, `session_agent_mismatch`.
+            ReplayError: The turn's journal and the code disagree; the turn is parked.
+            StoreError: The store did not take a write. What was accepted is kept.
+            LashError: `turn_input_empty`, `session_id_invalid`, `turn_id_invalid`, `agent_unknown`,
+                `agent_ambiguous`, `runtime_closed`.
+        """
+        ticket = await self._submit(prompt, turn_id, source_key, None)
+        return turn_result(await ticket.record(), self._runtime.durability)
+
+    def stream(
+        self, prompt: str, *, turn_id: str | None = None, source_key: str | None = None
+    ) -> "LiveTurn":
+        """Like `run`, but tells what happens meanwhile.
+
+        Use it as `async with session.stream(…) as live`, iterate over `live`, then
+        `await live.result()`. Leaving the block early stops the listening, not the turn.
+        """
+        return LiveTurn(self, prompt, turn_id, source_key)
+
+    async def history(self) -> Sequence[HistoryMessage]:
+        """The committed messages, oldest first. A running turn is not part of it."""
+        nodes = await self._runtime.engine.store.load_path(self.id)
+        return [history_message(node.message) for node in nodes]
+
+    async def turns(self) -> Sequence[TurnResult]:
+        """The committed turns, oldest first."""
+        records = await self._runtime.engine.store.list_turns(self.id)
+        return [turn_result(record, self._runtime.durability) for record in records]
+
+    async def info(self) -> SessionSummary | None:
+        """The session in brief, or None when nothing was ever accepted in it."""
+        sessions = await self._runtime.engine.store.list_sessions()
+        return next((item for item in sessions if item.session_id == self.id), None)
+
+    async def _submit(
+        self,
+        prompt: str,
+        turn_id: str | None,
+        source_key: str | None,
+        live: "LiveTurn | None",
+    ) -> Ticket:
+        if not prompt.strip():
+            raise LashError(
+                "turn_input_empty",
+                "The prompt is empty; nothing was accepted. Say what the agent should do.",
+            )
+        if turn_id is not None and not turn_id.strip():
+            raise LashError("turn_id_invalid", "A turn id must not be blank; leave it out instead.")
+        agent = await self._runtime.agent_for(self.id, self._agent)
+        return await self._runtime.engine.submit(
+            self.id,
+            agent,
+            TurnInput(items=(TextItem(text=prompt),)),
+            turn_id=turn_id,
+            source_key=source_key,
+            observer=live.hear if live is not None else None,
+        )
+
+
+class LiveTurn:
+    """A turn that is being followed."""
+
+    def __init__(
+        self, session: Session, prompt: str, turn_id: str | None, source_key: str | None
+    ) -> None:
+        self._session = session
+        self._submission = (prompt, turn_id, source_key)
+        self._events: asyncio.Queue[TurnEvent | None] = asyncio.Queue()
+        self._ticket: Ticket | None = None
+        self._end: asyncio.Task[None] | None = None
+
+    @property
+    def turn_id(self) -> str:
+        """The turn's id."""
+        return self._entered().turn_id
+
+    async def __aenter__(self) -> Self:
+        self._ticket = await self._session._submit(*self._submission, self)  # noqa: SLF001  one idea in two classes
+        self._end = asyncio.get_running_loop().create_task(self._await_end(self._ticket))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._end is not None:
+            self._end.cancel()
+            await asyncio.wait([self._end])
+
+    async def __aiter__(self) -> AsyncIterator[TurnEvent]:
+        self._entered()
+        while (event := await self._events.get()) is not None:
+            yield event
+        self._events.put_nowait(None)  # a second loop ends at once
+
+    async def result(self) -> TurnResult:
+        """The committed turn; see `Session.run` for what may be raised."""
+        record = await self._entered().record()
+        return turn_result(record, self._session._runtime.durability)  # noqa: SLF001
+
+    def hear(self, event: TurnEvent) -> None:
+        """Take in an event. Never blocks, so that a slow reader does not hold up the turn."""
+        self._events.put_nowait(event)
+
+    async def _await_end(self, ticket: Ticket) -> None:
+        try:
+            await ticket.record()
+        except LashError:
+            pass  # told by result()
+        finally:
+            self._events.put_nowait(None)
+
+    def _entered(self) -> Ticket:
+        if self._ticket is None:
+            raise LashError(
+                "stream_not_entered",
+                "Use the stream inside `async with session.stream(…) as live`.",
+            )
+        return self._ticket

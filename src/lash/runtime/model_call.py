@@ -1,0 +1,259 @@
+"""One logical model call: the retry ladder over a provider's single attempts (facade spec 15).
+
+Attempts are never separate effects: the outcome, with the ledger of every attempt, is recorded once.
+"""
+
+from dataclasses import dataclass, field
+
+from lash.core.clock import Clock
+from lash.effects.commands import LlmCallOutcome
+from lash.llm.provider import Provider
+from lash.llm.request import LlmRequest
+from lash.llm.response import (
+    LlmFailure,
+    LlmResponse,
+    ProviderFailure,
+    ResponsePart,
+    TextPart,
+    ToolCallPart,
+)
+from lash.llm.retry import (
+    AttemptError,
+    AttemptRecord,
+    LadderState,
+    LlmCallRecord,
+    ProtocolPosition,
+    RetryDecision,
+    RetryPolicy,
+    advance,
+    begin,
+    decide,
+)
+from lash.llm.stream import PartCompleted, StreamEvent
+from lash.llm.stream import ReasoningDelta as ReasoningStreamed
+from lash.llm.stream import TextDelta as TextStreamed
+from lash.llm.stream import UsageReported as UsageStreamed
+from lash.llm.usage import Usage
+from lash.runtime.events import (
+    Announce,
+    ModelAttemptReset,
+    ReasoningDelta,
+    RetryScheduled,
+    TextDelta,
+)
+
+#: A ledger keeps the beginning of a provider's message; some echo the whole request.
+_DIAGNOSTIC_LIMIT = 1024
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """What one attempt streamed so far."""
+
+    correlation_id: str
+    started_at_ms: int
+    started: float
+    text: list[str] = field(default_factory=list)
+    parts: list[ResponsePart] = field(default_factory=list)
+    usage: Usage | None = None
+    shown: set[str] = field(default_factory=set)
+
+    @property
+    def output_started(self) -> bool:
+        return bool(self.text or self.parts or self.shown)
+
+
+class ModelCall:
+    """Asks a provider until it answers, or until the ladder ends."""
+
+    def __init__(
+        self,
+        provider: Provider,
+        request: LlmRequest,
+        policy: RetryPolicy,
+        clock: Clock,
+        announce: Announce,
+    ) -> None:
+        self._provider = provider
+        self._request = request
+        self._policy = policy
+        self._clock = clock
+        self._announce = announce
+        self._attempts: list[AttemptRecord] = []
+
+    async def run(self) -> LlmCallOutcome:
+        """The answer, or the failure of the last attempt; never raises for a provider's trouble."""
+        state = LadderState()
+        wasted = Usage()
+        while True:
+            state = begin(state)
+            attempt = self._begin()
+            result = await self._try(attempt)
+            if isinstance(result, LlmResponse):
+                response = _reconcile(result, attempt)
+                self._close(attempt, response, None)
+                return LlmCallOutcome(
+                    record=self._ledger(),
+                    response=response,
+                    text_streamed=bool(attempt.text),
+                    wasted=wasted,
+                )
+            decision = decide(
+                self._policy,
+                state,
+                result,
+                output_started=attempt.output_started,
+                regenerates_safely=self._provider.regenerates_safely,
+            )
+            self._close(attempt, result, decision)
+            if not decision.scheduled:
+                return LlmCallOutcome(
+                    record=self._ledger(), failure=_final(result, decision), wasted=wasted
+                )
+            wasted += _spent(result, attempt)
+            self._retract(attempt, decision)
+            await self._clock.sleep(decision.delay_ms / 1000)
+            state = advance(state, decision)
+
+    # --- one attempt ----------------------------------------------------------------------------
+
+    def _begin(self) -> _Attempt:
+        ordinal = len(self._attempts) + 1
+        return _Attempt(
+            correlation_id=f"{self._request.scope.request_id}:{ordinal}",
+            started_at_ms=self._clock.now_ms(),
+            started=self._clock.monotonic(),
+        )
+
+    async def _try(self, attempt: _Attempt) -> LlmResponse | LlmFailure:
+        def emit(event: StreamEvent) -> None:
+            self._streamed(attempt, event)
+
+        try:
+            return await self._provider.complete(self._request, emit)
+        except ProviderFailure as error:
+            return error.failure
+        except Exception as error:  # noqa: BLE001  a provider's bug is a failed call, not a lost turn
+            message = f"The provider raised {type(error).__name__}: {error}"
+            return LlmFailure(
+                kind="unknown", message=message, retryable=False, code="effect_panicked"
+            )
+
+    def _streamed(self, attempt: _Attempt, event: StreamEvent) -> None:
+        match event:
+            case TextStreamed(text=text) if text:
+                attempt.text.append(text)
+                correlation = f"{attempt.correlation_id}:text"
+                attempt.shown.add(correlation)
+                self._announce(TextDelta(text=text, correlation_id=correlation))
+            case ReasoningStreamed(text=text) if text:
+                correlation = f"{attempt.correlation_id}:reasoning"
+                attempt.shown.add(correlation)
+                self._announce(ReasoningDelta(text=text, correlation_id=correlation))
+            case PartCompleted(part=part):
+                attempt.parts.append(part)
+            case UsageStreamed(usage=usage):
+                attempt.usage = usage
+            case _:
+                pass  # an empty delta says nothing
+
+    def _retract(self, attempt: _Attempt, decision: RetryDecision) -> None:
+        """Take back what was shown before the wait begins, so that nobody reads it meanwhile."""
+        if attempt.shown:
+            self._announce(ModelAttemptReset(correlation_ids=tuple(sorted(attempt.shown))))
+        scheduled = RetryScheduled(
+            wait_ms=decision.delay_ms,
+            attempt=len(self._attempts) + 1,
+            max_attempts=self._policy.max_attempts,
+            reason=decision.reason,
+        )
+        self._announce(scheduled)
+
+    # --- the ledger -----------------------------------------------------------------------------
+
+    def _close(
+        self, attempt: _Attempt, result: LlmResponse | LlmFailure, decision: RetryDecision | None
+    ) -> None:
+        failure = result if isinstance(result, LlmFailure) else None
+        usage = result.usage if result.usage != Usage() else attempt.usage
+        self._attempts.append(
+            AttemptRecord(
+                ordinal=len(self._attempts) + 1,
+                started_at_ms=attempt.started_at_ms,
+                duration_ms=round((self._clock.monotonic() - attempt.started) * 1000),
+                outcome="failed" if failure else "completed",
+                position=_position(attempt, failure),
+                retry=decision,
+                error=_error(failure) if failure else None,
+                usage=usage,
+                evidence=result.evidence,
+            )
+        )
+
+    def _ledger(self) -> LlmCallRecord:
+        return LlmCallRecord(
+            call_id=self._request.scope.request_id,
+            model=f"{self._request.model.provider}:{self._request.model.name}",
+            attempts=tuple(self._attempts),
+        )
+
+
+def _position(attempt: _Attempt, failure: LlmFailure | None) -> ProtocolPosition:
+    if failure is None:
+        return "terminal_observed"
+    if attempt.output_started:
+        return "output_started"
+    return "no_response" if failure.status is None else "response_observed"
+
+
+def _error(failure: LlmFailure) -> AttemptError:
+    return AttemptError(
+        kind=failure.kind,
+        message=failure.message[:_DIAGNOSTIC_LIMIT],
+        code=failure.code,
+        status=failure.status,
+        retry_after_ms=failure.retry_after_ms,
+    )
+
+
+def _spent(failure: LlmFailure, attempt: _Attempt) -> Usage:
+    """What a failed attempt reported to have used."""
+    return failure.usage if failure.usage != Usage() else attempt.usage or Usage()
+
+
+def _final(failure: LlmFailure, decision: RetryDecision) -> LlmFailure:
+    """The failure the turn ends with: one that must not be repeated says so."""
+    if decision.reason != "output_started_without_retry_guarantee":
+        return failure
+    return LlmFailure(
+        kind=failure.kind,
+        message=f"The answer broke off and must not be asked for again: {failure.message}",
+        retryable=False,
+        code="unsafe_retry_after_output_started",
+        status=failure.status,
+        terminal_reason=failure.terminal_reason,
+        usage=failure.usage,
+        evidence=failure.evidence,
+    )
+
+
+def _reconcile(response: LlmResponse, attempt: _Attempt) -> LlmResponse:
+    """Fill a bare final response from what was streamed; what the response says itself wins."""
+    parts = response.parts
+    if not parts and not response.full_text:
+        streamed = "".join(attempt.text)
+        calls = [part for part in attempt.parts if not isinstance(part, TextPart)]
+        parts = (*((TextPart(text=streamed),) if streamed else ()), *calls)
+    elif not any(isinstance(part, ToolCallPart) for part in parts):
+        parts = (*parts, *(part for part in attempt.parts if isinstance(part, ToolCallPart)))
+    usage = response.usage
+    if usage == Usage() and attempt.usage is not None:
+        usage = attempt.usage
+    return LlmResponse(
+        parts=parts,
+        full_text=response.full_text,
+        usage=usage,
+        terminal_reason=response.terminal_reason,
+        diagnostic=response.diagnostic,
+        evidence=response.evidence,
+    )

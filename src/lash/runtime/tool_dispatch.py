@@ -1,0 +1,261 @@
+"""Running the tool calls of one message: side by side, attempt by attempt, reported in order.
+
+An attempt is the atom: it is recorded once, refusals included, so that a call refused under one
+schema stays refused when a deploy changes the schema. Retries and their waits stand outside.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+
+from lash.core.causality import RuntimeInvocation, child_effect
+from lash.core.clock import Clock
+from lash.core.errors import LashError
+from lash.core.json import encode
+from lash.core.seams import SeamObserver
+from lash.effects.commands import (
+    EffectFailed,
+    EffectOutcome,
+    PreparedToolCall,
+    SleepCommand,
+    SleepOutcome,
+    ToolAttemptCommand,
+    ToolAttemptOutcome,
+)
+from lash.effects.controller import EffectController
+from lash.effects.envelope import RuntimeEffectEnvelope
+from lash.effects.transitions import MAX_OUTCOME_BYTES, largest_part
+from lash.runtime.events import Announce, ToolCallCompleted, ToolCallStarted
+from lash.sessions.model import ToolCallRecord
+from lash.tools.model import Tool, ToolContext
+from lash.tools.transitions import RetryTool, after_attempt
+from lash.turn.tools import (
+    CompletedToolCall,
+    PendingToolCall,
+    ToolOutput,
+    ToolSuccess,
+    failed,
+    model_text,
+)
+
+T = TypeVar("T")
+
+#: Room for the outcome's own fields beside the tool's value.
+_OUTPUT_LIMIT = MAX_OUTCOME_BYTES - 64 * 1024
+
+
+@dataclass(slots=True)
+class _Call:
+    """One call on its way through attempts; `executed` once anything of it really ran here."""
+
+    parent: RuntimeInvocation
+    suffix: str
+    pending: PendingToolCall
+    max_attempts: int
+    executed: bool = False
+
+
+class ToolDispatch:
+    """Runs tool calls of one turn through its effect controller."""
+
+    def __init__(
+        self,
+        tools: Mapping[str, Tool],
+        controller: EffectController,
+        clock: Clock,
+        announce: Announce,
+        seams: SeamObserver,
+    ) -> None:
+        self._tools = tools
+        self._controller = controller
+        self._clock = clock
+        self._announce = announce
+        self._seams = seams
+
+    async def run_batch(
+        self, parent: RuntimeInvocation, calls: Sequence[PendingToolCall]
+    ) -> tuple[CompletedToolCall, ...]:
+        """The answers of `calls`, in call order, whatever order they finished in.
+
+        Calls run side by side; those of a serial tool run afterwards, one at a time.
+        """
+        results: dict[int, CompletedToolCall] = {}
+
+        async def answer(index: int) -> None:
+            results[index] = await self._call(parent, index, calls[index])
+
+        serial = [index for index, call in enumerate(calls) if self._is_serial(call)]
+        beside = [index for index in range(len(calls)) if index not in serial]
+        await _run_all([answer(index) for index in beside])
+        for index in serial:
+            await answer(index)
+        return tuple(results[index] for index in range(len(calls)))
+
+    def _is_serial(self, call: PendingToolCall) -> bool:
+        tool = self._tools.get(call.tool_name)
+        return tool is not None and tool.serial
+
+    async def _call(
+        self, parent: RuntimeInvocation, index: int, pending: PendingToolCall
+    ) -> CompletedToolCall:
+        """One call: attempts until its output stands."""
+        tool = self._tools.get(pending.tool_name)
+        policy = tool.retry if tool is not None else None
+        call = _Call(
+            parent=parent,
+            suffix=f"child:{index}:{pending.call_id}",
+            pending=pending,
+            max_attempts=policy.max_attempts if policy else 1,
+        )
+        attempt = 1
+        while True:
+            outcome = await self._attempt(call, attempt)
+            following = after_attempt(outcome.output, policy, attempt)
+            if not isinstance(following, RetryTool):
+                break
+            await self._sleep(call, attempt, following.delay_ms)
+            attempt += 1
+        completed = CompletedToolCall(
+            call_id=pending.call_id,
+            tool_name=pending.tool_name,
+            args=pending.args,
+            output=following.output,
+            model_text=model_text(following.output),
+            duration_ms=outcome.duration_ms,
+            attempts=attempt,
+        )
+        if call.executed:
+            self._announce(ToolCallCompleted(call=call_record(completed)))
+        return completed
+
+    async def _attempt(self, call: _Call, attempt: int) -> ToolAttemptOutcome:
+        pending = call.pending
+        prepared = PreparedToolCall(
+            call_id=pending.call_id,
+            tool_id=f"tool:{pending.tool_name}",
+            tool_name=pending.tool_name,
+            args=pending.args,
+        )
+        suffix = f"{call.suffix}:attempt:{attempt}"
+        envelope = RuntimeEffectEnvelope(
+            invocation=child_effect(call.parent, kind="tool_attempt", suffix=suffix),
+            command=ToolAttemptCommand(
+                call=prepared, attempt=attempt, max_attempts=max(attempt, call.max_attempts)
+            ),
+        )
+
+        async def execute() -> EffectOutcome:
+            if not call.executed:
+                call.executed = True
+                started = ToolCallStarted(
+                    call_id=pending.call_id, tool=pending.tool_name, args=pending.args
+                )
+                self._announce(started)
+            begun = self._clock.monotonic()
+            output = await self._run(pending, _context(call, attempt))
+            duration = round((self._clock.monotonic() - begun) * 1000)
+            return ToolAttemptOutcome(output=output, duration_ms=duration)
+
+        outcome = await self._controller.execute(envelope, execute)
+        if isinstance(outcome, ToolAttemptOutcome):
+            return outcome
+        return ToolAttemptOutcome(output=_uncontained(outcome))
+
+    async def _run(self, call: PendingToolCall, context: ToolContext) -> ToolOutput:
+        """Refuse the call, or run the body once."""
+        tool = self._tools.get(call.tool_name)
+        if tool is None:
+            known = ", ".join(sorted(self._tools)) or "none"
+            message = f"There is no tool called {call.tool_name!r}. Available tools: {known}."
+            return failed("unavailable", "tool_unavailable", message)
+        if call.args_error is not None:
+            return failed("invalid_request", "invalid_tool_args", call.args_error)
+        try:
+            tool.check(call.args)
+        except LashError as error:
+            return failed("invalid_request", "invalid_tool_args", error.message)
+        self._seams("tool.before")
+        output = await tool.run(call.args, context)
+        self._seams("tool.after")
+        return _fitting(tool.name, output)
+
+    async def _sleep(self, call: _Call, attempt: int, delay_ms: int) -> None:
+        if delay_ms <= 0:
+            return
+        suffix = f"{call.suffix}:attempt:{attempt}:sleep"
+        envelope = RuntimeEffectEnvelope(
+            invocation=child_effect(call.parent, kind="sleep", suffix=suffix),
+            command=SleepCommand(duration_ms=delay_ms),
+        )
+
+        async def unused() -> EffectOutcome:
+            return SleepOutcome(due_at_ms=self._clock.now_ms())
+
+        await self._controller.execute(envelope, unused)
+
+
+def _context(call: _Call, attempt: int) -> ToolContext:
+    scope, pending = call.parent.scope, call.pending
+    turn_id = scope.turn_id or ""
+    key = f"lash-tool:{scope.session_id}:{turn_id}:{pending.call_id}:{pending.tool_name}"
+    return ToolContext(
+        session_id=scope.session_id,
+        turn_id=turn_id,
+        call_id=pending.call_id,
+        tool_name=pending.tool_name,
+        attempt=attempt,
+        max_attempts=call.max_attempts,
+        idempotency_key=key,
+    )
+
+
+def call_record(call: CompletedToolCall) -> ToolCallRecord:
+    """A completed call as it is reported and kept."""
+    return ToolCallRecord(
+        call_id=call.call_id,
+        tool=call.tool_name,
+        args=call.args,
+        output=call.output,
+        duration_ms=call.duration_ms,
+        attempts=call.attempts,
+    )
+
+
+def _fitting(name: str, output: ToolOutput) -> ToolOutput:
+    """The output, or a failure that says which part of it is too large to record."""
+    size = len(encode(output))
+    if size <= _OUTPUT_LIMIT:
+        return output
+    value = msgspec.to_builtins(output.outcome)["payload"]
+    path, part = largest_part(value)
+    kind = "returned" if isinstance(output.outcome, ToolSuccess) else "failed with"
+    message = (
+        f"{name} {kind} {size} bytes, more than the {_OUTPUT_LIMIT} that can be recorded; most of "
+        f"it is at {path} ({part} bytes). Return a summary or a reference instead."
+    )
+    return failed("resource_limit", "tool_output_too_large", message)
+
+
+def _uncontained(outcome: EffectOutcome) -> ToolOutput:
+    """A call is always answered, also when its effect failed around the tool."""
+    if isinstance(outcome, EffectFailed):
+        return failed("internal", outcome.code, outcome.message)
+    return failed(
+        "internal", "runtime_effect_wrong_outcome", "The tool's record is of another kind."
+    )
+
+
+async def _run_all(work: Sequence[Coroutine[object, object, None]]) -> None:
+    """Run coroutines side by side; the first infrastructure error ends them all."""
+    if len(work) == 1:
+        await work[0]
+        return
+    try:
+        async with asyncio.TaskGroup() as group:
+            for item in work:
+                group.create_task(item)
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from errors

@@ -1,0 +1,372 @@
+"""Driving one turn: perform what its machine asks for, then commit it (ARCHITECTURE D7)."""
+
+from dataclasses import dataclass, field
+
+from lash.core.causality import RuntimeInvocation, turn_effect
+from lash.core.clock import Clock
+from lash.core.errors import LashError
+from lash.core.seams import SeamObserver
+from lash.effects.commands import (
+    CheckpointCommand,
+    CheckpointOutcome,
+    EffectCommand,
+    EffectFailed,
+    EffectOutcome,
+    LlmCallCommand,
+    LlmCallOutcome,
+    SyncExecutionEnvironmentCommand,
+    SyncExecutionEnvironmentOutcome,
+    ToolBatchCommand,
+    ToolBatchOutcome,
+    command_kind,
+)
+from lash.effects.controller import EffectController, LocalExecutor
+from lash.effects.envelope import RuntimeEffectEnvelope
+from lash.effects.journal import WriteAuthority
+from lash.effects.journaling import lease_lost
+from lash.effects.shielding import shielded
+from lash.llm.retry import LlmCallRecord
+from lash.llm.usage import Usage
+from lash.protocols.standard import StandardProtocol
+from lash.runtime.agents import AgentDefinition
+from lash.runtime.events import Announce, ModelRequestStarted, UsageReported
+from lash.runtime.history import History
+from lash.runtime.model_call import ModelCall
+from lash.runtime.tool_dispatch import ToolDispatch, call_record
+from lash.sessions.model import AcceptedTurn, ToolCallRecord
+from lash.sessions.planner import CommitReceipt, TurnCommit
+from lash.sessions.store import SessionStore
+from lash.turn.events import (
+    ErrorReported,
+    OutcomeReached,
+    SessionStreamEvent,
+    ToolCallReported,
+)
+from lash.turn.exchange import (
+    CheckpointCompleted,
+    CheckpointEffect,
+    DoneEffect,
+    EmitEffect,
+    EnvironmentSynced,
+    ExecCodeEffect,
+    LlmCallEffect,
+    LlmCompleted,
+    MachineResponse,
+    OwedEffect,
+    SyncExecutionEnvironmentEffect,
+    ToolCallsEffect,
+    ToolsCompleted,
+)
+from lash.turn.machine import MachineConfig, TurnMachine
+from lash.turn.messages import Message, TurnInputOrigin, text_message, visible_text
+from lash.turn.outcome import (
+    AssistantMessage,
+    Finished,
+    RuntimeStopped,
+    Stopped,
+    TurnIssue,
+    TurnOutcome,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DriveContext:
+    """What a drive works with.
+
+    Attributes:
+        store: Where the turn is committed.
+        controller: The door to the outside, with the turn's journal behind it.
+        clock: Measures the drive.
+        announce: Told what is really executed.
+        seams: Told where a crash would be interesting.
+        authority: The lease the drive runs under.
+        scope_key: The turn's journal.
+    """
+
+    store: SessionStore
+    controller: EffectController
+    clock: Clock
+    announce: Announce
+    seams: SeamObserver
+    authority: WriteAuthority
+    scope_key: str
+
+
+@dataclass(slots=True)
+class _Ledger:
+    """What a drive gathers for the turn's record. All of it derives from recorded outcomes."""
+
+    outcome: TurnOutcome | None = None
+    tool_calls: list[ToolCallRecord] = field(default_factory=list)
+    llm_calls: list[LlmCallRecord] = field(default_factory=list)
+    issues: list[TurnIssue] = field(default_factory=list)
+
+
+class TurnDrive:
+    """One drive of one turn.
+
+    A turn that is resumed is driven again from its beginning; what was recorded is replayed.
+    """
+
+    def __init__(
+        self, context: DriveContext, agent: AgentDefinition, turn: AcceptedTurn, history: History
+    ) -> None:
+        self._context = context
+        self._agent = agent
+        self._turn = turn
+        self._history = history
+        self._ledger = _Ledger()
+        self._started = context.clock.monotonic()
+        self._tools = ToolDispatch(
+            agent.tools, context.controller, context.clock, context.announce, context.seams
+        )
+        config = MachineConfig(
+            driver=StandardProtocol(),
+            session_id=turn.session_id,
+            turn_id=turn.turn_id,
+            model=agent.model,
+            instructions=agent.instructions,
+            tools=agent.tool_specs,
+            history=history.reference,
+            projection=history.projection,
+            max_turns=agent.max_turns,
+        )
+        self._machine = TurnMachine(config, [*history.messages, _input_message(turn)])
+
+    async def run(self) -> CommitReceipt:
+        """Drive the turn to its commit.
+
+        Raises:
+            ReplayError: The journal records something else than the code asks for.
+            LeaseLostError: Another process took over; nothing more was written.
+            StoreError: The store did not take a write; the turn stays accepted.
+        """
+        machine = self._machine
+        while True:
+            effect = machine.poll()
+            match effect:
+                case None:
+                    raise LashError(
+                        "effect_panicked", f"Turn {self._turn.turn_id} stopped asking for anything."
+                    )
+                case EmitEffect(event=event):
+                    self._note(event)
+                case DoneEffect(messages=messages):
+                    return await self._commit(messages)
+                case (
+                    SyncExecutionEnvironmentEffect()
+                    | LlmCallEffect()
+                    | ToolCallsEffect()
+                    | ExecCodeEffect()
+                    | CheckpointEffect()
+                ):
+                    await self._perform(effect)
+                case _:
+                    pass  # progress is kept by the journal, not written on its own
+
+    # --- effects --------------------------------------------------------------------------------
+
+    async def _perform(self, effect: OwedEffect) -> None:
+        outcome = await self._outcome_of(effect)
+        if isinstance(outcome, EffectFailed):
+            issue = TurnIssue(
+                kind="runtime_effect_controller", code=outcome.code, message=outcome.message
+            )
+            self._machine.abort(issue)
+        else:
+            self._machine.respond(self._response(effect.id, outcome))
+
+    async def _outcome_of(self, effect: OwedEffect) -> EffectOutcome:
+        match effect:
+            case LlmCallEffect():
+                return await self._call_model(effect)
+            case ToolCallsEffect():
+                return await self._run_tools(effect)
+            case CheckpointEffect(checkpoint=checkpoint):
+                command: EffectCommand = CheckpointCommand(checkpoint=checkpoint)
+                return await self._execute(effect.id, command, _nothing_arrived)
+            case SyncExecutionEnvironmentEffect(update_machine_config=update):
+                command = SyncExecutionEnvironmentCommand(update_machine_config=update)
+                return await self._execute(effect.id, command, _synced)
+            case ExecCodeEffect(language=language):
+                message = f"No dialect is registered for {language} code."
+                return EffectFailed(code="effect_panicked", message=message)
+
+    def _response(self, effect_id: int, outcome: EffectOutcome) -> MachineResponse:
+        match outcome:
+            case LlmCallOutcome(response=response, failure=failure):
+                self._ledger.llm_calls.append(outcome.record)
+                result = response or failure
+                if result is not None:
+                    return LlmCompleted(
+                        id=effect_id,
+                        result=result,
+                        text_streamed=outcome.text_streamed,
+                        wasted=outcome.wasted,
+                    )
+            case ToolBatchOutcome(results=results):
+                return ToolsCompleted(id=effect_id, results=results)
+            case CheckpointOutcome(delivery=delivery):
+                return CheckpointCompleted(id=effect_id, delivery=delivery)
+            case SyncExecutionEnvironmentOutcome(environment=environment, error=error):
+                return EnvironmentSynced(id=effect_id, environment=environment, error=error)
+            case _:
+                pass
+        raise LashError(
+            "runtime_effect_wrong_outcome",
+            f"Effect {effect_id} of turn {self._turn.turn_id} was answered with another kind of "
+            "outcome than it asked for.",
+        )
+
+    async def _call_model(self, effect: LlmCallEffect) -> EffectOutcome:
+        context, iteration = self._context, self._machine.iteration
+
+        async def execute() -> EffectOutcome:
+            context.announce(ModelRequestStarted(protocol_iteration=iteration))
+            context.seams("model.before")
+            call = ModelCall(
+                self._agent.provider,
+                effect.request,
+                self._agent.retry,
+                context.clock,
+                context.announce,
+            )
+            outcome = await call.run()
+            context.seams("model.after")
+            result = outcome.response or outcome.failure
+            spent = (result.usage if result else Usage()) + outcome.wasted
+            context.announce(UsageReported(protocol_iteration=iteration, usage=spent))
+            return outcome
+
+        return await self._execute(effect.id, LlmCallCommand(request=effect.request), execute)
+
+    async def _run_tools(self, effect: ToolCallsEffect) -> EffectOutcome:
+        command = ToolBatchCommand(batch_id=str(effect.id), calls=effect.calls)
+        invocation = self._invocation(effect.id, command)
+
+        async def execute() -> EffectOutcome:
+            results = await self._tools.run_batch(invocation, effect.calls)
+            return ToolBatchOutcome(results=results)
+
+        envelope = RuntimeEffectEnvelope(invocation=invocation, command=command)
+        return await self._context.controller.execute(envelope, execute)
+
+    async def _execute(
+        self, effect_id: int, command: EffectCommand, executor: LocalExecutor
+    ) -> EffectOutcome:
+        envelope = RuntimeEffectEnvelope(
+            invocation=self._invocation(effect_id, command), command=command
+        )
+        return await self._context.controller.execute(envelope, executor)
+
+    def _invocation(self, effect_id: int, command: EffectCommand) -> RuntimeInvocation:
+        return turn_effect(
+            session_id=self._turn.session_id,
+            turn_id=self._turn.turn_id,
+            turn_index=self._history.head.turn_index + 1,
+            protocol_iteration=self._machine.iteration,
+            kind=command_kind(command),
+            effect_id=effect_id,
+        )
+
+    # --- gathering and committing ---------------------------------------------------------------
+
+    def _note(self, event: SessionStreamEvent) -> None:
+        ledger = self._ledger
+        match event:
+            case OutcomeReached(outcome=outcome):
+                ledger.outcome = outcome
+            case ErrorReported(issue=issue):
+                ledger.issues.append(issue)
+            case ToolCallReported(call=call):
+                ledger.tool_calls.append(call_record(call))
+            case _:
+                pass  # the rest is for observers of the machine
+
+    async def _commit(self, transcript: tuple[Message, ...]) -> CommitReceipt:
+        context, ledger = self._context, self._ledger
+        outcome = ledger.outcome or Stopped(reason=RuntimeStopped())
+        added = [
+            message
+            for message in transcript[len(self._history.messages) :]
+            if not message.transient
+        ]
+        added.extend(_final_message(self._turn.turn_id, added, outcome))
+        commit = TurnCommit(
+            session_id=self._turn.session_id,
+            turn_id=self._turn.turn_id,
+            expected_revision=self._history.head.revision,
+            fence=context.authority.fence,
+            messages=tuple(added),
+            outcome=outcome,
+            usage=self._machine.usage,
+            text=_answer(outcome),
+            scope_key=context.scope_key,
+            tool_calls=tuple(ledger.tool_calls),
+            llm_calls=tuple(ledger.llm_calls),
+            issues=(*ledger.issues, *self._drift_issues()),
+            drive_ms=round((context.clock.monotonic() - self._started) * 1000),
+            journal=tuple(context.controller.deferred()),
+        )
+        context.seams("commit.before")
+        result = await shielded(context.store.commit_turn(commit))
+        if not isinstance(result, CommitReceipt):
+            if result.code == "session_execution_lease_lost":
+                raise lease_lost(context.authority)
+            raise LashError(result.code, result.message, turn_id=self._turn.turn_id)
+        context.seams("commit.after")
+        if not result.replayed:
+            self._history.grow(result.head, added)
+        return result
+
+    def _drift_issues(self) -> list[TurnIssue]:
+        return [
+            TurnIssue(
+                kind="drift",
+                code="surroundings_drift",
+                message=(
+                    f"{', '.join(drift.paths)} changed since {drift.replay_key} was recorded; the "
+                    "recorded outcome was used."
+                ),
+                paths=drift.paths,
+            )
+            for drift in self._context.controller.drift
+        ]
+
+
+async def _synced() -> EffectOutcome:
+    """An agent's prompt and tools are fixed while its version runs."""
+    return SyncExecutionEnvironmentOutcome()
+
+
+async def _nothing_arrived() -> EffectOutcome:
+    """Input that arrives while a turn runs becomes the next turn."""
+    return CheckpointOutcome()
+
+
+def _input_message(turn: AcceptedTurn) -> Message:
+    return text_message(
+        f"m_turn_{turn.turn_id}_input",
+        "user",
+        turn.input.text,
+        origin=TurnInputOrigin(turn_id=turn.turn_id),
+    )
+
+
+def _answer(outcome: TurnOutcome) -> str:
+    match outcome:
+        case Finished(result=AssistantMessage(text=text)):
+            return text
+        case _:
+            return ""
+
+
+def _final_message(turn_id: str, added: list[Message], outcome: TurnOutcome) -> list[Message]:
+    """The final answer as a message, unless the history ends with it already (spec 3.6)."""
+    text = _answer(outcome)
+    if not text:
+        return []
+    last = added[-1] if added else None
+    if last is not None and last.role == "assistant" and visible_text(last) == text:
+        return []
+    return [text_message(f"m_turn_{turn_id}_final", "assistant", text, kind="prose")]
