@@ -22,7 +22,7 @@ demo: $(STAMP)  ## kill an agent in the middle of a turn and watch it resume
 	@$(BIN)/lash demo
 
 test: $(STAMP)  ## run the whole test suite
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .
