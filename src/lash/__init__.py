@@ -3,6 +3,7 @@
 The runtime is the durable half; the model is the variable call.
 """
 
+from lash import events
 from lash.app.agent import Agent
 from lash.app.model import Model
 from lash.app.results import HistoryMessage, TurnResult
@@ -50,5 +51,6 @@ __all__ = [
     "ToolRetry",
     "TurnResult",
     "Usage",
+    "events",
     "tool",
 ]

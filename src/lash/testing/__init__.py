@@ -3,7 +3,8 @@
 The local server that speaks a provider's wire format is `lash.testing.openai_server`.
 """
 
+from lash.testing.clock import VirtualClock
 from lash.testing.crash import KillAt
-from lash.testing.scripted import ScriptedModel, calls, fail, reply
+from lash.testing.scripted import Failure, Reply, ScriptedModel, calls, fail, reply
 
-__all__ = ["KillAt", "ScriptedModel", "calls", "fail", "reply"]
+__all__ = ["Failure", "KillAt", "Reply", "ScriptedModel", "VirtualClock", "calls", "fail", "reply"]

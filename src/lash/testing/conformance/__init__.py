@@ -1,0 +1,52 @@
+"""What every store must do, as tests that anybody can run on a store of their own.
+
+Needs pytest and pytest-asyncio. Subclass `StoreConformance` in a test module, say how a store is made
+and how it is opened again over the same data, and pytest finds the tests:
+
+    from pathlib import Path
+
+    import pytest
+
+    from lash.sessions.store import Store
+    from lash.testing.clock import VirtualClock
+    from lash.testing.conformance import StoreConformance
+    from my_package import MyStore
+
+    class TestMyStore(StoreConformance):
+        @pytest.fixture(autouse=True)
+        def _place(self, tmp_path: Path) -> None:
+            self.path = tmp_path / "store"
+
+        async def make_store(self, clock: VirtualClock) -> Store:
+            return MyStore(self.path, clock)
+
+        async def reopen(self, store: Store, clock: VirtualClock) -> Store:
+            await store.aclose()
+            return MyStore(self.path, clock)
+
+Every property is checked twice: on a store that stays open, and on one that is closed and opened
+again wherever a test pauses (`Rig.interlude`). A store must take its time from the clock it is given,
+so that leases expire without anybody waiting.
+"""
+
+import pytest
+
+# Before the properties are imported: a failing assertion should show what it compared.
+pytest.register_assert_rewrite(
+    *(
+        f"{__name__}.{module}"
+        for module in (
+            "accepting",
+            "committing",
+            "journaling",
+            "leasing",
+            "listing",
+            "refusing",
+            "rig",
+        )
+    )
+)
+
+from lash.testing.conformance.suite import StoreConformance  # noqa: E402  see above
+
+__all__ = ["StoreConformance"]

@@ -1,0 +1,146 @@
+"""What the properties stand on: the class to subclass, and a store with short ways to use it."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import pytest
+
+from lash.core.leases import Lease, LeaseOwner
+from lash.effects.journal import WriteAuthority
+from lash.sessions.model import SessionState
+from lash.sessions.planner import Accepted, ClaimedSession, CommitReceipt
+from lash.sessions.store import Store
+from lash.testing.clock import VirtualClock
+from lash.testing.conformance import samples
+
+T = TypeVar("T")
+
+
+def expect(kind: type[T], value: object) -> T:
+    """The value, which must be of a kind."""
+    assert isinstance(value, kind), f"expected {kind.__name__}, got {value!r}"
+    return value
+
+
+class Rig:
+    """A store under test and the clock it tells the time by.
+
+    Args:
+        store: The store.
+        clock: Its clock.
+        reopen: How to close it and open it again, or None when it stays open.
+    """
+
+    def __init__(
+        self, store: Store, clock: VirtualClock, reopen: Callable[[Store], Awaitable[Store]] | None
+    ) -> None:
+        self.store = store
+        self.clock = clock
+        self._reopen = reopen
+
+    async def interlude(self) -> None:
+        """Close the store and open it again, in the run that does."""
+        if self._reopen is not None:
+            self.store = await self._reopen(self.store)
+
+    def expire(self) -> None:
+        """Let every lease's ttl pass."""
+        self.clock.advance(samples.TTL_MS / 1000)
+
+    async def accept(
+        self,
+        turn_id: str,
+        text: str = "hello",
+        *,
+        session: str = "s",
+        owner: LeaseOwner = samples.ANA,
+        source_key: str | None = None,
+    ) -> Accepted:
+        """Accept input that must be accepted."""
+        wanted = samples.request(turn_id, text, session=session, owner=owner, source_key=source_key)
+        return expect(Accepted, await self.store.accept_turn(wanted))
+
+    async def claim(self, owner: LeaseOwner, session: str = "s") -> ClaimedSession:
+        """Claim a session that must be free, expired or the owner's."""
+        return expect(ClaimedSession, await self.store.claim_session(session, samples.claim(owner)))
+
+    async def settle(self, turn_id: str, *, session: str = "s", revision: int = 0) -> CommitReceipt:
+        """Accept a turn and commit it."""
+        lease = (await self.accept(turn_id, session=session)).lease
+        commit = samples.turn_commit(turn_id, lease.fence, session=session, revision=revision)
+        return expect(CommitReceipt, await self.store.commit_turn(commit))
+
+    async def holder(self, session: str = "s") -> Lease | None:
+        """Who holds a session."""
+        return (await self.store.lease_of(session)).held
+
+    async def state(self) -> SessionState:
+        """The state of the only session."""
+        (summary,) = await self.store.list_sessions()
+        return summary.state
+
+    async def everything(self, session: str = "s") -> dict[str, object]:
+        """All that can be read about a session."""
+        store = self.store
+        turns = [record.turn_id for record in await store.list_turns(session)]
+        open_turns = list(await store.list_open_turns(session))
+        turn_ids = [*turns, *(turn.turn_id for turn in open_turns)]
+        scopes = [samples.scope_of(turn_id, session) for turn_id in turn_ids]
+        return {
+            "head": await store.load_head(session),
+            "path": list(await store.load_path(session)),
+            "turns": list(await store.list_turns(session)),
+            "open": open_turns,
+            "known": [await store.find_turn(session, turn_id) for turn_id in turn_ids],
+            "lease": await store.lease_of(session),
+            "journals": [list(await store.load_journal(scope)) for scope in scopes],
+            "sessions": list(await store.list_sessions()),
+            "work": list(await store.open_sessions()),
+        }
+
+    @asynccontextmanager
+    async def untouched(self, session: str = "s") -> AsyncIterator[None]:
+        """Whatever happens inside must leave no trace in a session, nor in the lists."""
+        before = await self.everything(session)
+        yield
+        await self.interlude()
+        assert await self.everything(session) == before
+
+
+def authority(lease: Lease, session: str = "s") -> WriteAuthority:
+    """The proof that a lease's holder presents."""
+    return WriteAuthority(session_id=session, fence=lease.fence)
+
+
+@pytest.mark.asyncio
+class Properties:
+    """What every group of properties is made from: how to get a store, and when to reopen it."""
+
+    _reopens = False
+
+    async def make_store(self, clock: VirtualClock) -> Store:
+        """An empty store that tells the time by `clock`. The suite closes it."""
+        raise NotImplementedError
+
+    async def reopen(self, store: Store, clock: VirtualClock) -> Store:
+        """Close `store` and open one over the same data."""
+        raise NotImplementedError
+
+    @pytest.fixture(params=("fresh", "reopened"), autouse=True)
+    def _life(self, request: pytest.FixtureRequest) -> None:
+        self._reopens = request.param == "reopened"
+
+    @asynccontextmanager
+    async def rig(self) -> AsyncIterator[Rig]:
+        """A new store to try a property on."""
+        clock = VirtualClock()
+
+        async def reopen(store: Store) -> Store:
+            return await self.reopen(store, clock)
+
+        rig = Rig(await self.make_store(clock), clock, reopen if self._reopens else None)
+        try:
+            yield rig
+        finally:
+            await rig.store.aclose()
