@@ -463,7 +463,10 @@ class TurnMachine:
 
     def _checkpoint_completed(self, state: WaitingCheckpoint, delivery: CheckpointDelivery) -> None:
         # Computed before anything changes: a delivery that is refused leaves the turn as it was.
-        injected = delivered_messages(delivery, {message.id for message in self._messages})
+        # Only causes are looked for in the transcript; without any, its length costs nothing.
+        causes = delivery.turn_causes
+        present = {message.id for message in self._messages} if causes else frozenset[str]()
+        injected = delivered_messages(delivery, present)
         if not injected:
             # Nothing arrived, or only causes that the turn has seen: the model has nothing new to say.
             self._resume(state.on_empty)
