@@ -134,21 +134,10 @@ class Engine:
             claim=self._claim_request(),
             source_key=source_key,
         )
-        key = (session_id, chosen)
-        if observer is not None:
-            self._observers.setdefault(key, []).append(observer)
-        ticket: Ticket | None = None
-        try:
-            waiting = self._wait_for(session_id, chosen)
-            self.environment.seams("accept.before")
-            result = await self._accept(request)
-            self.environment.seams("accept.after")
-            ticket = self._admit(request, result, waiting, observer)
-            return ticket
-        finally:
-            if ticket is None:
-                self._observers.pop(key, None)
-                self._waiting.pop(key, None)
+        self.environment.seams("accept.before")
+        result = await self._accept(request)
+        self.environment.seams("accept.after")
+        return self._admit(request, result, observer)
 
     async def _accept(self, request: AcceptRequest) -> AcceptResult:
         lane = self._lane(request.session_id)
@@ -167,13 +156,13 @@ class Engine:
         self,
         request: AcceptRequest,
         result: AcceptResult,
-        waiting: "asyncio.Future[TurnRecord]",
         observer: Observer | None,
     ) -> Ticket:
+        """What the caller gets. No await since the accept, so nothing of the turn was missed."""
         session_id = request.session_id
         match result:
             case Accepted():
-                return Ticket(session_id, request.turn_id, waiting)
+                return self._ticket(session_id, request.turn_id, observer)
             case AlreadyAccepted(known=known):
                 return self._attach(session_id, known.turn_id, known.record, observer)
             case InputConflict(turn_id=turn_id, by=by):
@@ -201,16 +190,18 @@ class Engine:
     def _attach(
         self, session_id: str, turn_id: str, record: TurnRecord | None, observer: Observer | None
     ) -> Ticket:
-        future = self._wait_for(session_id, turn_id)
-        if observer is not None:
-            observers = self._observers.setdefault((session_id, turn_id), [])
-            if observer not in observers:
-                observers.append(observer)
+        ticket = self._ticket(session_id, turn_id, observer)
         if record is not None:
             self.settled(session_id, turn_id, record)
         else:
+            future = self._wait_for(session_id, turn_id)
             self._spawn(self._follow(session_id, turn_id, future), f"lash-follow-{turn_id}")
-        return Ticket(session_id, turn_id, future)
+        return ticket
+
+    def _ticket(self, session_id: str, turn_id: str, observer: Observer | None) -> Ticket:
+        if observer is not None:
+            self._observers.setdefault((session_id, turn_id), []).append(observer)
+        return Ticket(session_id, turn_id, self._wait_for(session_id, turn_id))
 
     async def _follow(
         self, session_id: str, turn_id: str, future: "asyncio.Future[TurnRecord]"

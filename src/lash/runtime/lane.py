@@ -79,6 +79,8 @@ class Lane:
         self._drive: asyncio.Task[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._lost = False
+        self._unsure = False
+        self._stopped = False
 
     @property
     def authority(self) -> WriteAuthority | None:
@@ -93,10 +95,19 @@ class Lane:
         return self._task is None and not self._accepting
 
     async def accept(self, request: AcceptRequest) -> AcceptResult:
-        """Accept input into the session and, if that takes, drive it."""
+        """Accept input into the session and, if that takes, drive it.
+
+        A caller that is cancelled meanwhile does not keep accepted input from being driven.
+        """
         self._accepting += 1
         try:
             result = await shielded(self._host.store.accept_turn(request))
+        except asyncio.CancelledError:
+            # Nobody learned whether it was accepted: the lane looks for itself.
+            self._unsure = True
+            self.recover()
+            raise
+        else:
             if isinstance(result, Accepted):
                 self._take_on(result)
             return result
@@ -106,7 +117,7 @@ class Lane:
 
     def recover(self) -> None:
         """Look for open turns in the store and drive them."""
-        if self._task is None:
+        if self._task is None and not self._stopped:
             self._lost = False
             self._task = asyncio.get_running_loop().create_task(
                 self._run(), name=f"lash-lane-{self._session_id}"
@@ -121,6 +132,7 @@ class Lane:
 
     async def stop(self) -> None:
         """Stop driving and give the lease back; open turns stay accepted."""
+        self._stopped = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -145,22 +157,29 @@ class Lane:
             await self._fail(error)
         finally:
             # Also when this task is cancelled: others may then go on at once.
-            await shielded(self._give_back())
+            await shielded(self._leave())
             self._task = None
+            if self._queue:
+                self.recover()  # accepted while the lane was ending
             self._host.lane_ended(self._session_id)
 
     async def _drive_all(self) -> None:
-        while True:
+        while self._queue or self._unsure:
+            if self._unsure:
+                self._unsure = False
+                await self._claim()
             while self._queue:
                 turn = min(self._queue.values(), key=lambda item: item.sequence)
                 await self._drive_one(turn)
-            if self._accepting:
-                self._accepted.clear()
-                await self._accepted.wait()
-                continue
+            await self._leave()
+
+    async def _leave(self) -> None:
+        """Give the lease back once no accept is under way that may count on it."""
+        while self._accepting:
+            self._accepted.clear()
+            await self._accepted.wait()
+        if self._stopped or not (self._queue or self._unsure):
             await self._give_back()
-            if not self._queue and not self._accepting:
-                return
 
     async def _claim(self) -> bool:
         claimed = await self._host.claim(self._session_id)
