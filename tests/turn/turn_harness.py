@@ -2,29 +2,20 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
 
 from lash.core.json import JsonValue
 from lash.llm.request import HistoryRef, ModelSpec, ToolSpec
-from lash.llm.response import LlmFailure, LlmResponse, TextPart
+from lash.llm.response import LlmResponse, TextPart
 from lash.turn.driver import DriverAction, ExecResult, ProtocolDriver, StartLlm, TurnView
-from lash.turn.events import SessionStreamEvent
+from lash.turn.events import OutcomeReached, SessionStreamEvent
 from lash.turn.exchange import (
-    CheckpointCompleted,
-    CheckpointDelivery,
-    CheckpointEffect,
     DoneEffect,
     EmitEffect,
-    EnvironmentSynced,
-    ExecCodeEffect,
-    ExecCompleted,
-    ExecutionEnvironment,
-    LlmCallEffect,
-    LlmCompleted,
     MachineEffect,
+    MachineResponse,
+    OwedEffect,
     ProgressEffect,
-    SyncExecutionEnvironmentEffect,
-    ToolCallsEffect,
-    ToolsCompleted,
 )
 from lash.turn.machine import MachineConfig, TurnMachine
 from lash.turn.messages import Message, text_message
@@ -35,7 +26,8 @@ from lash.turn.tools import CompletedToolCall, ToolOutput, ToolSuccess
 HELLO = text_message("m1", "user", "Hello")
 LOOKUP = ToolSpec(name="lookup", description="Look it up.", input_schema={"type": "object"})
 
-Script = Sequence[DriverAction] | Callable[[TurnView], Sequence[DriverAction]]
+Actions: TypeAlias = Sequence[DriverAction]
+Script: TypeAlias = Actions | Callable[[TurnView], Actions]
 
 
 class ScriptedDriver:
@@ -58,31 +50,29 @@ class ScriptedDriver:
         self.results: list[tuple[CompletedToolCall, ...]] = []
         self.cells: list[tuple[ExecResult, JsonValue]] = []
 
-    def prepare_protocol_iteration(self, turn: TurnView) -> Sequence[DriverAction]:
+    def prepare_protocol_iteration(self, turn: TurnView) -> Actions:
         if not self._prepare:
             return (StartLlm(request=turn.request()),)
         return _play(self._prepare, turn)
 
     def handle_llm_success(
         self, turn: TurnView, response: LlmResponse, driver_state: JsonValue, *, text_streamed: bool
-    ) -> Sequence[DriverAction]:
+    ) -> Actions:
         self.answers.append((response, driver_state, text_streamed))
         return _play(self._llm, turn)
 
-    def handle_tool_results(
-        self, turn: TurnView, results: Sequence[CompletedToolCall]
-    ) -> Sequence[DriverAction]:
+    def handle_tool_results(self, turn: TurnView, results: Sequence[CompletedToolCall]) -> Actions:
         self.results.append(tuple(results))
         return _play(self._tools, turn)
 
     def handle_exec_result(
         self, turn: TurnView, result: ExecResult, driver_state: JsonValue
-    ) -> Sequence[DriverAction]:
+    ) -> Actions:
         self.cells.append((result, driver_state))
         return _play(self._cells, turn)
 
 
-def _play(scripts: deque[Script], turn: TurnView) -> Sequence[DriverAction]:
+def _play(scripts: deque[Script], turn: TurnView) -> Actions:
     script = scripts.popleft()
     return script(turn) if callable(script) else script
 
@@ -93,9 +83,8 @@ def config_for(
     sync: bool = False,
     max_turns: int | None = None,
     window: int | None = None,
-    instructions: str = "Be brief.",
-    tools: tuple[ToolSpec, ...] = (LOOKUP,),
 ) -> MachineConfig:
+    """How a turn `t` of session `s` runs under `driver`."""
     return MachineConfig(
         driver=driver,
         session_id="s",
@@ -103,27 +92,54 @@ def config_for(
         model=ModelSpec(provider="fake", name="model", context_window_tokens=window),
         history=HistoryRef(count=0, digest="d"),
         projection=Projection(),
-        instructions=instructions,
-        tools=tools,
+        instructions="Be brief.",
+        tools=(LOOKUP,),
         sync_execution_environment=sync,
         max_turns=max_turns,
     )
 
 
+def machine_for(
+    driver: ProtocolDriver,
+    *,
+    sync: bool = False,
+    max_turns: int | None = None,
+    window: int | None = None,
+    messages: Sequence[Message] = (HELLO,),
+    run_offset: int = 0,
+) -> TurnMachine:
+    """A machine at the beginning of a turn whose input is `messages`."""
+    config = config_for(driver, sync=sync, max_turns=max_turns, window=window)
+    return TurnMachine(config, messages, run_offset=run_offset)
+
+
 def drain(machine: TurnMachine) -> list[MachineEffect]:
-    """Every effect the machine hands out before it waits or is done."""
-    effects = []
+    """Every effect the machine hands out before it waits or is over."""
+    effects: list[MachineEffect] = []
     while (effect := machine.poll()) is not None:
         effects.append(effect)
     return effects
 
 
-def said(effects: Iterable[MachineEffect]) -> list[SessionStreamEvent]:
+def owed(machine: TurnMachine) -> OwedEffect:
+    """The effect the machine waits for, which is the last one it hands out."""
+    effect = drain(machine)[-1]
+    assert not isinstance(effect, EmitEffect | ProgressEffect | DoneEffect)
+    return effect
+
+
+def reply(machine: TurnMachine, response: MachineResponse) -> list[MachineEffect]:
+    """Feed a response that must be taken; return every effect that follows."""
+    assert machine.respond(response)
+    return drain(machine)
+
+
+def events(effects: Iterable[MachineEffect]) -> list[SessionStreamEvent]:
     """The events among the effects."""
     return [effect.event for effect in effects if isinstance(effect, EmitEffect)]
 
 
-def progress(effects: Iterable[MachineEffect]) -> list[ProgressEffect]:
+def reports(effects: Iterable[MachineEffect]) -> list[ProgressEffect]:
     """The progress reports among the effects."""
     return [effect for effect in effects if isinstance(effect, ProgressEffect)]
 
@@ -137,35 +153,18 @@ def done(effects: Sequence[MachineEffect]) -> DoneEffect:
 
 def outcome(effects: Sequence[MachineEffect]) -> TurnOutcome:
     """What the turn came to."""
-    outcomes = [event.outcome for event in said(effects) if event.__struct_config__.tag == OUTCOME]  # type: ignore[union-attr]
-    assert len(outcomes) == 1
-    return outcomes[0]
+    (reached,) = [event for event in events(effects) if isinstance(event, OutcomeReached)]
+    return reached.outcome
 
 
-OUTCOME = "turn_outcome"
+def text(content: str) -> LlmResponse:
+    """A model's answer in prose."""
+    return LlmResponse(parts=(TextPart(text=content),))
 
 
-def answer(
-    machine: TurnMachine,
-    result: LlmResponse | LlmFailure | str,
-    *,
-    streamed: bool = False,
-) -> list[MachineEffect]:
-    """Answer the model call that is due; return what follows."""
-    effect = drain(machine)[-1]
-    assert isinstance(effect, LlmCallEffect)
-    if isinstance(result, str):
-        result = LlmResponse(parts=(TextPart(text=result),))
-    assert machine.respond(LlmCompleted(id=effect.id, result=result, text_streamed=streamed))
-    return drain(machine)
-
-
-def success(call_id: str, text: str = "ok", **more: JsonValue) -> CompletedToolCall:
-    """A call that succeeded."""
+def success(call_id: str, payload: str = "ok") -> CompletedToolCall:
+    """A call of `lookup` that succeeded."""
+    output = ToolOutput(outcome=ToolSuccess(payload=payload))
     return CompletedToolCall(
-        call_id=call_id,
-        tool_name="lookup",
-        args=dict(more),
-        output=ToolOutput(outcome=ToolSuccess(payload=text)),
-        model_text=text,
+        call_id=call_id, tool_name="lookup", args={}, output=output, model_text=payload
     )
