@@ -1,6 +1,8 @@
 """Every Python block of the README and the guides is a program, and runs."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,20 @@ def test_block_runs(
     namespace: dict[str, object] = {"__name__": page.stem}
     exec(compile(source, str(page), "exec"), namespace)  # noqa: S102  our own documentation
     assert "lash" in namespace
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.name)
+def test_example_runs_twice_on_one_file(example: Path, tmp_path: Path) -> None:
+    for turns in (1, 2):
+        run = subprocess.run(
+            [sys.executable, str(example)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 0, run.stderr
+        assert f"{turns} turns so far" in run.stdout
 
 
 def test_links_between_pages_lead_somewhere() -> None:

@@ -1,7 +1,7 @@
 """The turn machine: one turn as a state machine without I/O (turns spec, section 1).
 
-Everything that moves a turn is in this file, which is why it is a long one. The machine performs nothing: it is polled for effects,
-somebody performs them, and it is given the responses.
+Everything that moves a turn is in this file, which is why it is a long one. The machine performs
+nothing: it is polled for effects, somebody performs them, and it is given the responses.
 
 The rules:
 
