@@ -1,0 +1,194 @@
+"""What the `lash` command understands, and the help it gives."""
+
+from argparse import (
+    ArgumentParser,
+    ArgumentTypeError,
+    RawDescriptionHelpFormatter,
+    _SubParsersAction,
+)
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TypeAlias, cast, get_args
+
+from lash.cli.demo.plan import KillPoint
+from lash.core.seams import Seam
+
+DEFAULT_DB = "lash.db"
+DEFAULT_SESSION = "default"
+
+#: Before these, nothing was promised to anyone yet, so there is nothing to resume.
+_UNACCEPTED = ("accept.before", "accept.inside")
+KILLABLE: tuple[str, ...] = tuple(seam for seam in get_args(Seam) if seam not in _UNACCEPTED)
+
+_Commands: TypeAlias = "_SubParsersAction[ArgumentParser]"
+
+_DESCRIPTION = """\
+lash runs LLM agents whose work survives the process: every model call and tool
+call is recorded as it happens, so that a turn that was accepted is finished, even
+after kill -9, without repeating what was done already.
+"""
+_EXAMPLES = """\
+first steps:
+  lash demo                                      watch a turn survive kill -9 (no network)
+  lash run "Hello!" --model scripted             a turn without a network or a key
+  OPENAI_API_KEY=... lash run "Hello!"           a turn with a real model
+  lash run "And now?" --tools shop:lookup_order  with a Python function as a tool
+  lash sessions                                  what lash.db holds
+  lash show default                              one conversation, turn by turn
+
+exit codes: 0 done, 1 failed or stopped, 2 usage or configuration, 130 interrupted
+"""
+_RUN = """\
+Sends PROMPT to an agent and streams its answer to stdout; tool calls, retries and
+token counts go to stderr. The prompt is accepted into a SQLite file first: whatever
+happens then, the turn is finished by the next `lash run` in the same session.
+"""
+_RUN_NOTES = """\
+environment:
+  OPENAI_API_KEY    the key for openai:... models (any text if the server checks none)
+  OPENAI_BASE_URL   another server that speaks the OpenAI wire format, with its /v1
+  LASH_MODEL        the model when --model is not given
+"""
+_DEMO = """\
+A process runs a turn of three model calls and three tools, and is killed with
+SIGKILL in the middle. A second process opens the file; nobody tells it what was
+going on. It finishes the turn, and a ledger written by every model call and tool that
+really ran is compared with the journal. No network, no key, a few seconds.
+"""
+
+
+def build_parser() -> ArgumentParser:
+    """The parser of the whole command line."""
+    parser = ArgumentParser(
+        prog="lash",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"lash {_version()}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_demo(commands)
+    _add_run(commands)
+    _add_reader(commands, "sessions", "list the sessions of a database")
+    show = _add_reader(commands, "show", "show a session, turn by turn")
+    show.add_argument("session", type=_text, metavar="SESSION", help="the session's id")
+    return parser
+
+
+def _add_demo(commands: _Commands) -> None:
+    demo = commands.add_parser(
+        "demo",
+        help="kill a turn with SIGKILL and watch it resume",
+        description=_DEMO,
+        epilog=f"seams: {', '.join(KILLABLE)}",
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    demo.add_argument(
+        "--kill-at",
+        type=_kill_point,
+        default=KillPoint(),
+        metavar="SEAM[:N]",
+        help="where to kill: the Nth time a seam is passed (default: model.after:2)",
+    )
+    demo.add_argument(
+        "--keep", type=Path, metavar="DIR", help="keep the database and the ledger in DIR"
+    )
+    _add_json(demo)
+
+
+def _add_run(commands: _Commands) -> None:
+    run = commands.add_parser(
+        "run",
+        usage="lash run PROMPT [options]",
+        help="run one turn and stream the answer",
+        description=_RUN,
+        epilog=_RUN_NOTES,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    run.add_argument("prompt", type=_text, metavar="PROMPT", help="what to say to the agent")
+    _add_db(run)
+    run.add_argument(
+        "--session",
+        type=_text,
+        default=DEFAULT_SESSION,
+        metavar="ID",
+        help="the conversation to go on with (default: %(default)s)",
+    )
+    run.add_argument(
+        "--model",
+        type=_text,
+        metavar="PROVIDER:MODEL",
+        help="such as openai:gpt-5.2; 'scripted' is a built-in stand-in that needs no network",
+    )
+    run.add_argument(
+        "--tools",
+        type=_text,
+        action="append",
+        default=[],
+        metavar="MODULE:NAME",
+        help="a function the model may call, or a list of them, imported from here; repeatable",
+    )
+    run.add_argument(
+        "--instructions", type=_text, default="", metavar="TEXT", help="the system prompt"
+    )
+    run.add_argument(
+        "--attempts",
+        type=_count,
+        metavar="N",
+        help="how often a model call is tried before the turn stops (default: 4)",
+    )
+    _add_json(run)
+
+
+def _add_reader(commands: _Commands, name: str, summary: str) -> ArgumentParser:
+    parser = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
+    _add_db(parser)
+    _add_json(parser)
+    return parser
+
+
+def _add_db(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--db",
+        type=_text,
+        default=DEFAULT_DB,
+        metavar="PATH",
+        help="the SQLite file (default: %(default)s)",
+    )
+
+
+def _add_json(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON document and nothing else"
+    )
+
+
+def _text(argument: str) -> str:
+    """An argument that can be stored: the shell hands over bytes of any encoding."""
+    if any("\ud800" <= char <= "\udfff" for char in argument):
+        raise ArgumentTypeError("it is not valid text in this terminal's encoding")
+    return argument
+
+
+def _count(argument: str) -> int:
+    if not argument.isascii() or not argument.isdigit() or int(argument) < 1:
+        raise ArgumentTypeError(f"{argument!r} is not a number from 1 up")
+    return int(argument)
+
+
+def _kill_point(argument: str) -> KillPoint:
+    seam, colon, nth = argument.partition(":")
+    if seam in _UNACCEPTED:
+        raise ArgumentTypeError(
+            f"at {seam} the turn is not accepted yet, so there is nothing to resume"
+        )
+    if seam not in KILLABLE:
+        raise ArgumentTypeError(f"there is no seam {seam!r}; there are {', '.join(KILLABLE)}")
+    return KillPoint(seam=cast("Seam", seam), nth=_count(nth) if colon else 1)
+
+
+def _version() -> str:
+    try:
+        return version("lash-runtime")
+    except PackageNotFoundError:  # run from a source tree that was never installed
+        return "(not installed)"

@@ -1,0 +1,1 @@
+"""`lash demo`: a turn that is killed, and the process that finishes it."""

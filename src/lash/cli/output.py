@@ -1,0 +1,52 @@
+"""Where output goes: a console for people, one JSON document for programs."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping
+
+import msgspec
+from rich.console import Console
+from rich.text import Text
+
+from lash.cli.wording import printable
+from lash.core.json import JsonValue
+
+
+def console() -> Console:
+    """A console on stdout: colours in a terminal only, 80 columns in a pipe."""
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def note(text: str, style: str = "dim") -> None:
+    """A line on stderr, beside the output proper."""
+    Console(stderr=True).print(Text(printable(text), style=style), soft_wrap=True)
+
+
+def write_json(value: object) -> None:
+    """Print one JSON document, in ASCII where the output could not carry more."""
+    unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    text = json.dumps(plain(value), ensure_ascii=not unicode, indent=2)
+    sys.stdout.write(f"{text}\n")
+
+
+def plain(value: object) -> JsonValue:
+    """Plain data with every field of every value: keys do not come and go with the content.
+
+    What is stored leaves defaults out, so that stored bytes keep their hash; readers of output want
+    the same keys every time.
+    """
+    if isinstance(value, msgspec.Struct):
+        config = value.__struct_config__
+        fields: dict[str, JsonValue] = {}
+        if config.tag_field is not None:
+            fields[config.tag_field] = config.tag
+        return fields | {name: plain(getattr(value, name)) for name in value.__struct_fields__}
+    if dataclasses.is_dataclass(value):
+        return {item.name: plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    builtin: JsonValue = msgspec.to_builtins(value)
+    return builtin

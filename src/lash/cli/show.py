@@ -1,0 +1,148 @@
+"""`lash show`: a session as a transcript, turn by turn."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lash.app.results import HistoryMessage
+from lash.cli.output import console, write_json
+from lash.cli.reading import reading
+from lash.cli.transcript import (
+    CommittedTurn,
+    OpenTurn,
+    Transcript,
+    load_transcript,
+    transcript_json,
+)
+from lash.cli.wording import (
+    agent_text,
+    ago,
+    arguments_text,
+    counted,
+    elapsed,
+    issue_text,
+    one_line,
+    outcome_text,
+    printable,
+    tool_line,
+    usage_text,
+)
+from lash.core.clock import SystemClock
+from lash.sessions.model import ToolCallRecord
+
+#: Longer results are cut; `--json` has them whole.
+_RESULT_LIMIT = 400
+
+
+def show(session_id: str, db: str, *, as_json: bool) -> int:
+    """Print a session of a database."""
+    transcript = asyncio.run(_load(session_id, db))
+    if as_json:
+        write_json(transcript_json(transcript))
+    else:
+        out = console()
+        _print_summary(out, transcript)
+        print_turns(out, transcript)
+    return 0
+
+
+async def _load(session_id: str, db: str) -> Transcript:
+    async with reading(db) as store:
+        return await load_transcript(store, session_id)
+
+
+def _print_summary(out: Console, transcript: Transcript) -> None:
+    session = transcript.session
+    changed = ago(session.updated_at_ms, SystemClock(asyncio.sleep).now_ms())
+    facts = [
+        agent_text(session.agent),
+        session.state,
+        counted(session.turns, "turn"),
+        f"{session.open_turns} open",
+        usage_text(session.usage),
+        f"changed {changed}",
+    ]
+    out.print(Text(printable(session.session_id), style="bold"), soft_wrap=True)
+    out.print(Text(printable(" · ".join(facts)), style="dim"), soft_wrap=True)
+
+
+def print_turns(out: Console, transcript: Transcript) -> None:
+    """Print the turns of a transcript, committed ones first."""
+    for number, turn in enumerate(transcript.turns, 1):
+        _print_turn(out, f"turn {number}", turn)
+    for item in transcript.open_turns:
+        _print_open(out, item)
+
+
+def _print_turn(out: Console, title: str, turn: CommittedTurn) -> None:
+    record = turn.record
+    committed = datetime.fromtimestamp(record.timing.committed_at_ms / 1_000, UTC).astimezone()
+    facts = [
+        outcome_text(record.outcome),
+        f"{committed:%Y-%m-%d %H:%M:%S}",
+        elapsed(record.timing.committed_at_ms - record.timing.accepted_at_ms),
+        record.turn_id,
+    ]
+    _print_heading(out, title, facts)
+    rows = _grid()
+    calls = {call.call_id: call for call in record.tool_calls}
+    results = {
+        result.call_id: result.text for message in turn.messages for result in message.tool_results
+    }
+    for message in turn.messages:
+        for label, text in _message_rows(message, calls, results):
+            rows.add_row(label, text)
+    for issue in record.issues:
+        rows.add_row(Text("issue", style="yellow"), Text(issue_text(issue), style="yellow"))
+    rows.add_row(Text("usage", style="dim"), Text(usage_text(record.usage), style="dim"))
+    out.print(rows)
+
+
+def _message_rows(
+    message: HistoryMessage, calls: dict[str, ToolCallRecord], results: dict[str, str]
+) -> Iterator[tuple[Text, Text]]:
+    if message.text:
+        style = "bold cyan" if message.role == "user" else "bold"
+        yield Text(message.role, style=style), Text(printable(message.text))
+    for call in message.tool_calls:
+        record = calls.get(call.call_id)
+        if record is None:
+            line, shown = call.tool, one_line(call.arguments)
+        else:
+            line, shown = tool_line(record), arguments_text(record.args)
+        yield Text("tool", style="magenta"), Text(printable(line))
+        for sign, detail in (("←", shown), ("→", results.get(call.call_id, ""))):
+            if detail:
+                told = f"{sign} {one_line(detail, _RESULT_LIMIT)}"
+                yield Text(""), Text(told, style="dim")
+
+
+def _print_open(out: Console, item: OpenTurn) -> None:
+    turn = item.turn
+    accepted = datetime.fromtimestamp(turn.accepted_at_ms / 1_000, UTC).astimezone()
+    facts = [item.state, f"accepted {accepted:%Y-%m-%d %H:%M:%S}", turn.turn_id]
+    _print_heading(out, "open turn", facts)
+    rows = _grid()
+    rows.add_row(Text("user", style="bold cyan"), Text(printable(turn.input.text)))
+    if turn.parked is not None:
+        why = printable(f"{turn.parked.message} [{turn.parked.code}]")
+        rows.add_row(Text("parked", style="red"), Text(why, style="red"))
+    out.print(rows)
+
+
+def _print_heading(out: Console, title: str, facts: Sequence[str]) -> None:
+    heading = Text(title, style="bold")
+    heading.append(printable(f" · {' · '.join(facts)}"), style="dim")
+    out.print()
+    out.print(heading, soft_wrap=True)  # ids stay whole, to be copied
+
+
+def _grid() -> Table:
+    rows = Table.grid(padding=(0, 1, 0, 1))
+    rows.add_column(width=9, no_wrap=True)
+    rows.add_column(overflow="fold")
+    return rows

@@ -1,0 +1,103 @@
+"""How values read in a terminal: short, in words, and free of control characters."""
+
+from lash.core.json import JsonObject, canonical
+from lash.llm.usage import Usage
+from lash.sessions.model import AgentRef, ToolCallRecord
+from lash.turn.outcome import Stopped, TurnIssue, TurnOutcome
+
+_MINUTE_MS = 60_000
+_HOUR_MS = 60 * _MINUTE_MS
+_DAY_MS = 24 * _HOUR_MS
+
+#: Longer arguments are cut in a transcript; `--json` has them whole.
+_ARGUMENTS_LIMIT = 200
+
+#: What a model or a tool says must not move the cursor, set colours or ring the bell.
+_UNPRINTABLE = {
+    code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"
+}
+
+
+def printable(text: str) -> str:
+    """Text without control characters, line ends and tabs excepted."""
+    return text.translate(_UNPRINTABLE)
+
+
+def one_line(text: str, limit: int = _ARGUMENTS_LIMIT) -> str:
+    """Text on a single line, cut where it gets too long."""
+    line = " ".join(printable(text).split())
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+def elapsed(ms: float) -> str:
+    """A duration: `12 ms`, `1.4 s`, `2 min 5 s`."""
+    if round(ms) < 1_000:
+        return f"{round(ms)} ms"
+    if ms < _MINUTE_MS:
+        return f"{ms / 1_000:.1f} s"
+    return f"{int(ms // _MINUTE_MS)} min {int(ms % _MINUTE_MS // 1_000)} s"
+
+
+def ago(then_ms: int, now_ms: int) -> str:
+    """How long ago something was: `just now`, `5 min ago`, `3 days ago`."""
+    age = now_ms - then_ms
+    if age < 5_000:  # also when another machine's clock is a little ahead
+        return "just now"
+    if age < _MINUTE_MS:
+        return f"{age // 1_000} s ago"
+    if age < _HOUR_MS:
+        return f"{age // _MINUTE_MS} min ago"
+    if age < _DAY_MS:
+        return f"{age // _HOUR_MS} h ago"
+    days = age // _DAY_MS
+    return f"{days} day{'s' if days > 1 else ''} ago"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 turn`, `2 turns`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def usage_text(usage: Usage) -> str:
+    """Tokens: `20 in · 10 out`, with what came from the cache and what was thought."""
+    parts = [f"{usage.prompt_tokens} in", f"{usage.output_tokens} out"]
+    if usage.cache_read_input_tokens:
+        parts.append(f"{usage.cache_read_input_tokens} from cache")
+    if usage.reasoning_output_tokens:
+        parts.append(f"{usage.reasoning_output_tokens} reasoning")
+    return " · ".join(parts)
+
+
+def agent_text(agent: AgentRef) -> str:
+    """An agent with its version: `support v1`."""
+    return f"{agent.name} v{agent.version}"
+
+
+def outcome_text(outcome: TurnOutcome) -> str:
+    """How a turn ended: `finished`, or `stopped (provider_error)`."""
+    status = str(outcome.__struct_config__.tag)
+    if isinstance(outcome, Stopped):
+        return f"{status} ({outcome.reason.__struct_config__.tag})"
+    return status.replace("_", " ")
+
+
+def issue_text(issue: TurnIssue) -> str:
+    """What went wrong, with its code."""
+    code = f" [{issue.code}]" if issue.code else ""
+    return f"{one_line(issue.message, 600)}{code}"
+
+
+def tool_line(call: ToolCallRecord) -> str:
+    """A tool call that was answered: `lookup_order · ok · 12 ms`."""
+    status = str(call.output.outcome.__struct_config__.tag)
+    words = [call.tool, "ok" if status == "success" else status, elapsed(call.duration_ms)]
+    if call.attempts > 1:
+        words.append(f"{call.attempts} attempts")
+    return " · ".join(one_line(word) for word in words)
+
+
+def arguments_text(args: JsonObject) -> str:
+    """Arguments as one would write them: `order_id="7", fast=true`."""
+    return one_line(
+        ", ".join(f"{name}={canonical(value).decode()}" for name, value in args.items())
+    )
