@@ -233,7 +233,11 @@ CommitResult: TypeAlias = CommitReceipt | CommitRefused
 
 
 class CommitFacts(Data):
-    """What the store knows when a turn wants to land."""
+    """What the store knows when a turn wants to land.
+
+    `existing_nodes` and `recorded_keys` are those of the commit's messages and journal records whose
+    ids and keys are taken.
+    """
 
     now_ms: int
     lease: LeaseState
@@ -243,6 +247,7 @@ class CommitFacts(Data):
     receipt_hash: str | None
     existing_nodes: frozenset[str]
     other_open_turns: int
+    recorded_keys: frozenset[str] = frozenset()
 
 
 class CommitPlan(Data):
@@ -281,7 +286,7 @@ def plan_commit(facts: CommitFacts, commit: TurnCommit) -> CommitPlan | CommitRe
     if head.revision != commit.expected_revision:
         moved = f"the session is at revision {head.revision}, not {commit.expected_revision}"
         return _refuse("head_revision_conflict", moved)
-    malformed = _malformed(commit.messages, facts.existing_nodes)
+    malformed = _malformed(commit.messages, facts.existing_nodes) or _recorded_before(facts, commit)
     if malformed is not None:
         return _refuse("turn_commit_conflict", malformed)
     nodes = chain_nodes(head, commit.turn_id, commit.messages)
@@ -363,6 +368,14 @@ def _malformed(messages: Sequence[Message], existing: Collection[str]) -> str | 
     if not is_valid_transcript(messages):
         return "a tool call of it has no answer, so no provider would accept the history"
     return None
+
+
+def _recorded_before(facts: CommitFacts, commit: TurnCommit) -> str | None:
+    keys = [record.replay_key for record in commit.journal]
+    if len(set(keys)) != len(keys):
+        return "two of its journal records share a key"
+    taken = next((key for key in keys if key in facts.recorded_keys), None)
+    return None if taken is None else f"its journal holds {taken} already"
 
 
 def _record(facts: CommitFacts, commit: TurnCommit, turn: AcceptedTurn) -> TurnRecord:

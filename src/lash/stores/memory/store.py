@@ -211,6 +211,7 @@ class MemoryStore:
         receipt = session.committed.get(commit.turn_id) if session else None
         open_turns = session.open_turns() if session else ()
         nodes = session.nodes if session else {}
+        journal = self._journals.get(commit.scope_key, {})
         return CommitFacts(
             now_ms=self._clock.now_ms(),
             lease=session.lease if session else LeaseState(),
@@ -220,6 +221,9 @@ class MemoryStore:
             receipt_hash=receipt[1] if receipt else None,
             existing_nodes=frozenset(m.id for m in commit.messages if m.id in nodes),
             other_open_turns=sum(turn.turn_id != commit.turn_id for turn in open_turns),
+            recorded_keys=frozenset(
+                r.replay_key for r in commit.journal if r.replay_key in journal
+            ),
         )
 
     async def park_turn(
@@ -249,15 +253,13 @@ class MemoryStore:
             session = self._sessions.get(authority.session_id)
             if session is None or not is_current(session.lease, authority.fence):
                 return FenceRefused()
-        journal = self._journals.get(scope_key, {})
+        journal = dict(self._journals.get(scope_key, {}))
         for record in records:
-            winner = journal.get(record.replay_key)
-            if winner is not None:
+            winner = journal.setdefault(record.replay_key, record)
+            if winner is not record:
                 return AlreadyRecorded(winner=winner)
         self._seams("record.inside")
-        self._journals.setdefault(scope_key, journal).update(
-            (record.replay_key, record) for record in records
-        )
+        self._journals[scope_key] = journal
         return Recorded()
 
     # --- reading --------------------------------------------------------------------------------
@@ -282,7 +284,7 @@ class MemoryStore:
             for session_id, session in self._sessions.items()
         ]
         live = (session for session in found if session.turns)
-        return sorted(live, key=lambda session: session.turns[0].accepted_at_ms)
+        return sorted(live, key=lambda item: (item.turns[0].accepted_at_ms, item.session_id))
 
     async def lease_of(self, session_id: str) -> LeaseState:
         """Who holds a session."""

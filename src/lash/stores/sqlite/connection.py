@@ -143,6 +143,7 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
         with _transaction(connection, "BEGIN IMMEDIATE"):
             # Another process may have created or upgraded it in between.
             _upgrade(connection, _check(connection, path))
+        _prove_writable(connection)
     except sqlite3.Error as error:
         raise store_error(error, path) from error
 
@@ -198,10 +199,14 @@ def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
 
 
-def tune_reader(connection: sqlite3.Connection) -> sqlite3.Connection:
-    """Make sure that a reader never writes."""
-    connection.execute("PRAGMA query_only = ON")
-    return connection
+def _prove_writable(connection: sqlite3.Connection) -> None:
+    """Write and take it back: SQLite opens a read-only file without a word until the first write."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.execute(f"PRAGMA user_version = {queries.SCHEMA_VERSION}")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> int:

@@ -18,6 +18,9 @@ try:
 except ImportError:  # no advisory locks on this platform: only the ttl counts
     _LOCKS = False
 
+#: Each attempt that fails means that somebody left at this very moment; so many do not in a row.
+_ATTEMPTS = 100
+
 
 class OwnerLocks:
     """The locks of a database, in a directory beside it."""
@@ -40,12 +43,16 @@ class OwnerLocks:
         return LeaseOwner(owner_id=owner_id, incarnation=incarnation, host=self._host)
 
     def _create(self, incarnation: str) -> IO[bytes]:
+        attempts = 0
         while True:
-            self._directory.mkdir(exist_ok=True)
             try:
+                self._directory.mkdir(exist_ok=True)
                 return self._file(incarnation).open("wb")
-            except FileNotFoundError:
-                continue  # another process left just now and took the empty directory with it
+            except (FileExistsError, FileNotFoundError):
+                # Another process left just now and took the empty directory with it.
+                attempts += 1
+                if attempts == _ATTEMPTS:
+                    raise
 
     def is_dead(self, owner: LeaseOwner) -> bool:
         """Whether the owner's process is gone for certain."""

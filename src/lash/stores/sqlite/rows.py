@@ -223,10 +223,20 @@ def journal_record(row: Row) -> JournalRecord:
     )
 
 
+def find_record(
+    connection: sqlite3.Connection, scope_key: str, replay_key: str
+) -> JournalRecord | None:
+    """The record under a key."""
+    row: Row | None = connection.execute(queries.RECORD, (scope_key, replay_key)).fetchone()
+    return None if row is None else journal_record(row)
+
+
 def add_records(
     connection: sqlite3.Connection, scope_key: str, records: Sequence[JournalRecord]
-) -> str | None:
-    """Append to a scope's journal; the first key that was taken before, or None when all are ours."""
+) -> JournalRecord | None:
+    """Append to a scope's journal, up to the first key that is taken; its record, or None."""
+    if not records:
+        return None
     row = connection.execute(queries.SCOPE, (scope_key,)).fetchone()
     scope = row[0] if row else connection.execute(queries.ADD_SCOPE, (scope_key,)).lastrowid
     for record in records:
@@ -246,5 +256,5 @@ def add_records(
             ),
         )
         if added.rowcount != 1:
-            return record.replay_key
+            return find_record(connection, scope_key, record.replay_key)
     return None

@@ -2,9 +2,7 @@
 
 import asyncio
 import sqlite3
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,6 +31,7 @@ from lash.effects.journal import (
     RecordResult,
     WriteAuthority,
 )
+from lash.effects.shielding import shielded
 from lash.sessions.model import (
     AcceptedTurn,
     Parked,
@@ -60,22 +59,20 @@ from lash.sessions.planner import (
 )
 from lash.sessions.summary import summarise
 from lash.stores.sqlite import queries, rows
-from lash.stores.sqlite.connection import connect, prepare, store_error, tune_reader
+from lash.stores.sqlite.connection import connect, prepare
 from lash.stores.sqlite.owners import OwnerLocks
+from lash.stores.sqlite.readers import Readers
 from lash.stores.sqlite.writer import Writer
 
 T = TypeVar("T")
 
-#: Readers never wait for the writer (WAL); two keep a long read from holding up short ones.
-_READERS = 2
-
 
 class _Taken(Exception):  # noqa: N818  control flow inside one transaction: it rolls the others back
-    """A replay key was recorded by somebody else."""
+    """A replay key was recorded before."""
 
-    def __init__(self, replay_key: str) -> None:
-        super().__init__(replay_key)
-        self.replay_key = replay_key
+    def __init__(self, winner: JournalRecord) -> None:
+        super().__init__(winner.replay_key)
+        self.winner = winner
 
 
 class SqliteStore:
@@ -96,6 +93,7 @@ class SqliteStore:
         seams: SeamObserver = unobserved,
         create: bool = True,
     ) -> None:
+        path = path.resolve()  # one database has one name, whatever links or directories led to it
         self._path = path
         self._clock = clock
         self._seams = seams
@@ -107,9 +105,7 @@ class SqliteStore:
             raise
         self._writer = Writer(connection, path)
         self._owners = OwnerLocks(path)
-        self._local = threading.local()
-        self._reader_connections: list[sqlite3.Connection] = []
-        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="lash-reader")
+        self._readers = Readers(path)
 
     @property
     def tier(self) -> DurabilityTier:
@@ -143,10 +139,12 @@ class SqliteStore:
 
     async def aclose(self) -> None:
         """Finish what was submitted, then close every connection and let go of the locks."""
-        await asyncio.to_thread(self._writer.close)
-        await asyncio.to_thread(self._readers.shutdown)
-        for connection in self._reader_connections:
-            connection.close()
+        self._readers.refuse()
+        await shielded(asyncio.to_thread(self._close))
+
+    def _close(self) -> None:
+        self._readers.close()
+        self._writer.close()  # last, so that it leaves one file without a log
         self._owners.release()
 
     # --- writing --------------------------------------------------------------------------------
@@ -252,13 +250,12 @@ class SqliteStore:
             ),
         )
         settled = connection.execute(queries.SETTLE_INPUT, (session_id, commit.turn_id))
-        if moved.rowcount != 1 or settled.rowcount != 1:
+        clash = rows.add_records(connection, commit.scope_key, commit.journal)
+        if moved.rowcount != 1 or settled.rowcount != 1 or clash is not None:
             raise StoreError("store_corrupt", f"Session {session_id} changed within a transaction.")
         rows.add_nodes(connection, session_id, planned.nodes)
         record = (head.revision, planned.commit_hash, rows.text(planned.record))
         connection.execute(queries.ADD_TURN, (session_id, commit.turn_id, *record))
-        if commit.journal:
-            rows.add_records(connection, commit.scope_key, commit.journal)
         if planned.release_lease:
             rows.free_lease(connection, session_id, commit.fence)
         self._seams("commit.inside")
@@ -284,6 +281,11 @@ class SqliteStore:
             receipt_hash=receipt[1] if receipt else None,
             existing_nodes=frozenset(taken),
             other_open_turns=others.fetchone()[0],
+            recorded_keys=frozenset(
+                record.replay_key
+                for record in commit.journal
+                if rows.find_record(connection, commit.scope_key, record.replay_key)
+            ),
         )
 
     async def park_turn(
@@ -316,32 +318,24 @@ class SqliteStore:
                 rows.read_lease(connection, authority.session_id), authority.fence
             ):
                 return FenceRefused()
-            taken = rows.add_records(connection, scope_key, records)
-            if taken is not None:
-                raise _Taken(taken)
+            winner = rows.add_records(connection, scope_key, records)
+            if winner is not None:
+                raise _Taken(winner)
             self._seams("record.inside")
             return Recorded()
 
         try:
             return await self._writer.submit(operation)
         except _Taken as taken:
-            winner = await self.lookup(scope_key, taken.replay_key)
-            if winner is None:
-                raise StoreError(
-                    "store_corrupt", f"The record {taken.replay_key} vanished."
-                ) from taken
-            return AlreadyRecorded(winner=winner)
+            return AlreadyRecorded(winner=taken.winner)
 
     # --- reading --------------------------------------------------------------------------------
 
     async def lookup(self, scope_key: str, replay_key: str) -> JournalRecord | None:
         """The record under a key."""
-        row = await self._read(
-            lambda connection: connection.execute(
-                queries.RECORD, (scope_key, replay_key)
-            ).fetchone()
+        return await self._readers.read(
+            lambda connection: rows.find_record(connection, scope_key, replay_key)
         )
-        return None if row is None else rows.journal_record(row)
 
     async def load_journal(self, scope_key: str) -> Sequence[JournalRecord]:
         """All records of a scope, in order."""
@@ -349,7 +343,9 @@ class SqliteStore:
 
     async def find_turn(self, session_id: str, turn_id: str) -> KnownTurn | None:
         """A turn, open or committed."""
-        return await self._read(lambda connection: rows.find_turn(connection, session_id, turn_id))
+        return await self._readers.read(
+            lambda connection: rows.find_turn(connection, session_id, turn_id)
+        )
 
     async def open_sessions(self) -> Sequence[OpenSession]:
         """Sessions with accepted input that is not committed, oldest first."""
@@ -363,36 +359,48 @@ class SqliteStore:
                 )
                 for (session_id,) in connection.execute(queries.OPEN_SESSIONS).fetchall()
             ]
-            # Between two reads a session may have finished.
-            live = (session for session in found if session.turns)
-            return sorted(live, key=lambda session: session.turns[0].accepted_at_ms)
+            return sorted(found, key=lambda item: (item.turns[0].accepted_at_ms, item.session_id))
 
-        return await self._read(operation)
+        return await self._readers.read(operation)
 
     async def lease_of(self, session_id: str) -> LeaseState:
         """Who holds a session."""
-        return await self._read(lambda connection: rows.read_lease(connection, session_id))
+        return await self._readers.read(lambda connection: rows.read_lease(connection, session_id))
 
     async def load_head(self, session_id: str) -> SessionHead | None:
         """Where a session stands."""
-        head, _ = await self._read(lambda connection: rows.read_head(connection, session_id))
+        head, _ = await self._readers.read(
+            lambda connection: rows.read_head(connection, session_id)
+        )
         return head
 
     async def load_path(self, session_id: str) -> Sequence[SessionNode]:
         """The active path, root first."""
-        return await self._read(
-            lambda connection: [
-                rows.session_node(row)
-                for row in connection.execute(queries.ACTIVE_PATH, {"session": session_id})
-            ]
-        )
+
+        def operation(connection: sqlite3.Connection) -> Sequence[SessionNode]:
+            head, _ = rows.read_head(connection, session_id)
+            if head is None or head.leaf_id is None:
+                return []
+            found = connection.execute(queries.ACTIVE_PATH, {"session": session_id})
+            path = [rows.session_node(row) for row in found]
+            if not path or path[0].parent_id is not None:
+                raise StoreError(
+                    "store_corrupt",
+                    f"The history of session {session_id} does not reach its beginning: a message "
+                    "is missing. The database was damaged; restore it from a backup.",
+                    session_id=session_id,
+                )
+            return path
+
+        return await self._readers.read(operation)
 
     async def list_sessions(self) -> Sequence[SessionSummary]:
         """All sessions, most recently changed first."""
-        found = await self._read(
-            lambda connection: connection.execute(queries.LIST_SESSIONS).fetchall()
+        return await self._readers.read(
+            lambda connection: [
+                self._summary(row) for row in connection.execute(queries.LIST_SESSIONS)
+            ]
         )
-        return [self._summary(row) for row in found]
 
     def _summary(self, row: rows.Row) -> SessionSummary:
         held = rows.lease_state(row[12:19]).held
@@ -414,33 +422,6 @@ class SqliteStore:
         return await self._all(queries.OPEN_INPUTS, session_id, rows.accepted_turn)
 
     async def _all(self, query: str, key: str, build: Callable[[rows.Row], T]) -> Sequence[T]:
-        return await self._read(
+        return await self._readers.read(
             lambda connection: [build(row) for row in connection.execute(query, (key,))]
         )
-
-    async def _read(self, operation: Callable[[sqlite3.Connection], T]) -> T:
-        """Run a read on a reader's thread, in a transaction of its own: all of it sees one state."""
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(self._readers, self._on_reader, operation)
-        except sqlite3.Error as error:
-            raise store_error(error, self._path) from error
-        except msgspec.MsgspecError as error:
-            raise StoreError(
-                "store_corrupt",
-                f"A row of {self._path} cannot be read back: {error}. The database was damaged or "
-                "written by another version.",
-                path=str(self._path),
-            ) from error
-
-    def _on_reader(self, operation: Callable[[sqlite3.Connection], T]) -> T:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = tune_reader(connect(self._path, create=False))
-            self._local.connection = connection
-            self._reader_connections.append(connection)
-        connection.execute("BEGIN")
-        try:
-            return operation(connection)
-        finally:
-            connection.execute("ROLLBACK")

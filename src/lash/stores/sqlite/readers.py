@@ -1,0 +1,71 @@
+"""The readers: a few threads, each with a connection that cannot write and never waits for the writer."""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from lash.stores.sqlite.connection import closed_error, connect, translated
+
+T = TypeVar("T")
+
+#: Two keep a long read from holding up short ones.
+_THREADS = 2
+
+
+class Readers:
+    """Runs read operations, each in a transaction of its own: all of it sees one state."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._closed = False
+        self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="lash-reader")
+
+    async def read(self, operation: Callable[[sqlite3.Connection], T]) -> T:
+        """What `operation` finds.
+
+        Raises:
+            StoreError: `store_closed`, `store_corrupt`, and what SQLite reports.
+        """
+        if self._closed:
+            raise closed_error(self._path)
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._threads, self._perform, operation)
+        except (sqlite3.Error, msgspec.MsgspecError) as error:
+            raise translated(error, self._path) from error
+
+    def refuse(self) -> None:
+        """Take no further reads."""
+        self._closed = True
+
+    def close(self) -> None:
+        """Finish the reads that were begun, then close. Blocks; call it off the loop."""
+        self._threads.shutdown()
+        while self._connections:
+            self._connections.pop().close()
+
+    def _perform(self, operation: Callable[[sqlite3.Connection], T]) -> T:
+        connection = self._connection()
+        connection.execute("BEGIN")
+        try:
+            return operation(connection)
+        finally:
+            if connection.in_transaction:  # SQLite ends it by itself when a page cannot be read
+                connection.execute("ROLLBACK")
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = connect(self._path, create=False)
+            self._connections.append(connection)
+            connection.execute("PRAGMA query_only = ON")
+            self._local.connection = connection
+        return connection

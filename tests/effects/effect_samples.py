@@ -1,0 +1,204 @@
+"""Commands, envelopes and journals that the tests of the effect boundary are told with."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from lash.core.causality import EffectSubject, ReplayKey, RuntimeInvocation, RuntimeScope
+from lash.core.json import JsonObject
+from lash.effects.commands import (
+    CheckpointCommand,
+    EffectCommand,
+    EffectOutcome,
+    LlmCallCommand,
+    PreparedToolCall,
+    SyncExecutionEnvironmentCommand,
+    ToolAttemptCommand,
+    ToolAttemptOutcome,
+    command_kind,
+)
+from lash.effects.envelope import RuntimeEffectEnvelope
+from lash.effects.journal import Journal, JournalRecord, RecordResult, WriteAuthority
+from lash.effects.journaling import JournalingController
+from lash.effects.transitions import DriftPolicy
+from lash.llm.request import (
+    HistoryRef,
+    LlmMessage,
+    LlmRequest,
+    LlmRole,
+    LlmScope,
+    ModelSpec,
+    TextBlock,
+    ToolSpec,
+)
+from lash.sessions.planner import Accepted
+from lash.sessions.store import Store
+from lash.stores.memory import MemoryStore
+from lash.testing.clock import VirtualClock
+from lash.testing.conformance.samples import request
+from lash.turn.tools import ToolOutput, ToolSuccess
+
+
+def envelope(command: EffectCommand, key: str = "e1") -> RuntimeEffectEnvelope:
+    """A command under a replay key."""
+    return RuntimeEffectEnvelope(
+        invocation=RuntimeInvocation(
+            scope=RuntimeScope(session_id="s", turn_id="t1"),
+            subject=EffectSubject(effect_id="1", kind=command_kind(command)),
+            replay=ReplayKey(key=key),
+        ),
+        command=command,
+    )
+
+
+def attempt(
+    args: JsonObject | None = None,
+    *,
+    tool_id: str = "look",
+    call_id: str = "c1",
+    number: int = 1,
+    of: int = 3,
+) -> ToolAttemptCommand:
+    """One run of a tool."""
+    call = PreparedToolCall(
+        call_id=call_id, tool_id=tool_id, tool_name=tool_id, args=args or {"order": "7"}
+    )
+    return ToolAttemptCommand(call=call, attempt=number, max_attempts=of)
+
+
+def found(payload: object = "on its way") -> ToolAttemptOutcome:
+    """What a tool came back with."""
+    return ToolAttemptOutcome(output=ToolOutput(outcome=ToolSuccess(payload=payload)))  # type: ignore[arg-type]  # any JSON
+
+
+def says(text: str, role: LlmRole = "user") -> LlmMessage:
+    """A message of one text."""
+    return LlmMessage(role=role, blocks=(TextBlock(text=text),))
+
+
+def llm_call(
+    *messages: LlmMessage,
+    history: HistoryRef = HistoryRef(count=0, digest=""),  # noqa: B008  immutable
+    instructions: str = "Be brief.",
+    model: str = "model-1",
+    tools: Sequence[ToolSpec] = (),
+) -> LlmCallCommand:
+    """A model call."""
+    return LlmCallCommand(
+        request=LlmRequest(
+            model=ModelSpec(provider="scripted", name=model),
+            instructions=instructions,
+            messages=messages or (says("hello"),),
+            tools=tuple(tools),
+            history=history,
+            scope=LlmScope(session_id="s", request_id="r1"),
+        )
+    )
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Give way until a condition holds, as it must within a few turns of the loop."""
+    for _ in range(10_000):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("it never came to that")
+
+
+class Executor:
+    """Counts its runs and gives a fixed outcome, or raises, after giving way a few times."""
+
+    def __init__(self, outcome: EffectOutcome | Exception, *, steps: int = 0) -> None:
+        self.runs = 0
+        self.finished = 0
+        self._outcome = outcome
+        self._steps = steps
+
+    async def __call__(self) -> EffectOutcome:
+        self.runs += 1
+        for _ in range(self._steps):
+            await asyncio.sleep(0)
+        self.finished += 1
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        return self._outcome
+
+
+class SlowJournal:
+    """A journal that gives way before and after it does something, as one on a disk would."""
+
+    def __init__(self, inner: Journal, steps: int = 3) -> None:
+        self._inner = inner
+        self._steps = steps
+        self.writes: list[tuple[str, ...]] = []
+        self.broken: Exception | None = None
+
+    async def lookup(self, scope_key: str, replay_key: str) -> JournalRecord | None:
+        await self._give_way()
+        found = await self._inner.lookup(scope_key, replay_key)
+        await self._give_way()
+        return found
+
+    async def record(
+        self,
+        scope_key: str,
+        records: Sequence[JournalRecord],
+        authority: WriteAuthority | None,
+    ) -> RecordResult:
+        await self._give_way()
+        if self.broken is not None:
+            raise self.broken
+        result = await self._inner.record(scope_key, records, authority)
+        self.writes.append(tuple(record.replay_key for record in records))
+        await self._give_way()
+        return result
+
+    async def load_journal(self, scope_key: str) -> Sequence[JournalRecord]:
+        return await self._inner.load_journal(scope_key)
+
+    async def _give_way(self) -> None:
+        for _ in range(self._steps):
+            await asyncio.sleep(0)
+
+
+SCOPE = "scope-1"
+CHECKPOINT = CheckpointCommand(checkpoint="after_work")
+SYNC = SyncExecutionEnvironmentCommand(update_machine_config=False)
+TOOL = attempt()
+
+
+class World:
+    """A store, a clock and a leased session; each controller is a new drive of its turn."""
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock(start_ms=1_000_000)
+        self.store: Store = MemoryStore(self.clock)
+        self.journal = SlowJournal(self.store)
+        self.authority: WriteAuthority | None = None
+
+    async def lease(self) -> None:
+        accepted = await self.store.accept_turn(request("t1"))
+        assert isinstance(accepted, Accepted)
+        self.authority = WriteAuthority(session_id="s", fence=accepted.lease.fence)
+
+    def drive(
+        self,
+        *,
+        journal: Journal | None = None,
+        on_drift: DriftPolicy = "accept",
+        fresh: bool = False,
+    ) -> JournalingController:
+        return JournalingController(
+            journal or self.journal,
+            SCOPE,
+            lambda: self.authority,
+            self.clock,
+            on_drift=on_drift,
+            fresh=fresh,
+        )
+
+    async def keys(self) -> list[str]:
+        return [kept.replay_key for kept in await self.store.load_journal(SCOPE)]
+
+
+async def asleep(clock: VirtualClock) -> None:
+    await until(lambda: clock.sleeping)
