@@ -35,9 +35,8 @@ async def lookup_order(order_id: Annotated[str, "The number on the invoice"]) ->
 async def refund(order_id: str, cents: int, ctx: lash.ToolContext) -> str:
     """Give money back for an order.
 
-    Args:
-        order_id: The order.
-        cents: How much to give back.
+    order_id: The order.
+    cents: How much to give back.
     """
     # A payment service that is handed the same key twice pays once.
     return f"refunded {cents} cents for order {order_id} under {ctx.idempotency_key}"

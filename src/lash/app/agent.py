@@ -1,7 +1,7 @@
 """An agent: a name, a model, instructions and tools."""
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from lash.app.model import ModelLike, resolve_model
 from lash.core.errors import ConfigurationError
@@ -85,9 +85,14 @@ class Agent:
 
 
 def _as_tool(item: ToolLike) -> Tool:
-    if callable(item) and not hasattr(item, "spec"):
-        return FunctionTool(item)
-    return item  # type: ignore[return-value]  # what has a spec is a Tool, by structure
+    if hasattr(item, "spec"):
+        return cast("Tool", item)  # what has a spec is a tool, by structure
+    if not callable(item):
+        raise ConfigurationError(
+            "tool_signature_invalid",
+            f"{item!r} is not a tool; pass functions, or what @lash.tool makes of them.",
+        )
+    return FunctionTool(item)
 
 
 def _check_names(agent: str, tools: Sequence[Tool]) -> None:

@@ -57,6 +57,11 @@ def resolve_model(model: ModelLike) -> tuple[ModelSpec, Provider]:
     if isinstance(model, str):
         model = Model(model)
     elif not isinstance(model, Model):
+        if not hasattr(model, "complete"):
+            raise ConfigurationError(
+                "model_invalid",
+                f"{model!r} is not a model; pass 'provider:model', a Model, or a provider.",
+            )
         model = Model(getattr(model, "name", model.kind), provider=model)
     provider, name = model.provider, model.name
     if provider is None:

@@ -4,15 +4,17 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, get_args
+from weakref import WeakValueDictionary
 
 from lash.app.agent import Agent
-from lash.app.session import Session
+from lash.app.session import Session, check_id
 from lash.core.clock import Clock, IdSource, SystemClock, SystemIds
 from lash.core.errors import ConfigurationError, LashError
 from lash.core.leases import LeaseTimings
 from lash.core.seams import SeamObserver, unobserved
 from lash.core.tiers import DurabilityTier
+from lash.effects.shielding import shielded
 from lash.effects.transitions import DriftPolicy
 from lash.runtime.agents import AgentRegistry
 from lash.runtime.engine import Engine
@@ -38,7 +40,8 @@ class Runtime:
 
     Raises:
         ConfigurationError: `agent_duplicate`, `model_invalid`, `provider_unknown`,
-            `provider_not_installed`, `provider_not_configured`, `store_url_unknown`.
+            `provider_not_installed`, `provider_not_configured`, `store_url_unknown`,
+            `drift_policy_unknown`.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Runtime:
         seams: SeamObserver = unobserved,
     ) -> None:
         _check_location(store)
+        _check_drift_policy(on_drift)
         self._location = store
         self._agents = AgentRegistry(agent.define() for agent in agents)
         self._environment = Environment(
@@ -63,6 +67,7 @@ class Runtime:
             seams=seams,
         )
         self._engine: Engine | None = None
+        self._arrivals: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def __repr__(self) -> str:
         return f"Runtime({str(self._location)!r})"
@@ -75,16 +80,27 @@ class Runtime:
         """
         if self._engine is not None:
             raise LashError("runtime_closed", "The runtime is open already; open it only once.")
-        store = await asyncio.to_thread(_open_store, self._location, self._environment)
+        store = await self._open()
         engine = Engine(store, self._agents, self._environment)
         try:
             await engine.start()
         except BaseException:
-            await engine.stop()
-            await store.aclose()
+            await shielded(_close(engine))
             raise
         self._engine = engine
         return self
+
+    async def _open(self) -> Store:
+        opening = asyncio.ensure_future(
+            asyncio.to_thread(_open_store, self._location, self._environment)
+        )
+        try:
+            return await shielded(_result(opening))
+        except asyncio.CancelledError:
+            # The thread could not be stopped, and nobody else will close what it opened.
+            if opening.exception() is None:
+                await opening.result().aclose()
+            raise
 
     async def __aexit__(
         self,
@@ -96,12 +112,20 @@ class Runtime:
         engine, self._engine = self._engine, None
         if engine is None:
             return
+        # A cancelled caller must not leave drives behind that write to a closed store.
+        await shielded(self._stop(engine))
+
+    async def _stop(self, engine: Engine) -> None:
         try:
-            await engine.stop()
+            await _close(engine)
         finally:
-            await engine.store.aclose()
-            for agent in self._agents:
-                await agent.provider.aclose()
+            providers = {id(agent.provider): agent.provider for agent in self._agents}
+            closed = await asyncio.gather(
+                *(provider.aclose() for provider in providers.values()), return_exceptions=True
+            )
+        failures = [outcome for outcome in closed if isinstance(outcome, BaseException)]
+        if failures:
+            raise failures[0]
 
     @property
     def durability(self) -> DurabilityTier:
@@ -128,8 +152,7 @@ class Runtime:
         Raises:
             LashError: `session_id_invalid`, `agent_unknown`.
         """
-        if not session_id.strip():
-            raise LashError("session_id_invalid", "A session id must not be blank.")
+        check_id(session_id, "session_id_invalid", "A session id")
         if agent is not None:
             self._agents.newest(agent)
         return Session(self, session_id, agent)
@@ -155,6 +178,10 @@ class Runtime:
                 "idle_timeout", f"Work was still going on after {timeout} s; it continues."
             ) from error
 
+    def arrival(self, session_id: str) -> asyncio.Lock:
+        """Keeps the callers of one session in their order; free as soon as nobody uses it."""
+        return self._arrivals.setdefault(session_id, asyncio.Lock())
+
     async def agent_for(self, session_id: str, name: str | None) -> AgentRef:
         """Which agent takes a session's new input.
 
@@ -174,7 +201,12 @@ class Runtime:
                     f"Session {session_id!r} is new and several agents are registered ({known}); "
                     "say which one runs it: runtime.session(id, agent=…).",
                 )
-        return self._agents.newest(name or "").ref
+            else:
+                raise ConfigurationError(
+                    "agent_unknown",
+                    "This runtime has no agents; pass some with Runtime(…, agents=[…]).",
+                )
+        return self._agents.newest(name).ref
 
 
 def _check_location(location: str | Path) -> None:
@@ -191,6 +223,27 @@ def _check_location(location: str | Path) -> None:
             "store_url_unknown",
             "The store's path is blank; pass the path of a file, or ':memory:'.",
         )
+
+
+def _check_drift_policy(policy: str) -> None:
+    known = get_args(DriftPolicy)
+    if policy not in known:
+        raise ConfigurationError(
+            "drift_policy_unknown",
+            f"on_drift={policy!r} is not known; choose one of {', '.join(map(repr, known))}.",
+            known=known,
+        )
+
+
+async def _close(engine: Engine) -> None:
+    try:
+        await engine.stop()
+    finally:
+        await engine.store.aclose()
+
+
+async def _result(store: "asyncio.Future[Store]") -> Store:
+    return await store
 
 
 def _open_store(location: str | Path, environment: Environment) -> Store:

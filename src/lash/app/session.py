@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Self
 
 from lash.app.results import HistoryMessage, TurnResult, history_message, turn_result
 from lash.core.errors import LashError
-from lash.runtime.engine import Ticket
 from lash.runtime.events import TurnEvent
+from lash.runtime.followers import Ticket
 from lash.sessions.model import SessionSummary, TextItem, TurnInput
 
 if TYPE_CHECKING:
@@ -45,11 +45,15 @@ class Session:
             ConflictError: `turn_input_conflict`, `session_agent_mismatch`.
             ReplayError: The turn's journal and the code disagree; the turn is parked.
             StoreError: The store did not take a write. What was accepted is kept.
-            LashError: `turn_input_empty`, `session_id_invalid`, `turn_id_invalid`, `agent_unknown`,
-                `agent_ambiguous`, `runtime_closed`.
+            LashError: `turn_input_empty`, `turn_input_invalid`, `turn_id_invalid`,
+                `source_key_invalid`, `agent_unknown`, `agent_ambiguous`, `runtime_closed`; the code
+                of an earlier turn of the session that cannot go on.
         """
         ticket = await self._submit(prompt, turn_id, source_key, None)
-        return turn_result(await ticket.record(), self._runtime.durability)
+        try:
+            return turn_result(await ticket.record(), ticket.durability)
+        finally:
+            ticket.leave()
 
     def stream(
         self, prompt: str, *, turn_id: str | None = None, source_key: str | None = None
@@ -83,14 +87,15 @@ class Session:
         source_key: str | None,
         live: "LiveTurn | None",
     ) -> Ticket:
-        if not prompt.strip():
-            raise LashError(
-                "turn_input_empty",
-                "The prompt is empty; nothing was accepted. Say what the agent should do.",
-            )
-        if turn_id is not None and not turn_id.strip():
-            raise LashError("turn_id_invalid", "A turn id must not be blank; leave it out instead.")
-        agent = await self._runtime.agent_for(self.id, self._agent)
+        _check_prompt(prompt)
+        if turn_id is not None:
+            check_id(turn_id, "turn_id_invalid", "A turn id")
+        if source_key is not None:
+            check_id(source_key, "source_key_invalid", "A source key")
+        async with self._runtime.arrival(self.id):
+            # Callers of one session are accepted in the order in which they came, although one who
+            # named no agent has to look it up first.
+            agent = await self._runtime.agent_for(self.id, self._agent)
         return await self._runtime.engine.submit(
             self.id,
             agent,
@@ -99,6 +104,47 @@ class Session:
             source_key=source_key,
             observer=live.hear if live is not None else None,
         )
+
+
+def check_id(value: object, code: str, what: str) -> None:
+    """Refuse an id that could not be stored or told from another.
+
+    Raises:
+        LashError: With `code`.
+    """
+    if not isinstance(value, str):
+        raise LashError(code, f"{what} must be text, not {type(value).__name__}.")
+    if not value.strip():
+        raise LashError(code, f"{what} must not be blank; nothing was accepted. Give it a name.")
+    if not _is_utf8(value):
+        raise LashError(code, f"{what} holds text that UTF-8 cannot carry: {value!r}.")
+
+
+def _check_prompt(prompt: object) -> None:
+    if not isinstance(prompt, str):
+        raise LashError(
+            "turn_input_invalid",
+            f"The prompt must be text, not {type(prompt).__name__}; nothing was accepted.",
+        )
+    if not prompt.strip():
+        raise LashError(
+            "turn_input_empty",
+            "The prompt is empty; nothing was accepted. Say what the agent should do.",
+        )
+    if not _is_utf8(prompt):
+        raise LashError(
+            "turn_input_invalid",
+            "The prompt holds text that UTF-8 cannot carry (an unpaired surrogate); nothing was "
+            "accepted. Decode the text properly, or replace such characters.",
+        )
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class LiveTurn:
@@ -111,7 +157,6 @@ class LiveTurn:
         self._submission = (prompt, turn_id, source_key)
         self._events: asyncio.Queue[TurnEvent | None] = asyncio.Queue()
         self._ticket: Ticket | None = None
-        self._end: asyncio.Task[None] | None = None
 
     @property
     def turn_id(self) -> str:
@@ -119,8 +164,12 @@ class LiveTurn:
         return self._entered().turn_id
 
     async def __aenter__(self) -> Self:
+        if self._ticket is not None:
+            raise LashError(
+                "stream_not_entered", "A stream is entered once; ask the session for another one."
+            )
         self._ticket = await self._session._submit(*self._submission, self)  # noqa: SLF001  one idea in two classes
-        self._end = asyncio.get_running_loop().create_task(self._await_end(self._ticket))
+        self._ticket.when_done(self._end)
         return self
 
     async def __aexit__(
@@ -129,9 +178,9 @@ class LiveTurn:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._end is not None:
-            self._end.cancel()
-            await asyncio.wait([self._end])
+        if self._ticket is not None:
+            self._ticket.observer = None
+        self._end()
 
     async def __aiter__(self) -> AsyncIterator[TurnEvent]:
         self._entered()
@@ -141,20 +190,15 @@ class LiveTurn:
 
     async def result(self) -> TurnResult:
         """The committed turn; see `Session.run` for what may be raised."""
-        record = await self._entered().record()
-        return turn_result(record, self._session._runtime.durability)  # noqa: SLF001
+        ticket = self._entered()
+        return turn_result(await ticket.record(), ticket.durability)
 
     def hear(self, event: TurnEvent) -> None:
         """Take in an event. Never blocks, so that a slow reader does not hold up the turn."""
         self._events.put_nowait(event)
 
-    async def _await_end(self, ticket: Ticket) -> None:
-        try:
-            await ticket.record()
-        except LashError:
-            pass  # told by result()
-        finally:
-            self._events.put_nowait(None)
+    def _end(self) -> None:
+        self._events.put_nowait(None)
 
     def _entered(self) -> Ticket:
         if self._ticket is None:

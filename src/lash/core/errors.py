@@ -42,6 +42,12 @@ CATALOGUE: Mapping[str, CodeInfo] = {
         "A session id must be a non-blank string.", "caller", terminal=True
     ),
     "turn_id_invalid": CodeInfo("A turn id must be a non-blank string.", "caller", terminal=True),
+    "source_key_invalid": CodeInfo(
+        "A source key must be a non-blank string.", "caller", terminal=True
+    ),
+    "turn_input_invalid": CodeInfo(
+        "The prompt is not text that can be stored.", "caller", terminal=True
+    ),
     "turn_input_empty": CodeInfo("The prompt is empty.", "caller", terminal=True),
     "turn_input_conflict": CodeInfo(
         "That turn id or source key was accepted before with other content.",
@@ -72,6 +78,9 @@ CATALOGUE: Mapping[str, CodeInfo] = {
     ),
     "stream_not_entered": CodeInfo(
         "A stream was used outside its `async with` block.", "caller", terminal=True
+    ),
+    "drift_policy_unknown": CodeInfo(
+        "The runtime was given a drift policy lash does not know.", "caller", terminal=True
     ),
     "lease_timings_invalid": CodeInfo(
         "A lease ttl must be at least three renew intervals.", "caller", terminal=True
@@ -158,6 +167,10 @@ CATALOGUE: Mapping[str, CodeInfo] = {
     "store_url_unknown": CodeInfo(
         "The database URL names a backend lash does not know.", "caller", terminal=True
     ),
+    # --- the command line -------------------------------------------------------------------------
+    "usage_invalid": CodeInfo("The command line asks for what cannot be done.", "caller"),
+    "tool_import_failed": CodeInfo("A --tools argument names no usable function.", "caller"),
+    "demo_failed": CodeInfo("A process of the demo did not do its part.", "lash"),
     # --- recorded in results, never raised out of a turn --------------------------------------------
     "tool_unavailable": CodeInfo("The model called a tool the agent does not have.", "tool"),
     "invalid_tool_args": CodeInfo("The model's arguments do not fit the tool's schema.", "tool"),

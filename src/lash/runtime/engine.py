@@ -5,25 +5,25 @@ It owns three kinds of task and a reference to each: lanes, the lease keeper and
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 
-import msgspec
-
-from lash.core.errors import ConflictError, LashError
+from lash.core.errors import ConflictError, LashError, SessionBusyError
 from lash.core.leases import Busy, Lease, LeaseClaim, LeaseOwner
 from lash.runtime.agents import AgentRegistry
 from lash.runtime.environment import Environment
 from lash.runtime.events import TurnEvent
+from lash.runtime.followers import Followers, Observer, Ticket
 from lash.runtime.history import Histories
-from lash.runtime.lane import Lane, Observer, busy, missing_agent
-from lash.sessions.model import AgentRef, Parked, TurnInput, TurnRecord
+from lash.runtime.lane import Lane
+from lash.runtime.refusals import blocked, busy, closed, missing_agent
+from lash.sessions.model import AgentRef, TurnInput, TurnRecord
 from lash.sessions.planner import (
     Accepted,
     AcceptRequest,
     AcceptResult,
     AgentMismatch,
     AlreadyAccepted,
-    ClaimResult,
+    ClaimedSession,
     InputConflict,
     OpenSession,
     SessionBlocked,
@@ -37,22 +37,10 @@ _log = logging.getLogger("lash.runtime")
 _FOLLOW_FIRST_S = 0.025
 _FOLLOW_MAX_S = 1.0
 
-
-class Ticket:
-    """A claim on the result of one turn. Dropping it does not stop the turn."""
-
-    def __init__(self, session_id: str, turn_id: str, result: "asyncio.Future[TurnRecord]") -> None:
-        self.session_id = session_id
-        self.turn_id = turn_id
-        self._result = result
-
-    async def record(self) -> TurnRecord:
-        """The committed turn.
-
-        Raises:
-            LashError: The turn cannot be driven here now; it stays accepted.
-        """
-        return await asyncio.shield(self._result)
+#: How long a session that failed is left alone before it is picked up unasked; doubled every time, so
+#: that a full disk does not have a model asked again and again for what cannot be kept.
+_REST_FIRST_S = 0.1
+_REST_MAX_S = 30.0
 
 
 class Engine:
@@ -65,8 +53,8 @@ class Engine:
         self.histories = Histories(store)
         self._owner: LeaseOwner | None = None
         self._lanes: dict[str, Lane] = {}
-        self._waiting: dict[tuple[str, str], asyncio.Future[TurnRecord]] = {}
-        self._observers: dict[tuple[str, str], list[Observer]] = {}
+        self._followers = Followers()
+        self._rests: dict[str, tuple[float, float]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -75,12 +63,22 @@ class Engine:
     # --- life -----------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Announce this owner and pick up unfinished work in the background."""
+        """Announce this owner and pick up unfinished work in the background.
+
+        Parked turns that are tried again are no longer parked when this returns, so that new input
+        can be accepted behind them.
+        """
         ids = self.environment.ids
         self._owner = self.store.register_owner(ids.new("owner"), ids.new("run"))
-        await self.sweep(parked_too=True)
+        found = await self.sweep(parked_too=True)
         self._spawn(self._keep_leases(), "lash-lease-keeper")
         self._spawn(self._sweep_slowly(), "lash-sweep")
+        for session in found:
+            waits = self.waits_for_agent(session)
+            if waits is not None:
+                _log.warning("session %s waits: %s", session.session_id, waits)
+            elif session.parked is not None and session.session_id in self._lanes:
+                await self._lanes[session.session_id].claimed()
 
     async def stop(self) -> None:
         """Stop driving and give every lease back; accepted work stays and resumes elsewhere."""
@@ -90,17 +88,9 @@ class Engine:
         if self._tasks:
             await asyncio.wait(self._tasks)
         await asyncio.gather(*(lane.stop() for lane in list(self._lanes.values())))
-        closed = LashError(
-            "runtime_closed",
-            "The runtime was closed before the turn was committed. The input is kept; the turn "
-            "resumes when a runtime opens the store.",
-        )
-        for future in self._waiting.values():
-            if not future.done():
-                _fail(future, closed)
-        self._waiting.clear()
+        self._followers.close(closed())
 
-    def _spawn(self, work: "asyncio._CoroutineLike[None]", name: str) -> None:
+    def _spawn(self, work: Coroutine[object, object, None], name: str) -> None:
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -134,37 +124,23 @@ class Engine:
             claim=self._claim_request(),
             source_key=source_key,
         )
-        self.environment.seams("accept.before")
-        result = await self._accept(request)
-        self.environment.seams("accept.after")
-        return self._admit(request, result, observer)
-
-    async def _accept(self, request: AcceptRequest) -> AcceptResult:
-        lane = self._lane(request.session_id)
+        ticket = Ticket(self._followers, session_id, chosen, self.store.tier, observer)
+        self._followers.add(ticket)  # before the turn can begin, so that nothing of it is missed
         try:
-            result = await lane.accept(request)
-            if isinstance(result, SessionBusy) and self.store.is_dead(result.holder.owner):
-                # Its process is gone for certain: no need to wait for the lease to run out.
-                dead = result.holder.fencing_token
-                claim = msgspec.structs.replace(request.claim, presumed_dead=dead)
-                result = await lane.accept(msgspec.structs.replace(request, claim=claim))
-            return result
-        finally:
-            self.lane_ended(request.session_id)
+            result = await self._lane(session_id).accept(request)
+            self._admit(request, result, ticket)
+        except BaseException:
+            ticket.leave()
+            raise
+        return ticket
 
-    def _admit(
-        self,
-        request: AcceptRequest,
-        result: AcceptResult,
-        observer: Observer | None,
-    ) -> Ticket:
-        """What the caller gets. No await since the accept, so nothing of the turn was missed."""
+    def _admit(self, request: AcceptRequest, result: AcceptResult, ticket: Ticket) -> None:
         session_id = request.session_id
         match result:
             case Accepted():
-                return self._ticket(session_id, request.turn_id, observer)
+                pass
             case AlreadyAccepted(known=known):
-                return self._attach(session_id, known.turn_id, known.record, observer)
+                self._attach(ticket, known.turn_id, known.record)
             case InputConflict(turn_id=turn_id, by=by):
                 name = "turn id" if by == "turn_id" else "source key"
                 raise ConflictError(
@@ -185,44 +161,43 @@ class Engine:
             case SessionBusy(holder=holder):
                 raise busy(session_id, holder)
             case SessionBlocked(turn=turn):
-                raise _blocked(session_id, turn.turn_id, turn.parked)
+                raise blocked(session_id, turn.turn_id, turn.parked)
 
-    def _attach(
-        self, session_id: str, turn_id: str, record: TurnRecord | None, observer: Observer | None
-    ) -> Ticket:
-        ticket = self._ticket(session_id, turn_id, observer)
+    def _attach(self, ticket: Ticket, turn_id: str, record: TurnRecord | None) -> None:
+        """Make the ticket one for a turn that was accepted before."""
+        ticket.leave()
+        ticket.turn_id = turn_id
         if record is not None:
-            self.settled(session_id, turn_id, record)
-        else:
-            future = self._wait_for(session_id, turn_id)
-            self._spawn(self._follow(session_id, turn_id, future), f"lash-follow-{turn_id}")
-        return ticket
+            ticket.settle(record)
+            return
+        ticket.attached = True
+        self._followers.add(ticket)
+        self._spawn(self._follow(ticket), f"lash-follow-{turn_id}")
 
-    def _ticket(self, session_id: str, turn_id: str, observer: Observer | None) -> Ticket:
-        if observer is not None:
-            self._observers.setdefault((session_id, turn_id), []).append(observer)
-        return Ticket(session_id, turn_id, self._wait_for(session_id, turn_id))
-
-    async def _follow(
-        self, session_id: str, turn_id: str, future: "asyncio.Future[TurnRecord]"
-    ) -> None:
+    async def _follow(self, ticket: Ticket) -> None:
         """Wait for a turn accepted before, driving it here whenever nobody else does."""
         wait = _FOLLOW_FIRST_S
-        while not future.done():
+        while not ticket.done and self._followers.has(ticket):
             try:
-                known = await self.store.find_turn(session_id, turn_id)
-                if known is not None and known.record is not None:
-                    self.settled(session_id, turn_id, known.record)
-                    return
-                if known is not None and known.open is not None and known.open.parked is not None:
-                    raise _blocked(session_id, turn_id, known.open.parked)
-                if not await self._held_elsewhere(session_id):
-                    self._lane(session_id).recover()
-            except LashError as error:
-                self.failed(session_id, [turn_id], error)
-                return
-            await self.environment.clock.sleep(wait)
-            wait = min(wait * 2, _FOLLOW_MAX_S)
+                await self._look_after(ticket)
+            except Exception as error:  # noqa: BLE001  told to whoever waits
+                ticket.leave()
+                ticket.fail(error)
+            else:
+                await self.environment.clock.sleep(wait)
+                wait = min(wait * 2, _FOLLOW_MAX_S)
+
+    async def _look_after(self, ticket: Ticket) -> None:
+        """Tell the ticket that its turn is committed or parked, or have it driven."""
+        session_id, turn_id = ticket.session_id, ticket.turn_id
+        known = await self.store.find_turn(session_id, turn_id)
+        if known is not None and known.record is not None:
+            self.settled(session_id, turn_id, known.record)
+        elif known is not None and known.open is not None and session_id not in self._lanes:
+            if known.open.parked is not None:
+                raise blocked(session_id, turn_id, known.open.parked)
+            if not await self._held_elsewhere(session_id):
+                self._lane(session_id).recover()
 
     async def _held_elsewhere(self, session_id: str) -> bool:
         held = (await self.store.lease_of(session_id)).held
@@ -230,36 +205,39 @@ class Engine:
 
     # --- what lanes need ------------------------------------------------------------------------
 
-    async def claim(self, session_id: str) -> ClaimResult | None:
-        """Try to take a session's lease, at once when its holder is proven dead."""
+    async def claim(self, session_id: str) -> ClaimedSession | None:
+        """Take a session's lease, at once when its holder is proven dead; None without a session.
+
+        Raises:
+            SessionBusyError: Another live process drives the session.
+        """
         claimed = await self.store.claim_session(session_id, self._claim_request())
         if isinstance(claimed, Busy) and self.store.is_dead(claimed.holder.owner):
             again = self._claim_request(presumed_dead=claimed.holder.fencing_token)
             claimed = await self.store.claim_session(session_id, again)
+        if isinstance(claimed, Busy):
+            raise busy(session_id, claimed.holder)
         return claimed
 
     def announce(self, session_id: str, turn_id: str, event: TurnEvent) -> None:
-        """Tell the followers of a turn; one that fails is logged and does not disturb the turn."""
-        for observer in self._observers.get((session_id, turn_id), ()):
-            try:
-                observer(event)
-            except Exception:  # noqa: BLE001  an observer must not change what it observes
-                _log.exception("an observer of turn %s failed", turn_id)
+        """Tell the followers of a turn what happens in it."""
+        self._followers.announce(session_id, turn_id, event)
 
     def settled(self, session_id: str, turn_id: str, record: TurnRecord) -> None:
         """A turn was committed: tell whoever waits for it."""
-        self._observers.pop((session_id, turn_id), None)
-        future = self._waiting.pop((session_id, turn_id), None)
-        if future is not None and not future.done():
-            future.set_result(record)
+        self._rests.pop(session_id, None)
+        self._followers.settled(session_id, turn_id, record)
 
     def failed(self, session_id: str, turn_ids: Sequence[str], error: Exception) -> None:
         """Turns cannot be driven here now: tell whoever waits for them."""
-        for turn_id in turn_ids:
-            self._observers.pop((session_id, turn_id), None)
-            future = self._waiting.pop((session_id, turn_id), None)
-            if future is not None and not future.done():
-                _fail(future, error)
+        self._rest(session_id)
+        self._followers.failed(session_id, turn_ids, error)
+
+    def unclaimed(self, session_id: str, error: Exception) -> None:
+        """A session could not be claimed. Unless another process drives it, tell who waits."""
+        if not isinstance(error, SessionBusyError):
+            self._rest(session_id)
+            self._followers.unclaimed(session_id, error)
 
     def lane_ended(self, session_id: str) -> None:
         """Forget a lane that has nothing more to do."""
@@ -278,6 +256,12 @@ class Engine:
             self._quiet.clear()
         return lane
 
+    def _rest(self, session_id: str) -> None:
+        """Leave a session that failed alone for a while."""
+        length, _ = self._rests.get(session_id, (_REST_FIRST_S / 2, 0.0))
+        length = min(length * 2, _REST_MAX_S)
+        self._rests[session_id] = (length, self.environment.clock.monotonic() + length)
+
     # --- going on without being asked -----------------------------------------------------------
 
     async def sweep(self, *, parked_too: bool = False) -> Sequence[OpenSession]:
@@ -295,6 +279,9 @@ class Engine:
         """Whether the session's next turn could be driven here now."""
         held = session.lease.held
         if session.session_id in self._lanes or (held and self._is_live_stranger(held)):
+            return False
+        _, rests_until = self._rests.get(session.session_id, (0.0, 0.0))
+        if rests_until > self.environment.clock.monotonic():
             return False
         return self.waits_for_agent(session) is None
 
@@ -324,7 +311,7 @@ class Engine:
             await self.environment.clock.sleep(self.environment.timings.ttl_ms / 1000)
             try:
                 await self.sweep()
-            except LashError:
+            except Exception:  # noqa: BLE001  the next one may find the store again
                 _log.warning("the sweep could not read the store", exc_info=True)
 
     async def _keep_leases(self) -> None:
@@ -338,7 +325,7 @@ class Engine:
                 continue
             try:
                 lost = await self.store.renew_leases(leases, timings.ttl_ms)
-            except LashError:
+            except Exception:  # noqa: BLE001  the next renewal may come in time
                 _log.warning("leases could not be renewed; trying again", exc_info=True)
                 continue
             fences = {authority.session_id: authority.fence for authority in leases}
@@ -364,27 +351,3 @@ class Engine:
         if held.owner == self._owner or held.expires_at_ms <= self.environment.clock.now_ms():
             return False
         return not self.store.is_dead(held.owner)
-
-    def _wait_for(self, session_id: str, turn_id: str) -> "asyncio.Future[TurnRecord]":
-        key = (session_id, turn_id)
-        future = self._waiting.get(key)
-        if future is None:
-            future = self._waiting[key] = asyncio.get_running_loop().create_future()
-        return future
-
-
-def _fail(future: "asyncio.Future[TurnRecord]", error: Exception) -> None:
-    future.set_exception(error)
-    future.exception()  # retrieved: whoever dropped its ticket need not hear of it
-
-
-def _blocked(session_id: str, turn_id: str, parked: Parked | None) -> LashError:
-    code = parked.code if parked else "effect_replay_mismatch"
-    reason = parked.message if parked else ""
-    return LashError(
-        code,
-        f"Session {session_id!r} is blocked by turn {turn_id!r}, which needs a person: {reason} "
-        "Nothing was accepted.",
-        session_id=session_id,
-        turn_id=turn_id,
-    )

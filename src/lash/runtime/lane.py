@@ -2,15 +2,22 @@
 
 A lane exists while this runtime has work to do in a session. It is the only thing that drives, so it
 makes no difference whether a turn was accepted just now or left behind by a process that died.
+
+1. A lease is given back only while no accept is under way, and the release is submitted before any
+   later accept, so neither can undo the other.
+2. Whatever an accept answers is taken on in one step with the answer, also when its caller is gone.
+3. The lane's task ends only in the same step in which it found nothing queued, accepting or held.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Coroutine, Sequence
 from typing import Protocol
 
-from lash.core.errors import LashError, LeaseLostError, ReplayError, SessionBusyError
-from lash.core.leases import Busy, Fence, Lease
+import msgspec
+
+from lash.core.errors import LashError, LeaseLostError, ReplayError
+from lash.core.leases import Fence, Lease
 from lash.core.scopes import TurnScope, journal_key
 from lash.effects.controller import EffectController
 from lash.effects.inline import InlineController
@@ -18,17 +25,24 @@ from lash.effects.journal import WriteAuthority
 from lash.effects.journaling import JournalingController, lease_lost
 from lash.effects.shielding import shielded
 from lash.runtime.agents import AgentDefinition, AgentRegistry
+from lash.runtime.cancelling import being_cancelled
 from lash.runtime.environment import Environment
 from lash.runtime.events import TurnEvent
 from lash.runtime.history import Histories
+from lash.runtime.refusals import behind, interrupted, missing_agent
 from lash.runtime.turn_drive import DriveContext, TurnDrive
-from lash.sessions.model import AcceptedTurn, AgentRef, Parked, SessionHead, TurnRecord
-from lash.sessions.planner import Accepted, AcceptRequest, AcceptResult, ClaimResult
+from lash.sessions.model import AcceptedTurn, Parked, SessionHead, TurnRecord
+from lash.sessions.planner import (
+    Accepted,
+    AcceptRequest,
+    AcceptResult,
+    ClaimedSession,
+    CommitReceipt,
+    SessionBusy,
+)
 from lash.sessions.store import Store
 
 _log = logging.getLogger("lash.runtime")
-
-Observer = Callable[[TurnEvent], None]
 
 
 class LaneHost(Protocol):
@@ -39,8 +53,8 @@ class LaneHost(Protocol):
     agents: AgentRegistry
     histories: Histories
 
-    async def claim(self, session_id: str) -> ClaimResult | None:
-        """Try to take a session's lease."""
+    async def claim(self, session_id: str) -> ClaimedSession | None:
+        """Take a session's lease; raises `SessionBusyError` when another live process has it."""
         ...
 
     def announce(self, session_id: str, turn_id: str, event: TurnEvent) -> None:
@@ -51,43 +65,47 @@ class LaneHost(Protocol):
         """A turn was committed."""
         ...
 
-    def failed(self, session_id: str, turn_ids: list[str], error: Exception) -> None:
+    def failed(self, session_id: str, turn_ids: Sequence[str], error: Exception) -> None:
         """Turns cannot be driven here now; they stay accepted."""
         ...
 
+    def unclaimed(self, session_id: str, error: Exception) -> None:
+        """The session's lease could not be taken, so nothing of it is driven here."""
+        ...
+
     def lane_ended(self, session_id: str) -> None:
-        """The lane has nothing more to do."""
+        """The lane may have nothing more to do."""
         ...
 
 
 class Lane:
-    """Drives one session while there is work in it.
-
-    The order of writes matters: a lease is given back only while no accept is under way, and then
-    the release is submitted before any later accept, so neither can undo the other.
-    """
+    """Drives one session while there is work in it."""
 
     def __init__(self, host: LaneHost, session_id: str) -> None:
         self._host = host
         self._session_id = session_id
         self._lease: Lease | None = None
+        self._last: Lease | None = None
         self._head: SessionHead | None = None
         self._queue: dict[str, AcceptedTurn] = {}
-        self._fresh: set[str] = set()
+        self._committed_through = 0
+        # Turns accepted here and never driven yet, with the fence of their acceptance: while that is
+        # still the lease's, nobody can have recorded anything for them.
+        self._fresh: dict[str, Fence] = {}
         self._accepting = 0
         self._accepted = asyncio.Event()
+        self._claimed = asyncio.Event()
+        self._failures: list[tuple[list[str], Exception]] = []
+        self._driven: str | None = None
         self._drive: asyncio.Task[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._lost = False
-        self._unsure = False
         self._stopped = False
 
     @property
     def authority(self) -> WriteAuthority | None:
         """The lease to renew, while one is held."""
-        if self._lease is None:
-            return None
-        return WriteAuthority(session_id=self._session_id, fence=self._lease.fence)
+        return None if self._lease is None else self._authority(self._lease)
 
     @property
     def idle(self) -> bool:
@@ -97,37 +115,28 @@ class Lane:
     async def accept(self, request: AcceptRequest) -> AcceptResult:
         """Accept input into the session and, if that takes, drive it.
 
-        A caller that is cancelled meanwhile does not keep accepted input from being driven.
+        Runs to its end although the caller is cancelled meanwhile: input that the store took is
+        driven.
         """
         self._accepting += 1
-        try:
-            result = await shielded(self._host.store.accept_turn(request))
-        except asyncio.CancelledError:
-            # Nobody learned whether it was accepted: the lane looks for itself.
-            self._unsure = True
-            self.recover()
-            raise
-        else:
-            if isinstance(result, Accepted):
-                self._take_on(result)
-            return result
-        finally:
-            self._accepting -= 1
-            self._accepted.set()
+        return await shielded(self._accept(request))
 
     def recover(self) -> None:
         """Look for open turns in the store and drive them."""
         if self._task is None and not self._stopped:
-            self._lost = False
             self._task = asyncio.get_running_loop().create_task(
                 self._run(), name=f"lash-lane-{self._session_id}"
             )
 
+    async def claimed(self) -> None:
+        """Wait until the lane holds the session, or has found that it cannot."""
+        await self._claimed.wait()
+
     def lose(self) -> None:
         """The lease is gone: stop at once and write nothing."""
-        self._lost = True
         self._lease = None
         if self._drive is not None:
+            self._lost = True
             self._drive.cancel()
 
     async def stop(self) -> None:
@@ -136,85 +145,153 @@ class Lane:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+        await self._settle_accepts()
+        await self._give_back()
+
+    # --- taking on ------------------------------------------------------------------------------
+
+    async def _accept(self, request: AcceptRequest) -> AcceptResult:
+        store, seams = self._host.store, self._host.environment.seams
+        try:
+            seams("accept.before")
+            result = await store.accept_turn(request)
+            if isinstance(result, SessionBusy) and store.is_dead(result.holder.owner):
+                # Its process is gone for certain: no need to wait for the lease to run out.
+                dead = result.holder.fencing_token
+                claim = msgspec.structs.replace(request.claim, presumed_dead=dead)
+                result = await store.accept_turn(msgspec.structs.replace(request, claim=claim))
+            seams("accept.after")
+            if isinstance(result, Accepted):
+                self._take_on(result)
+            return result
+        finally:
+            self._accepting -= 1
+            self._accepted.set()
+            self._host.lane_ended(self._session_id)
+
+    def _take_on(self, accepted: Accepted) -> None:
+        self._hold(accepted.lease, accepted.head, (*accepted.ahead, accepted.turn))
+        self._fresh[accepted.turn.turn_id] = accepted.lease.fence
+        self.recover()
+
+    def _hold(self, lease: Lease, head: SessionHead, turns: Sequence[AcceptedTurn]) -> None:
+        """Hold a lease, and queue the turns that were open when it was given."""
+        if self._lease is None or self._lease.fence != lease.fence:
+            # A new lease: somebody else may have driven under another one meanwhile.
+            self._forget_queue(keep={turn.turn_id for turn in turns})
+        self._lease = self._last = lease
+        if self._head is None or self._head.revision < head.revision:
+            self._head = head
+        for turn in turns:
+            if turn.sequence > self._committed_through:
+                self._queue.setdefault(turn.turn_id, turn)
+
+    def _forget_queue(self, keep: set[str]) -> None:
+        """Drop what is not open any more; what is being driven hears of it from its drive."""
+        gone = [turn_id for turn_id in self._queue if turn_id not in keep]
+        told = [turn_id for turn_id in gone if turn_id != self._driven]
+        for turn_id in gone:
+            del self._queue[turn_id]
+        if told:
+            self._host.failed(self._session_id, told, self._lease_lost())
 
     # --- the loop -------------------------------------------------------------------------------
 
-    def _take_on(self, accepted: Accepted) -> None:
-        self._lease = accepted.lease
-        if self._head is None or self._head.revision < accepted.head.revision:
-            self._head = accepted.head
-        for turn in accepted.ahead:
-            self._queue.setdefault(turn.turn_id, turn)
-        self._queue[accepted.turn.turn_id] = accepted.turn
-        self._fresh.add(accepted.turn.turn_id)
-        self.recover()
-
     async def _run(self) -> None:
         try:
-            if self._lease is not None or await self._claim():
-                await self._drive_all()
+            if self._lease is None:
+                await self._guarded(self._claim())
+            self._claimed.set()
+            while True:
+                if not self._queue and not self._accepting and self._lease is not None:
+                    await self._give_back()
+                    continue
+                self._tell_failures()  # with the lease given back first, if nothing else needs it
+                if self._queue:
+                    await self._guarded(self._drive_next())
+                elif self._accepting:
+                    await self._settle_accepts()
+                else:
+                    return
+        finally:
+            self._claimed.set()
+            try:
+                if self._lease is not None:  # cancelled: others may go on at once
+                    await shielded(self._give_back())
+            finally:
+                self._task = None
+                self._tell_failures()
+                self._host.lane_ended(self._session_id)
+
+    async def _guarded(self, work: Coroutine[object, object, None]) -> None:
+        try:
+            await work
         except Exception as error:  # noqa: BLE001  told to everyone who waits, and logged
             await self._fail(error)
-        finally:
-            # Also when this task is cancelled: others may then go on at once.
-            await shielded(self._leave())
-            self._task = None
-            if self._queue:
-                self.recover()  # accepted while the lane was ending
-            self._host.lane_ended(self._session_id)
 
-    async def _drive_all(self) -> None:
-        while self._queue or self._unsure:
-            if self._unsure:
-                self._unsure = False
-                await self._claim()
-            while self._queue:
-                turn = min(self._queue.values(), key=lambda item: item.sequence)
-                await self._drive_one(turn)
-            await self._leave()
-
-    async def _leave(self) -> None:
-        """Give the lease back once no accept is under way that may count on it."""
+    async def _settle_accepts(self) -> None:
         while self._accepting:
             self._accepted.clear()
             await self._accepted.wait()
-        if self._stopped or not (self._queue or self._unsure):
-            await self._give_back()
 
-    async def _claim(self) -> bool:
-        claimed = await self._host.claim(self._session_id)
+    async def _claim(self) -> None:
+        try:
+            claimed = await self._host.claim(self._session_id)
+        except Exception as error:
+            if self._lease is not None:
+                return  # input accepted meanwhile brought the lease, and the turns ahead of it
+            self._host.unclaimed(self._session_id, error)
+            raise
         if claimed is None:
-            return False
-        if isinstance(claimed, Busy):
-            raise busy(self._session_id, claimed.holder)
-        self._lease, self._head = claimed.lease, claimed.head
-        self._queue.update((turn.turn_id, turn) for turn in claimed.turns)
-        return True
+            return
+        self._hold(claimed.lease, claimed.head, claimed.turns)
+        if claimed.turns and claimed.turns[0].parked is not None:
+            await self._set_parked(claimed.turns[0], None)
 
-    async def _drive_one(self, turn: AcceptedTurn) -> None:
-        agent = self._agent(turn.agent)
+    async def _drive_next(self) -> None:
+        """Drive the oldest turn under the lease that is held now."""
+        turn = min(self._queue.values(), key=lambda item: item.sequence)
+        lease = self._lease
+        if lease is None:
+            raise self._lease_lost()
+        self._driven = turn.turn_id
+        try:
+            await self._drive_one(turn, lease)
+        except LeaseLostError as error:
+            if self._lease is not None and self._lease.fence != lease.fence:
+                # Input accepted since then brought a new lease, and the queue as it is under that.
+                if turn.turn_id not in self._queue:
+                    self._host.failed(self._session_id, [turn.turn_id], error)
+                return
+            self._lease = None
+            raise
+        finally:
+            self._driven = None
+
+    async def _drive_one(self, turn: AcceptedTurn, lease: Lease) -> None:
+        agent = self._host.agents.find(turn.agent)
+        if agent is None:
+            raise missing_agent(turn.agent, self._host.agents)
         drive = asyncio.get_running_loop().create_task(
-            self._drive_turn(turn, agent), name=f"lash-turn-{turn.turn_id}"
+            self._drive_turn(turn, agent, lease), name=f"lash-turn-{turn.turn_id}"
         )
-        self._drive = drive
+        self._drive, self._lost = drive, False
         try:
             await drive
         except asyncio.CancelledError:
-            if not self._lost:
+            if being_cancelled():
                 drive.cancel()
                 await asyncio.wait([drive])
                 raise
-            raise lease_lost(self.authority) from None
+            raise (self._lease_lost() if self._lost else interrupted(turn.turn_id)) from None
         finally:
             self._drive = None
 
-    async def _drive_turn(self, turn: AcceptedTurn, agent: AgentDefinition) -> None:
-        host, lease, head = self._host, self._lease, self._head
-        if lease is None or head is None:
-            raise lease_lost(None)
-        authority = WriteAuthority(session_id=self._session_id, fence=lease.fence)
-        if turn.parked is not None:
-            await host.store.park_turn(self._session_id, turn.turn_id, None, lease.fence)
+    async def _drive_turn(self, turn: AcceptedTurn, agent: AgentDefinition, lease: Lease) -> None:
+        host, head = self._host, self._head
+        if head is None:
+            raise self._lease_lost()
+        authority = self._authority(lease)
         environment = host.environment
         scope_key = journal_key(TurnScope(session_id=self._session_id, turn_id=turn.turn_id))
         context = DriveContext(
@@ -222,24 +299,20 @@ class Lane:
             controller=self._controller(turn, scope_key, authority),
             clock=environment.clock,
             announce=lambda event: host.announce(self._session_id, turn.turn_id, event),
+            committed=lambda receipt: self._committed(turn, lease, receipt),
             seams=environment.seams,
             authority=authority,
             scope_key=scope_key,
         )
         history = await host.histories.at(head)
-        receipt = await TurnDrive(context, agent, turn, history).run()
-        self._head = receipt.head
-        del self._queue[turn.turn_id]
-        self._fresh.discard(turn.turn_id)
-        if not receipt.lease_kept:
-            self._released(lease.fence)
-        host.settled(self._session_id, turn.turn_id, receipt.record)
+        await TurnDrive(context, agent, turn, history).run()
 
     def _controller(
         self, turn: AcceptedTurn, scope_key: str, authority: WriteAuthority
     ) -> EffectController:
         host = self._host
         environment = host.environment
+        fresh = self._fresh.pop(turn.turn_id, None) == authority.fence
         if host.store.tier == "ephemeral":
             return InlineController(environment.clock)
         return JournalingController(
@@ -248,47 +321,53 @@ class Lane:
             lambda: authority,
             environment.clock,
             on_drift=environment.on_drift,
-            fresh=turn.turn_id in self._fresh,
+            fresh=fresh,
             seams=environment.seams,
         )
 
-    def _agent(self, ref: AgentRef) -> AgentDefinition:
-        agent = self._host.agents.find(ref)
-        if agent is None:
-            raise missing_agent(ref, self._host.agents)
-        return agent
+    def _committed(self, turn: AcceptedTurn, lease: Lease, receipt: CommitReceipt) -> None:
+        self._head = receipt.head
+        self._committed_through = max(self._committed_through, turn.sequence)
+        self._queue.pop(turn.turn_id, None)
+        if not receipt.lease_kept and self._lease is not None and self._lease.fence == lease.fence:
+            self._lease = None  # the commit gave it back, and no later accept took it again
+        self._host.settled(self._session_id, turn.turn_id, receipt.record)
 
     # --- ending ---------------------------------------------------------------------------------
 
-    def _released(self, fence: Fence) -> None:
-        """The commit gave the lease back, unless input accepted meanwhile took it again."""
-        if self._lease is not None and self._lease.fence == fence:
-            self._lease = None
-
     async def _fail(self, error: Exception) -> None:
-        """Nothing goes on here now. What was accepted stays accepted."""
+        """Nothing queued goes on here now. It stays accepted; what is accepted later is tried anew."""
         self._host.histories.forget(self._session_id)
-        turns = list(self._queue)
-        if isinstance(error, LeaseLostError):
-            self._lease = None
-        elif isinstance(error, ReplayError) and turns:
-            await self._park(min(self._queue.values(), key=lambda item: item.sequence), error)
+        turns = sorted(self._queue.values(), key=lambda item: item.sequence)
+        self._queue.clear()
         if not isinstance(error, LashError):
             _log.error("driving session %s failed", self._session_id, exc_info=error)
-        self._queue.clear()
-        self._host.failed(self._session_id, turns, error)
+        try:
+            if turns and isinstance(error, ReplayError):
+                await self._park(turns[0], error)
+        finally:
+            if turns:
+                first, rest = turns[0].turn_id, [turn.turn_id for turn in turns[1:]]
+                self._failures += [([first], error), (rest, behind(error, first))]
+
+    def _tell_failures(self) -> None:
+        failures, self._failures = self._failures, []
+        for turn_ids, error in failures:
+            self._host.failed(self._session_id, turn_ids, error)
 
     async def _park(self, turn: AcceptedTurn, error: ReplayError) -> None:
         """Keep the turn from being tried again and again: it needs a person."""
-        if self._lease is None:
-            return
-        parked = Parked(code=error.code, message=error.message)
         try:
-            await self._host.store.park_turn(
-                self._session_id, turn.turn_id, parked, self._lease.fence
-            )
-        except LashError:
+            await self._set_parked(turn, Parked(code=error.code, message=error.message))
+        except Exception:  # noqa: BLE001  the turn is only tried again, and those who wait are told
             _log.warning("turn %s could not be parked", turn.turn_id, exc_info=True)
+
+    async def _set_parked(self, turn: AcceptedTurn, parked: Parked | None) -> None:
+        lease = self._lease
+        if lease is None or not await self._host.store.park_turn(
+            self._session_id, turn.turn_id, parked, lease.fence
+        ):
+            raise self._lease_lost()
 
     async def _give_back(self) -> None:
         lease, self._lease = self._lease, None
@@ -296,40 +375,15 @@ class Lane:
             return
         try:
             await self._host.store.release_lease(self._session_id, lease.fence)
-        except LashError:
-            # The store is in trouble; the lease runs out by itself.
-            _log.warning("the lease of session %s could not be given back", self._session_id)
+        except Exception:  # noqa: BLE001  the lease runs out by itself
+            _log.warning(
+                "the lease of session %s could not be given back", self._session_id, exc_info=True
+            )
 
+    # --- small things ---------------------------------------------------------------------------
 
-def busy(session_id: str, holder: Lease) -> SessionBusyError:
-    """The error of a session that another live process drives."""
-    owner = holder.owner
-    return SessionBusyError(
-        "session_execution_busy",
-        f"Session {session_id!r} is being driven by {owner.owner_id} on {owner.host or 'this host'}; "
-        "nothing was accepted. Try again, or send the input to that process.",
-        session_id=session_id,
-        holder=owner.owner_id,
-        host=owner.host,
-        incarnation=owner.incarnation,
-        expires_at_ms=holder.expires_at_ms,
-    )
+    def _authority(self, lease: Lease) -> WriteAuthority:
+        return WriteAuthority(session_id=self._session_id, fence=lease.fence)
 
-
-def missing_agent(ref: AgentRef, agents: AgentRegistry) -> LashError:
-    """Why work of an agent that is not registered here has to wait."""
-    if ref.name in agents.names:
-        return LashError(
-            "agent_version_missing",
-            f"The turn was accepted by version {ref.version!r} of agent {ref.name!r}, which is not "
-            "registered here. It waits; register that version beside the new one until it is done.",
-            agent=ref.name,
-            version=ref.version,
-        )
-    return LashError(
-        "agent_missing",
-        f"The turn belongs to agent {ref.name!r}, which is not registered here. It waits for a "
-        "runtime that has the agent.",
-        agent=ref.name,
-        version=ref.version,
-    )
+    def _lease_lost(self) -> LeaseLostError:
+        return lease_lost(self._authority(self._last) if self._last is not None else None)

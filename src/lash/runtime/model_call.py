@@ -3,9 +3,11 @@
 Attempts are never separate effects: the outcome, with the ledger of every attempt, is recorded once.
 """
 
+import asyncio
 from dataclasses import dataclass, field
 
 from lash.core.clock import Clock
+from lash.core.errors import LashError
 from lash.effects.commands import LlmCallOutcome
 from lash.llm.provider import Provider
 from lash.llm.request import LlmRequest
@@ -34,6 +36,7 @@ from lash.llm.stream import ReasoningDelta as ReasoningStreamed
 from lash.llm.stream import TextDelta as TextStreamed
 from lash.llm.stream import UsageReported as UsageStreamed
 from lash.llm.usage import Usage
+from lash.runtime.cancelling import being_cancelled
 from lash.runtime.events import (
     Announce,
     ModelAttemptReset,
@@ -110,7 +113,10 @@ class ModelCall:
                 return LlmCallOutcome(
                     record=self._ledger(), failure=_final(result, decision), wasted=wasted
                 )
-            wasted += _spent(result, attempt)
+            try:
+                wasted += _spent(result, attempt)
+            except LashError as error:
+                return LlmCallOutcome(record=self._ledger(), failure=_miscounted(error))
             self._retract(attempt, decision)
             await self._clock.sleep(decision.delay_ms / 1000)
             state = advance(state, decision)
@@ -132,12 +138,17 @@ class ModelCall:
         try:
             return await self._provider.complete(self._request, emit)
         except ProviderFailure as error:
-            return error.failure
+            failure = error.failure
+        except asyncio.CancelledError as error:
+            if being_cancelled():
+                raise
+            failure = _panicked(error)  # something it waited for was cancelled, and nobody else
         except Exception as error:  # noqa: BLE001  a provider's bug is a failed call, not a lost turn
-            message = f"The provider raised {type(error).__name__}: {error}"
-            return LlmFailure(
-                kind="unknown", message=message, retryable=False, code="effect_panicked"
-            )
+            failure = _panicked(error)
+        if being_cancelled():
+            # It failed because it was stopped: when the turn is resumed, the model is asked again.
+            raise asyncio.CancelledError
+        return failure
 
     def _streamed(self, attempt: _Attempt, event: StreamEvent) -> None:
         match event:
@@ -196,6 +207,15 @@ class ModelCall:
             model=f"{self._request.model.provider}:{self._request.model.name}",
             attempts=tuple(self._attempts),
         )
+
+
+def _miscounted(error: LashError) -> LlmFailure:
+    return LlmFailure(kind="validation", message=error.message, retryable=False, code=error.code)
+
+
+def _panicked(error: BaseException) -> LlmFailure:
+    message = f"The provider raised {type(error).__name__}: {error}"
+    return LlmFailure(kind="unknown", message=message, retryable=False, code="effect_panicked")
 
 
 def _position(attempt: _Attempt, failure: LlmFailure | None) -> ProtocolPosition:

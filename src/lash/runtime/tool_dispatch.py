@@ -14,7 +14,7 @@ import msgspec
 from lash.core.causality import RuntimeInvocation, child_effect
 from lash.core.clock import Clock
 from lash.core.errors import LashError
-from lash.core.json import encode
+from lash.core.json import JsonObject, encode
 from lash.core.seams import SeamObserver
 from lash.effects.commands import (
     EffectFailed,
@@ -28,9 +28,11 @@ from lash.effects.commands import (
 from lash.effects.controller import EffectController
 from lash.effects.envelope import RuntimeEffectEnvelope
 from lash.effects.transitions import MAX_OUTCOME_BYTES, largest_part
+from lash.runtime.cancelling import being_cancelled
 from lash.runtime.events import Announce, ToolCallCompleted, ToolCallStarted
 from lash.sessions.model import ToolCallRecord
-from lash.tools.model import Tool, ToolContext
+from lash.tools.function import described
+from lash.tools.model import Tool, ToolContext, give_up
 from lash.tools.transitions import RetryTool, after_attempt
 from lash.turn.tools import (
     CompletedToolCall,
@@ -177,8 +179,10 @@ class ToolDispatch:
             tool.check(call.args)
         except LashError as error:
             return failed("invalid_request", "invalid_tool_args", error.message)
+        except Exception as error:  # noqa: BLE001  a validator of the tool's own may raise anything
+            return failed("invalid_request", "invalid_tool_args", described(error))
         self._seams("tool.before")
-        output = await tool.run(call.args, context)
+        output = await _contained(tool, call.args, context)
         self._seams("tool.after")
         return _fitting(tool.name, output)
 
@@ -224,9 +228,31 @@ def call_record(call: CompletedToolCall) -> ToolCallRecord:
     )
 
 
+async def _contained(tool: Tool, args: JsonObject, context: ToolContext) -> ToolOutput:
+    """Run the body once; whatever goes wrong in it is its answer, unless the turn is being stopped."""
+    try:
+        output = await tool.run(args, context)
+    except asyncio.CancelledError:
+        if being_cancelled():
+            give_up(context, "stopped")
+            raise
+        message = f"{tool.name} waited for something that was cancelled."
+        return failed("execution", "tool_panicked", message, source="tool")
+    except Exception as error:  # noqa: BLE001  a tool of the host's own making may raise
+        return failed("execution", "tool_panicked", described(error), source="tool")
+    if being_cancelled() and not isinstance(output.outcome, ToolSuccess):
+        # It failed because it was stopped: when the turn is resumed, it is to run again.
+        raise asyncio.CancelledError
+    return output
+
+
 def _fitting(name: str, output: ToolOutput) -> ToolOutput:
-    """The output, or a failure that says which part of it is too large to record."""
-    size = len(encode(output))
+    """The output, or a failure that says why it cannot be recorded."""
+    try:
+        size = len(encode(output))
+    except (TypeError, ValueError, RecursionError) as error:
+        message = f"{name} answered with something that cannot be stored: {described(error)}"
+        return failed("execution", "tool_output_not_json", message)
     if size <= _OUTPUT_LIMIT:
         return output
     value = msgspec.to_builtins(output.outcome)["payload"]

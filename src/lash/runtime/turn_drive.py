@@ -1,5 +1,7 @@
 """Driving one turn: perform what its machine asks for, then commit it (ARCHITECTURE D7)."""
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lash.core.causality import RuntimeInvocation, turn_effect
@@ -29,6 +31,7 @@ from lash.llm.retry import LlmCallRecord
 from lash.llm.usage import Usage
 from lash.protocols.standard import StandardProtocol
 from lash.runtime.agents import AgentDefinition
+from lash.runtime.cancelling import being_cancelled
 from lash.runtime.events import Announce, ModelRequestStarted, UsageReported
 from lash.runtime.history import History
 from lash.runtime.model_call import ModelCall
@@ -78,6 +81,7 @@ class DriveContext:
         controller: The door to the outside, with the turn's journal behind it.
         clock: Measures the drive.
         announce: Told what is really executed.
+        committed: Told of the commit, in the same step in which it is known.
         seams: Told where a crash would be interesting.
         authority: The lease the drive runs under.
         scope_key: The turn's journal.
@@ -87,6 +91,7 @@ class DriveContext:
     controller: EffectController
     clock: Clock
     announce: Announce
+    committed: Callable[[CommitReceipt], None]
     seams: SeamObserver
     authority: WriteAuthority
     scope_key: str
@@ -167,6 +172,9 @@ class TurnDrive:
     # --- effects --------------------------------------------------------------------------------
 
     async def _perform(self, effect: OwedEffect) -> None:
+        if being_cancelled():
+            # A tool or a provider kept the cancellation to itself; nothing more is begun all the same.
+            raise asyncio.CancelledError
         outcome = await self._outcome_of(effect)
         if isinstance(outcome, EffectFailed):
             issue = TurnIssue(
@@ -233,9 +241,9 @@ class TurnDrive:
             )
             outcome = await call.run()
             context.seams("model.after")
-            result = outcome.response or outcome.failure
-            spent = (result.usage if result else Usage()) + outcome.wasted
-            context.announce(UsageReported(protocol_iteration=iteration, usage=spent))
+            spent = _spent(outcome)
+            if spent is not None:
+                context.announce(UsageReported(protocol_iteration=iteration, usage=spent))
             return outcome
 
         return await self._execute(effect.id, LlmCallCommand(request=effect.request), execute)
@@ -309,14 +317,20 @@ class TurnDrive:
             journal=tuple(context.controller.deferred()),
         )
         context.seams("commit.before")
-        result = await shielded(context.store.commit_turn(commit))
+        return await shielded(self._land(commit))
+
+    async def _land(self, commit: TurnCommit) -> CommitReceipt:
+        """Commit and tell, as one: also a drive that is being cancelled tells that it committed."""
+        context = self._context
+        result = await context.store.commit_turn(commit)
         if not isinstance(result, CommitReceipt):
             if result.code == "session_execution_lease_lost":
                 raise lease_lost(context.authority)
             raise LashError(result.code, result.message, turn_id=self._turn.turn_id)
         context.seams("commit.after")
         if not result.replayed:
-            self._history.grow(result.head, added)
+            self._history.grow(result.head, commit.messages)
+        context.committed(result)
         return result
 
     def _drift_issues(self) -> list[TurnIssue]:
@@ -342,6 +356,15 @@ async def _synced() -> EffectOutcome:
 async def _nothing_arrived() -> EffectOutcome:
     """Input that arrives while a turn runs becomes the next turn."""
     return CheckpointOutcome()
+
+
+def _spent(outcome: LlmCallOutcome) -> Usage | None:
+    """What a call used in all; None when the counts make no sense, which the machine reports."""
+    result = outcome.response or outcome.failure
+    try:
+        return (result.usage if result else Usage()) + outcome.wasted
+    except LashError:
+        return None
 
 
 def _input_message(turn: AcceptedTurn) -> Message:

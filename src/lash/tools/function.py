@@ -7,11 +7,13 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Generic, ParamSpec, TypeVar, overload
 
+import msgspec
+
 from lash.core.errors import ConfigurationError, LashError
 from lash.core.json import JsonObject, to_json
 from lash.core.schema import CallSchema, call_schema
 from lash.llm.request import ToolSpec
-from lash.tools.model import Finish, ToolContext, ToolError, ToolRetry
+from lash.tools.model import Finish, ToolContext, ToolError, ToolRetry, give_up
 from lash.turn.tools import (
     FinishControl,
     ToolFailed,
@@ -107,20 +109,22 @@ class FunctionTool(Generic[P, R]):
                 value = await self._invoke(keywords)
         except TimeoutError as error:
             if deadline.expired():
+                give_up(context, "tool_timeout")
                 return failed("timeout", "tool_timeout", f"{self._name} took more than {limit} s.")
             return _panicked(error)
         except ToolError as error:
-            return ToolOutput(outcome=ToolFailed(payload=error.failure))
+            return _declared(error)
         except Exception as error:  # noqa: BLE001  whatever a tool raises is a value to the turn
             return _panicked(error)
         return self._output(value)
 
     async def _invoke(self, keywords: dict[str, object]) -> object:
         function: Callable[..., object] = self._function
-        if not self._is_async:
+        if self._is_async:
+            result = function(**keywords)
+        else:
             # A plain function may block; on the loop it would hold up every other turn.
-            return await asyncio.to_thread(function, **keywords)
-        result = function(**keywords)
+            result = await asyncio.to_thread(_in_thread, function, keywords)
         return await result if inspect.isawaitable(result) else result
 
     def _output(self, value: object) -> ToolOutput:
@@ -135,10 +139,42 @@ class FunctionTool(Generic[P, R]):
             return failed("execution", "tool_output_not_json", message)
 
 
+def _in_thread(function: Callable[..., object], keywords: dict[str, object]) -> object:
+    try:
+        return function(**keywords)
+    except StopIteration as error:
+        # A future cannot carry it; Python 3.11 would leave whoever waits waiting for ever.
+        message = "the function raised StopIteration"
+        raise RuntimeError(message) from error
+
+
+def _declared(error: ToolError) -> ToolOutput:
+    """A failure as the tool declared it, with details that can be stored."""
+    failure = error.failure
+    try:
+        raw = to_json(failure.raw)
+    except LashError as refused:
+        raw = refused.message
+    kept = msgspec.structs.replace(failure, message=_storable(failure.message), raw=raw)
+    return ToolOutput(outcome=ToolFailed(payload=kept))
+
+
 def _panicked(error: Exception) -> ToolOutput:
-    said = str(error)
-    message = f"{type(error).__name__}: {said}" if said else type(error).__name__
-    return failed("execution", "tool_panicked", message, source="tool")
+    return failed("execution", "tool_panicked", described(error), source="tool")
+
+
+def described(error: BaseException) -> str:
+    """An exception in one line, as text that can be stored."""
+    try:
+        said = str(error)
+    except Exception:  # noqa: BLE001  an exception of the tool's own may not even have a text
+        said = ""
+    return _storable(f"{type(error).__name__}: {said}" if said else type(error).__name__)
+
+
+def _storable(text: str) -> str:
+    """The text with what UTF-8 cannot carry spelled out."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 @overload

@@ -1,9 +1,10 @@
 """What a tool is to the runtime, and what its body may say besides a value."""
 
+import logging
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from lash.core.cancel import CancelToken
+from lash.core.cancel import Cancellation, CancelToken
 from lash.core.json import Data, JsonObject, JsonValue
 from lash.llm.request import ToolSpec
 from lash.turn.tools import (
@@ -14,6 +15,8 @@ from lash.turn.tools import (
     ToolFailure,
     ToolOutput,
 )
+
+_log = logging.getLogger("lash.tools")
 
 
 class ToolRetry(Data):
@@ -78,7 +81,8 @@ class ToolContext:
         max_attempts: How many there may be.
         idempotency_key: The same for every attempt of this call, also after a crash: hand it to
             systems outside, so that what they did once they do not do twice.
-        cancel: Tripped when the turn is asked to stop.
+        cancel: Tripped when the attempt is given up: it took too long, or the runtime stops driving
+            the turn. A plain function in its thread learns of it in no other way.
     """
 
     session_id: str
@@ -89,6 +93,15 @@ class ToolContext:
     max_attempts: int
     idempotency_key: str
     cancel: CancelToken = field(default_factory=CancelToken)
+
+
+def give_up(context: ToolContext, reason: str) -> None:
+    """Tell a tool's body that nobody waits for this attempt any more."""
+    stop = Cancellation(request_id=context.call_id, origin="runtime", reason=reason)
+    try:
+        context.cancel.cancel(stop)
+    except Exception:  # noqa: BLE001  the body's own callbacks; they change nothing for the turn
+        _log.exception("a cancel callback of tool %s failed", context.tool_name)
 
 
 class Tool(Protocol):

@@ -1,0 +1,84 @@
+"""Why a session's work cannot go on here, as errors that say what to do."""
+
+from lash.core.errors import LashError, SessionBusyError
+from lash.core.leases import Lease
+from lash.runtime.agents import AgentRegistry
+from lash.sessions.model import AgentRef, Parked
+
+
+def busy(session_id: str, holder: Lease) -> SessionBusyError:
+    """The error of a session that another live process drives."""
+    owner = holder.owner
+    return SessionBusyError(
+        "session_execution_busy",
+        f"Session {session_id!r} is being driven by {owner.owner_id} on {owner.host or 'this host'}; "
+        "nothing was accepted. Try again, or send the input to that process.",
+        session_id=session_id,
+        holder=owner.owner_id,
+        host=owner.host,
+        incarnation=owner.incarnation,
+        expires_at_ms=holder.expires_at_ms,
+    )
+
+
+def missing_agent(ref: AgentRef, agents: AgentRegistry) -> LashError:
+    """Why work of an agent that is not registered here has to wait."""
+    if ref.name in agents.names:
+        return LashError(
+            "agent_version_missing",
+            f"The turn was accepted by version {ref.version!r} of agent {ref.name!r}, which is not "
+            "registered here. It waits; register that version beside the new one until it is done.",
+            agent=ref.name,
+            version=ref.version,
+        )
+    return LashError(
+        "agent_missing",
+        f"The turn belongs to agent {ref.name!r}, which is not registered here. It waits for a "
+        "runtime that has the agent.",
+        agent=ref.name,
+        version=ref.version,
+    )
+
+
+def blocked(session_id: str, turn_id: str, parked: Parked | None) -> LashError:
+    """Why a session with a parked turn takes nothing new."""
+    code = parked.code if parked else "effect_replay_mismatch"
+    reason = parked.message if parked else ""
+    return LashError(
+        code,
+        f"Session {session_id!r} is blocked by turn {turn_id!r}, which needs a person: {reason} "
+        "Nothing was accepted.",
+        session_id=session_id,
+        turn_id=turn_id,
+    )
+
+
+def behind(error: Exception, turn_id: str) -> Exception:
+    """What a turn is told that waits behind the one that cannot go on."""
+    if not isinstance(error, LashError):
+        return error
+    return type(error)(
+        error.code,
+        f"The input was accepted and waits behind turn {turn_id!r}, which cannot go on: "
+        f"{error.message} Do not send it again.",
+        **{**error.details, "waits_behind": turn_id},
+    )
+
+
+def interrupted(turn_id: str) -> LashError:
+    """The error of a drive that was cancelled although nobody asked for it."""
+    return LashError(
+        "effect_panicked",
+        f"Driving turn {turn_id!r} was cancelled from inside, by something it waited for. The turn "
+        "stays accepted and is tried again.",
+        turn_id=turn_id,
+    )
+
+
+def closed() -> LashError:
+    """What those are told who wait when their runtime closes."""
+    return LashError(
+        "runtime_closed",
+        "The runtime was closed before the turn was committed. The input is kept; the turn "
+        "resumes when a runtime opens the store.",
+    )
