@@ -2,23 +2,45 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Protocol, Self
 
 from lash.app.results import HistoryMessage, TurnResult, history_message, turn_result
 from lash.core.errors import LashError
+from lash.core.tiers import DurabilityTier
+from lash.runtime.engine import Engine
 from lash.runtime.events import TurnEvent
 from lash.runtime.followers import Ticket
-from lash.sessions.model import SessionSummary, TextItem, TurnInput
+from lash.sessions.model import AgentRef, SessionSummary, TextItem, TurnInput
 
-if TYPE_CHECKING:
-    from lash.app.runtime import Runtime
+
+class SessionHost(Protocol):
+    """What a session needs of the runtime it belongs to."""
+
+    @property
+    def engine(self) -> Engine:
+        """The drivers; raises `runtime_closed` outside the runtime's `async with` block."""
+        ...
+
+    @property
+    def durability(self) -> DurabilityTier:
+        """How much survives the process."""
+        ...
+
+    def arrival(self, session_id: str) -> AbstractAsyncContextManager[None]:
+        """Keeps the callers of one session in their order."""
+        ...
+
+    async def agent_for(self, session_id: str, name: str | None) -> AgentRef:
+        """Which agent takes a session's new input."""
+        ...
 
 
 class Session:
     """One durable conversation. Handles are cheap; any number may name the same session."""
 
-    def __init__(self, runtime: "Runtime", session_id: str, agent: str | None) -> None:
+    def __init__(self, runtime: SessionHost, session_id: str, agent: str | None) -> None:
         self._runtime = runtime
         self._agent = agent
         self.id = session_id
