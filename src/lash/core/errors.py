@@ -82,6 +82,9 @@ CATALOGUE: Mapping[str, CodeInfo] = {
     "drift_policy_unknown": CodeInfo(
         "The runtime was given a drift policy lash does not know.", "caller", terminal=True
     ),
+    "retry_invalid": CodeInfo(
+        "A retry policy's numbers cannot be counted or waited.", "caller", terminal=True
+    ),
     "lease_timings_invalid": CodeInfo(
         "A lease ttl must be at least three renew intervals.", "caller", terminal=True
     ),

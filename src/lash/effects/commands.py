@@ -95,10 +95,15 @@ class ToolBatchOutcome(Data, tag_field="type", tag="tool_batch"):
 
 
 class ToolAttemptOutcome(Data, tag_field="type", tag="tool_attempt"):
-    """What one run of a tool came to."""
+    """What one run of a tool came to, and whether another follows.
+
+    The decision is part of the outcome: a resumed turn goes on as it was decided, also when the tool's
+    retry policy has changed since.
+    """
 
     output: ToolOutput
     duration_ms: int = 0
+    retry_in_ms: int | None = None
 
 
 class CheckpointOutcome(Data, tag_field="type", tag="checkpoint"):

@@ -11,6 +11,7 @@ from lash.core.errors import LashError, LeaseLostError, StoreError
 from lash.core.json import encode
 from lash.core.seams import SeamObserver, unobserved
 from lash.effects.commands import (
+    EffectCommand,
     EffectFailed,
     EffectOutcome,
     SleepCommand,
@@ -133,7 +134,7 @@ class JournalingController:
             duration_ms = round((self._clock.monotonic() - started) * 1000, 3)
             outcome = await self._keep(key, asked, made, duration_ms)
         if isinstance(outcome, SleepOutcome):
-            await self._sleep_until(outcome.due_at_ms)
+            await self._sleep_until(outcome.due_at_ms, command)
         return outcome
 
     def _recall(
@@ -217,10 +218,13 @@ class JournalingController:
         finally:
             self._deferred = waiting + self._deferred
 
-    async def _sleep_until(self, due_at_ms: int) -> None:
-        remaining = (due_at_ms - self._clock.now_ms()) / 1000
+    async def _sleep_until(self, due_at_ms: int, command: EffectCommand) -> None:
+        """Wait for what is left; never longer than was asked for, should the clock have gone back."""
+        remaining = due_at_ms - self._clock.now_ms()
+        if isinstance(command, SleepCommand):
+            remaining = min(remaining, command.duration_ms)
         if remaining > 0:
-            await self._clock.sleep(remaining)
+            await self._clock.sleep(remaining / 1000)
 
 
 def lease_lost(authority: WriteAuthority | None) -> LeaseLostError:
@@ -241,14 +245,18 @@ def _panicked(error: Exception) -> EffectFailed:
 
 
 def _recordable(outcome: EffectOutcome) -> tuple[EffectOutcome, bytes]:
-    """An outcome and its JSON, or the failure to record where it has none that fits."""
+    """The outcome as it reads back, and its JSON; or the failure to record where that is not to be.
+
+    The first drive goes on from what a later one will read, so the two cannot diverge.
+    """
     try:
         encoded = encode(outcome)
+        kept = _OUTCOME.decode(encoded)
     except (TypeError, ValueError, RecursionError) as error:
         failure = _panicked(error)
         return failure, encode(failure)
     too_large = fit_outcome(encoded)
-    return (outcome, encoded) if too_large is None else (too_large, encode(too_large))
+    return (kept, encoded) if too_large is None else (too_large, encode(too_large))
 
 
 def _decode(key: str, text: str) -> EffectOutcome:

@@ -10,6 +10,7 @@
 
 from typing import Literal, TypeAlias
 
+from lash.core.errors import ConfigurationError
 from lash.core.json import Data
 from lash.llm.response import Evidence, FailureKind, LlmFailure
 from lash.llm.usage import Usage
@@ -47,6 +48,31 @@ class RetryPolicy(Data):
     max_delay_ms: int = 10_000
     retry_after_cap_ms: int = 60_000
     throttle_wait_budget_ms: int = 90_000
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be counted or waited.
+
+        Raises:
+            ConfigurationError: `retry_invalid`.
+        """
+        check_retry(self)
+
+
+def check_retry(policy: Data) -> None:
+    """Refuse a retry policy whose fields are not whole numbers in range.
+
+    Raises:
+        ConfigurationError: `retry_invalid`.
+    """
+    for name in policy.__struct_fields__:
+        value, least = getattr(policy, name), int(name == "max_attempts")
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ConfigurationError(
+                "retry_invalid",
+                f"{name} must be a whole number of at least {least}, not {value!r}; times are in "
+                "milliseconds.",
+                field=name,
+            )
 
 
 class LadderState(Data):

@@ -29,7 +29,7 @@ from lash.runtime.cancelling import being_cancelled
 from lash.runtime.environment import Environment
 from lash.runtime.events import TurnEvent
 from lash.runtime.history import Histories
-from lash.runtime.refusals import behind, interrupted, missing_agent
+from lash.runtime.refusals import behind, interrupted, missing_agent, torn_down
 from lash.runtime.turn_drive import DriveContext, TurnDrive
 from lash.sessions.model import AcceptedTurn, Parked, SessionHead, TurnRecord
 from lash.sessions.planner import (
@@ -213,6 +213,12 @@ class Lane:
                     await self._settle_accepts()
                 else:
                     return
+        except BaseException as error:
+            if not isinstance(error, asyncio.CancelledError):
+                # Something tears this task down that is no error of ours: let it, but not in silence.
+                self._host.failed(self._session_id, list(self._queue), torn_down(error))
+                self._queue.clear()
+            raise
         finally:
             self._claimed.set()
             try:
@@ -340,7 +346,9 @@ class Lane:
         self._host.histories.forget(self._session_id)
         turns = sorted(self._queue.values(), key=lambda item: item.sequence)
         self._queue.clear()
-        if not isinstance(error, LashError):
+        if isinstance(error, LashError):
+            _log.warning("session %s cannot go on here now: %s", self._session_id, error)
+        else:
             _log.error("driving session %s failed", self._session_id, exc_info=error)
         try:
             if turns and isinstance(error, ReplayError):

@@ -6,6 +6,8 @@ Attempts are never separate effects: the outcome, with the ledger of every attem
 import asyncio
 from dataclasses import dataclass, field
 
+import msgspec
+
 from lash.core.clock import Clock
 from lash.core.errors import LashError
 from lash.effects.commands import LlmCallOutcome
@@ -111,7 +113,7 @@ class ModelCall:
             self._close(attempt, result, decision)
             if not decision.scheduled:
                 return LlmCallOutcome(
-                    record=self._ledger(), failure=_final(result, decision), wasted=wasted
+                    record=self._ledger(), failure=_final(result, attempt, decision), wasted=wasted
                 )
             try:
                 wasted += _spent(result, attempt)
@@ -241,10 +243,11 @@ def _spent(failure: LlmFailure, attempt: _Attempt) -> Usage:
     return failure.usage if failure.usage != Usage() else attempt.usage or Usage()
 
 
-def _final(failure: LlmFailure, decision: RetryDecision) -> LlmFailure:
-    """The failure the turn ends with: one that must not be repeated says so."""
+def _final(failure: LlmFailure, attempt: _Attempt, decision: RetryDecision) -> LlmFailure:
+    """The failure the turn ends with, with what it cost; one that must not be repeated says so."""
+    usage = _spent(failure, attempt)
     if decision.reason != "output_started_without_retry_guarantee":
-        return failure
+        return msgspec.structs.replace(failure, usage=usage)
     return LlmFailure(
         kind=failure.kind,
         message=f"The answer broke off and must not be asked for again: {failure.message}",
@@ -252,7 +255,7 @@ def _final(failure: LlmFailure, decision: RetryDecision) -> LlmFailure:
         code="unsafe_retry_after_output_started",
         status=failure.status,
         terminal_reason=failure.terminal_reason,
-        usage=failure.usage,
+        usage=usage,
         evidence=failure.evidence,
     )
 

@@ -75,6 +75,15 @@ def interrupted(turn_id: str) -> LashError:
     )
 
 
+def torn_down(error: BaseException) -> LashError:
+    """The error of turns whose drive was torn down by something that is no ordinary exception."""
+    return LashError(
+        "effect_panicked",
+        f"Driving the session was torn down by {type(error).__name__}. Its turns stay accepted and "
+        "resume when a runtime opens the store.",
+    )
+
+
 def closed() -> LashError:
     """What those are told who wait when their runtime closes."""
     return LashError(

@@ -14,7 +14,7 @@ import msgspec
 from lash.core.causality import RuntimeInvocation, child_effect
 from lash.core.clock import Clock
 from lash.core.errors import LashError
-from lash.core.json import JsonObject, encode
+from lash.core.json import JsonObject, digest, encode
 from lash.core.seams import SeamObserver
 from lash.effects.commands import (
     EffectFailed,
@@ -32,7 +32,7 @@ from lash.runtime.cancelling import being_cancelled
 from lash.runtime.events import Announce, ToolCallCompleted, ToolCallStarted
 from lash.sessions.model import ToolCallRecord
 from lash.tools.function import described
-from lash.tools.model import Tool, ToolContext, give_up
+from lash.tools.model import Tool, ToolContext, ToolRetry, give_up
 from lash.tools.transitions import RetryTool, after_attempt
 from lash.turn.tools import (
     CompletedToolCall,
@@ -49,6 +49,9 @@ T = TypeVar("T")
 _OUTPUT_LIMIT = MAX_OUTCOME_BYTES - 64 * 1024
 
 
+_OUTPUT = msgspec.json.Decoder(ToolOutput)
+
+
 @dataclass(slots=True)
 class _Call:
     """One call on its way through attempts; `executed` once anything of it really ran here."""
@@ -56,8 +59,16 @@ class _Call:
     parent: RuntimeInvocation
     suffix: str
     pending: PendingToolCall
-    max_attempts: int
+    tool: Tool | None
     executed: bool = False
+
+    @property
+    def policy(self) -> ToolRetry | None:
+        return self.tool.retry if self.tool else None
+
+    @property
+    def max_attempts(self) -> int:
+        return self.policy.max_attempts if self.policy else 1
 
 
 class ToolDispatch:
@@ -104,28 +115,22 @@ class ToolDispatch:
         self, parent: RuntimeInvocation, index: int, pending: PendingToolCall
     ) -> CompletedToolCall:
         """One call: attempts until its output stands."""
-        tool = self._tools.get(pending.tool_name)
-        policy = tool.retry if tool is not None else None
         call = _Call(
             parent=parent,
             suffix=f"child:{index}:{pending.call_id}",
             pending=pending,
-            max_attempts=policy.max_attempts if policy else 1,
+            tool=self._tools.get(pending.tool_name),
         )
         attempt = 1
-        while True:
-            outcome = await self._attempt(call, attempt)
-            following = after_attempt(outcome.output, policy, attempt)
-            if not isinstance(following, RetryTool):
-                break
-            await self._sleep(call, attempt, following.delay_ms)
+        while (outcome := await self._attempt(call, attempt)).retry_in_ms is not None:
+            await self._sleep(call, attempt, outcome.retry_in_ms)
             attempt += 1
         completed = CompletedToolCall(
             call_id=pending.call_id,
             tool_name=pending.tool_name,
             args=pending.args,
-            output=following.output,
-            model_text=model_text(following.output),
+            output=outcome.output,
+            model_text=model_text(outcome.output),
             duration_ms=outcome.duration_ms,
             attempts=attempt,
         )
@@ -137,7 +142,7 @@ class ToolDispatch:
         pending = call.pending
         prepared = PreparedToolCall(
             call_id=pending.call_id,
-            tool_id=f"tool:{pending.tool_name}",
+            tool_id=call.tool.id if call.tool else f"tool:{pending.tool_name}",
             tool_name=pending.tool_name,
             args=pending.args,
         )
@@ -157,32 +162,38 @@ class ToolDispatch:
                 )
                 self._announce(started)
             begun = self._clock.monotonic()
-            output = await self._run(pending, _context(call, attempt))
+            output = await self._run(call, _context(call, attempt))
             duration = round((self._clock.monotonic() - begun) * 1000)
-            return ToolAttemptOutcome(output=output, duration_ms=duration)
+            following = after_attempt(output, call.policy, attempt)
+            if isinstance(following, RetryTool):
+                delay = following.delay_ms
+                return ToolAttemptOutcome(output=output, duration_ms=duration, retry_in_ms=delay)
+            return ToolAttemptOutcome(output=following.output, duration_ms=duration)
 
         outcome = await self._controller.execute(envelope, execute)
         if isinstance(outcome, ToolAttemptOutcome):
             return outcome
         return ToolAttemptOutcome(output=_uncontained(outcome))
 
-    async def _run(self, call: PendingToolCall, context: ToolContext) -> ToolOutput:
+    async def _run(self, call: _Call, context: ToolContext) -> ToolOutput:
         """Refuse the call, or run the body once."""
-        tool = self._tools.get(call.tool_name)
+        tool, pending = call.tool, call.pending
         if tool is None:
             known = ", ".join(sorted(self._tools)) or "none"
-            message = f"There is no tool called {call.tool_name!r}. Available tools: {known}."
+            message = f"There is no tool called {pending.tool_name!r}. Available tools: {known}."
             return failed("unavailable", "tool_unavailable", message)
-        if call.args_error is not None:
-            return failed("invalid_request", "invalid_tool_args", call.args_error)
+        if pending.args_error is not None:
+            return failed("invalid_request", "invalid_tool_args", pending.args_error)
+        # A body may change what it is given; the journal and the next attempt must not see that.
+        args: JsonObject = msgspec.json.decode(encode(pending.args))
         try:
-            tool.check(call.args)
+            tool.check(args)
         except LashError as error:
             return failed("invalid_request", "invalid_tool_args", error.message)
         except Exception as error:  # noqa: BLE001  a validator of the tool's own may raise anything
             return failed("invalid_request", "invalid_tool_args", described(error))
         self._seams("tool.before")
-        output = await _contained(tool, call.args, context)
+        output = await _contained(tool, args, context)
         self._seams("tool.after")
         return _fitting(tool.name, output)
 
@@ -203,11 +214,12 @@ class ToolDispatch:
 
 def _context(call: _Call, attempt: int) -> ToolContext:
     scope, pending = call.parent.scope, call.pending
-    turn_id = scope.turn_id or ""
-    key = f"lash-tool:{scope.session_id}:{turn_id}:{pending.call_id}:{pending.tool_name}"
+    # Call ids are the model's and may repeat within a turn; the effect's place in it does not.
+    replay = call.parent.replay.key if call.parent.replay else ""
+    key = digest("tool-call", [scope.session_id, scope.turn_id, replay, call.suffix])
     return ToolContext(
         session_id=scope.session_id,
-        turn_id=turn_id,
+        turn_id=scope.turn_id or "",
         call_id=pending.call_id,
         tool_name=pending.tool_name,
         attempt=attempt,
@@ -238,7 +250,8 @@ async def _contained(tool: Tool, args: JsonObject, context: ToolContext) -> Tool
             raise
         message = f"{tool.name} waited for something that was cancelled."
         return failed("execution", "tool_panicked", message, source="tool")
-    except Exception as error:  # noqa: BLE001  a tool of the host's own making may raise
+    except (SystemExit, Exception) as error:  # noqa: BLE001  a tool of the host's own may raise
+        # Letting an exit through would end the process, and every one that resumes the turn.
         return failed("execution", "tool_panicked", described(error), source="tool")
     if being_cancelled() and not isinstance(output.outcome, ToolSuccess):
         # It failed because it was stopped: when the turn is resumed, it is to run again.
@@ -247,20 +260,20 @@ async def _contained(tool: Tool, args: JsonObject, context: ToolContext) -> Tool
 
 
 def _fitting(name: str, output: ToolOutput) -> ToolOutput:
-    """The output, or a failure that says why it cannot be recorded."""
+    """The output as it reads back from the journal, or a failure that says why it cannot be kept."""
     try:
-        size = len(encode(output))
+        encoded = encode(output)
+        kept = _OUTPUT.decode(encoded)
     except (TypeError, ValueError, RecursionError) as error:
         message = f"{name} answered with something that cannot be stored: {described(error)}"
         return failed("execution", "tool_output_not_json", message)
-    if size <= _OUTPUT_LIMIT:
-        return output
-    value = msgspec.to_builtins(output.outcome)["payload"]
-    path, part = largest_part(value)
-    kind = "returned" if isinstance(output.outcome, ToolSuccess) else "failed with"
+    if len(encoded) <= _OUTPUT_LIMIT:
+        return kept
+    path, part = largest_part(msgspec.to_builtins(kept.outcome)["payload"])
+    kind = "returned" if isinstance(kept.outcome, ToolSuccess) else "failed with"
     message = (
-        f"{name} {kind} {size} bytes, more than the {_OUTPUT_LIMIT} that can be recorded; most of "
-        f"it is at {path} ({part} bytes). Return a summary or a reference instead."
+        f"{name} {kind} {len(encoded)} bytes, more than the {_OUTPUT_LIMIT} that can be recorded; "
+        f"most of it is at {path} ({part} bytes). Return a summary or a reference instead."
     )
     return failed("resource_limit", "tool_output_too_large", message)
 

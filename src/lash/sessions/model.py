@@ -82,7 +82,7 @@ class Parked(Data):
 class AcceptedTurn(Data):
     """Input that was accepted durably and has not been committed yet.
 
-    `sequence` orders the turns of a session; `began` says that a drive may have left a journal.
+    `sequence` orders the turns of a session.
     """
 
     session_id: str

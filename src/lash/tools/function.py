@@ -14,6 +14,7 @@ from lash.core.json import JsonObject, to_json
 from lash.core.schema import CallSchema, call_schema
 from lash.llm.request import ToolSpec
 from lash.tools.model import Finish, ToolContext, ToolError, ToolRetry, give_up
+from lash.tools.threads import in_thread
 from lash.turn.tools import (
     FinishControl,
     ToolFailed,
@@ -114,7 +115,8 @@ class FunctionTool(Generic[P, R]):
             return _panicked(error)
         except ToolError as error:
             return _declared(error)
-        except Exception as error:  # noqa: BLE001  whatever a tool raises is a value to the turn
+        except (SystemExit, Exception) as error:  # noqa: BLE001  what a tool raises is a value here
+            # Letting an exit through would end the process, and every one that resumes the turn.
             return _panicked(error)
         return self._output(value)
 
@@ -124,7 +126,7 @@ class FunctionTool(Generic[P, R]):
             result = function(**keywords)
         else:
             # A plain function may block; on the loop it would hold up every other turn.
-            result = await asyncio.to_thread(_in_thread, function, keywords)
+            result = await in_thread(function, keywords)
         return await result if inspect.isawaitable(result) else result
 
     def _output(self, value: object) -> ToolOutput:
@@ -139,15 +141,6 @@ class FunctionTool(Generic[P, R]):
             return failed("execution", "tool_output_not_json", message)
 
 
-def _in_thread(function: Callable[..., object], keywords: dict[str, object]) -> object:
-    try:
-        return function(**keywords)
-    except StopIteration as error:
-        # A future cannot carry it; Python 3.11 would leave whoever waits waiting for ever.
-        message = "the function raised StopIteration"
-        raise RuntimeError(message) from error
-
-
 def _declared(error: ToolError) -> ToolOutput:
     """A failure as the tool declared it, with details that can be stored."""
     failure = error.failure
@@ -159,7 +152,7 @@ def _declared(error: ToolError) -> ToolOutput:
     return ToolOutput(outcome=ToolFailed(payload=kept))
 
 
-def _panicked(error: Exception) -> ToolOutput:
+def _panicked(error: BaseException) -> ToolOutput:
     return failed("execution", "tool_panicked", described(error), source="tool")
 
 

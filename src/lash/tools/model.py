@@ -7,6 +7,7 @@ from typing import Protocol
 from lash.core.cancel import Cancellation, CancelToken
 from lash.core.json import Data, JsonObject, JsonValue
 from lash.llm.request import ToolSpec
+from lash.llm.retry import check_retry
 from lash.turn.tools import (
     FailureClass,
     NeverRetry,
@@ -31,6 +32,14 @@ class ToolRetry(Data):
     max_attempts: int = 3
     base_delay_ms: int = 200
     max_delay_ms: int = 10_000
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be counted or waited.
+
+        Raises:
+            ConfigurationError: `retry_invalid`.
+        """
+        check_retry(self)
 
 
 class Finish(Data):
@@ -62,9 +71,12 @@ class ToolError(Exception):
         raw: JsonValue = None,
     ) -> None:
         super().__init__(message)
-        status: RetryStatus = SafeToRetry(after_ms=retry_after_ms) if retry else NeverRetry()
+        wait = None if retry_after_ms is None else max(0, round(retry_after_ms))
+        status: RetryStatus = SafeToRetry(after_ms=wait) if retry else NeverRetry()
+        # What is raised in a hurry is often not text: an HTTP status as a code, an exception as a
+        # message. It is kept as text, because a failure that cannot be kept helps nobody.
         self.failure = ToolFailure(
-            failure_class=failure_class, code=code, message=message, retry=status, raw=raw
+            failure_class=failure_class, code=str(code), message=str(message), retry=status, raw=raw
         )
 
 

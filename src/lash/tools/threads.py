@@ -1,0 +1,52 @@
+"""Running a plain function beside the event loop, in a thread that nobody has to wait for.
+
+A pool would be shared: a few hung tools would keep others from starting, and Python from exiting. A
+thread per call costs some ten microseconds, and a daemon thread that never returns holds up nothing.
+"""
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def in_thread(function: Callable[..., T], keywords: Mapping[str, object]) -> T:
+    """Call `function` in a thread of its own and wait for it.
+
+    Cancelling the wait does not stop the thread; what it returns is then dropped.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+    context = contextvars.copy_context()
+
+    def deliver(result: T | None, error: BaseException | None) -> None:
+        if done.done():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(result)  # type: ignore[arg-type]  # T may be None
+
+    def work() -> None:
+        result: T | None = None
+        raised: BaseException | None = None
+        try:
+            result = context.run(function, **keywords)
+        except StopIteration as error:
+            # A future cannot carry it.
+            raised = RuntimeError("the function raised StopIteration")
+            raised.__cause__ = error
+        except SystemExit as error:
+            raised = error  # a tool that exits has failed; it does not end its caller's process
+        except Exception as error:  # noqa: BLE001  handed to whoever waits
+            raised = error
+        try:
+            loop.call_soon_threadsafe(deliver, result, raised)
+        except RuntimeError:
+            pass  # the loop is closed: nobody waits any more
+
+    threading.Thread(target=work, name="lash-tool", daemon=True).start()
+    return await done
