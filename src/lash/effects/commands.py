@@ -113,10 +113,15 @@ class CheckpointOutcome(Data, tag_field="type", tag="checkpoint"):
 
 
 class SyncExecutionEnvironmentOutcome(Data, tag_field="type", tag="sync_execution_environment"):
-    """The changed environment, None when nothing changed, or an error."""
+    """The changed environment, None when nothing changed, or an error.
+
+    `max_turns` is the limit that holds from here on. It is recorded, so that a turn whose limit was
+    lowered while it was interrupted still uses the answers it has paid for.
+    """
 
     environment: ExecutionEnvironment | None = None
     error: str | None = None
+    max_turns: int | None = None
 
 
 class SleepOutcome(Data, tag_field="type", tag="sleep"):

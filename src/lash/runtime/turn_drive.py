@@ -195,7 +195,7 @@ class TurnDrive:
                 return await self._execute(effect.id, command, _nothing_arrived)
             case SyncExecutionEnvironmentEffect(update_machine_config=update):
                 command = SyncExecutionEnvironmentCommand(update_machine_config=update)
-                return await self._execute(effect.id, command, _synced)
+                return await self._execute(effect.id, command, self._synced)
             case ExecCodeEffect(language=language):
                 message = f"No dialect is registered for {language} code."
                 return EffectFailed(code="effect_panicked", message=message)
@@ -217,6 +217,7 @@ class TurnDrive:
             case CheckpointOutcome(delivery=delivery):
                 return CheckpointCompleted(id=effect_id, delivery=delivery)
             case SyncExecutionEnvironmentOutcome(environment=environment, error=error):
+                self._machine.limit_turns(outcome.max_turns)
                 return EnvironmentSynced(id=effect_id, environment=environment, error=error)
             case _:
                 pass
@@ -266,6 +267,10 @@ class TurnDrive:
             invocation=self._invocation(effect_id, command), command=command
         )
         return await self._context.controller.execute(envelope, executor)
+
+    async def _synced(self) -> EffectOutcome:
+        """An agent's prompt and tools are fixed while its version runs; its limit may be changed."""
+        return SyncExecutionEnvironmentOutcome(max_turns=self._agent.max_turns)
 
     def _invocation(self, effect_id: int, command: EffectCommand) -> RuntimeInvocation:
         return turn_effect(
@@ -346,11 +351,6 @@ class TurnDrive:
             )
             for drift in self._context.controller.drift
         ]
-
-
-async def _synced() -> EffectOutcome:
-    """An agent's prompt and tools are fixed while its version runs."""
-    return SyncExecutionEnvironmentOutcome()
 
 
 async def _nothing_arrived() -> EffectOutcome:

@@ -170,6 +170,7 @@ class TurnMachine:
         self._tools = config.tools
         self._synced_iteration: int | None = None
         self._limit_scheduled = False
+        self._max_turns = config.max_turns
 
     # --- what the driver and the host may look at -----------------------------------------------
 
@@ -196,7 +197,7 @@ class TurnMachine:
     @property
     def max_turns(self) -> int | None:
         """How many iterations the turn may make."""
-        return self._config.max_turns
+        return self._max_turns
 
     @property
     def tools(self) -> tuple[ToolSpec, ...]:
@@ -271,6 +272,10 @@ class TurnMachine:
                 return False
         return True
 
+    def limit_turns(self, limit: int | None) -> None:
+        """Set how many iterations the turn may make, from what was recorded with its environment."""
+        self._max_turns = limit
+
     def abort(self, issue: TurnIssue) -> None:
         """End the turn because its host cannot perform what it asks for. It still commits.
 
@@ -298,6 +303,7 @@ class TurnMachine:
             tools=self._tools,
             synced_iteration=self._synced_iteration,
             limit_scheduled=self._limit_scheduled,
+            max_turns=self._max_turns,
         )
 
     @classmethod
@@ -316,6 +322,7 @@ class TurnMachine:
         machine._tools = checkpoint.tools
         machine._synced_iteration = checkpoint.synced_iteration
         machine._limit_scheduled = checkpoint.limit_scheduled
+        machine._max_turns = checkpoint.max_turns
         return machine
 
     # --- transitions ----------------------------------------------------------------------------

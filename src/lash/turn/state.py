@@ -117,3 +117,4 @@ class TurnCheckpoint(Data):
     tools: tuple[ToolSpec, ...]
     synced_iteration: int | None = None
     limit_scheduled: bool = False
+    max_turns: int | None = None
