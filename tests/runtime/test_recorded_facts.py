@@ -102,7 +102,7 @@ async def test_a_tool_that_changes_its_arguments_changes_nothing_recorded(tmp_pa
     seen: list[int] = []
 
     @lash.tool(retry=lash.ToolRetry(max_attempts=2, base_delay_ms=1))
-    async def count(order: dict[str, list[str]]) -> int:
+    async def count(order: dict[str, Any]) -> int:
         """Count."""
         seen.append(len(order["items"]))
         order["items"].append("gift")
@@ -141,6 +141,16 @@ async def test_the_first_drive_sees_what_a_later_one_reads_back(tmp_path: Path) 
     payloads = [call.output.outcome.payload for call in turn.tool_calls]
     assert payloads == [{"day": "2026-01-02", "raw": "aGk="}] * 2
     assert turn.text == "Done."
+
+
+async def test_what_is_not_recorded_looks_the_same() -> None:
+    model = ScriptedModel([calls(("dated", {})), reply("Done.")])
+    async with lash.Runtime(
+        ":memory:", agents=[lash.Agent("a", model=model, tools=[Dated()])]
+    ) as runtime:
+        turn = await runtime.session("s").run("Go.")
+    outcome = turn.tool_calls[0].output.outcome
+    assert outcome == ToolSuccess(payload={"day": "2026-01-02", "raw": "aGk="})
 
 
 async def test_one_key_per_call_although_the_model_repeats_its_call_ids(tmp_path: Path) -> None:
