@@ -205,22 +205,88 @@ async def test_a_tool_that_exits_has_failed_and_the_process_lives(
     assert outcome.payload.code == "tool_panicked"
 
 
+class Odd(BaseException):
+    """What test frameworks and foreign runtimes raise past every `except Exception`."""
+
+
+@pytest.mark.parametrize("threaded", [True, False])
+async def test_a_tool_that_raises_past_exception_has_failed(tmp_path: Path, threaded: bool) -> None:
+    async def odd_on_the_loop() -> str:
+        raise Odd("strange")
+
+    def odd_in_a_thread() -> str:
+        raise Odd("strange")
+
+    odd: Callable[..., object] = odd_in_a_thread if threaded else odd_on_the_loop
+    model = ScriptedModel([calls(("odd", {})), reply("Odd.")])
+    agent = lash.Agent("a", model=model, tools=[lash.tool(name="odd", description="Odd.")(odd)])
+    async with lash.Runtime(tmp_path / "db", agents=[agent]) as runtime:
+        turn = await asyncio.wait_for(runtime.session("s").run("Go."), 10)
+    outcome = turn.tool_calls[0].output.outcome
+    assert isinstance(outcome, ToolFailed)
+    assert outcome.payload.message == "Odd: strange"
+
+
 async def test_what_no_handler_expects_is_told_and_does_not_hang(tmp_path: Path) -> None:
-    class Odd(BaseException):
-        pass
+    class Broken(ScriptedModel):
+        async def complete(self, request: LlmRequest, emit: Emit) -> LlmResponse:
+            raise Odd
 
-    @lash.tool
-    async def odd() -> str:
-        """Be odd."""
-        raise Odd
-
-    model = ScriptedModel([calls(("odd", {})), reply("Done.")])
-    agent = lash.Agent("a", model=model, tools=[odd])
+    agent = lash.Agent("a", model=Broken([reply("unused")]))
     async with lash.Runtime(tmp_path / "db", agents=[agent]) as runtime:
         with pytest.raises(lash.LashError) as raised:
             await asyncio.wait_for(runtime.session("s").run("Go."), 10)
         assert raised.value.code == "effect_panicked"
         assert "Odd" in raised.value.message
+
+
+async def test_a_tool_that_cancels_its_own_task_beside_another_is_a_typed_error(
+    tmp_path: Path,
+) -> None:
+    @lash.tool
+    async def quit_itself() -> str:
+        """Quit."""
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.Event().wait()
+        return "never"
+
+    @lash.tool
+    async def fine() -> str:
+        """Be fine."""
+        return "fine"
+
+    model = ScriptedModel([calls(("quit_itself", {}), ("fine", {})), reply("Done.")])
+    agent = lash.Agent("a", model=model, tools=[quit_itself, fine])
+    async with lash.Runtime(tmp_path / "db", agents=[agent]) as runtime:
+        with pytest.raises(lash.LashError) as raised:
+            await asyncio.wait_for(runtime.session("s").run("Go."), 10)
+        assert raised.value.code == "tool_batch_result_count_mismatch"
+
+
+@pytest.mark.parametrize("where", [":memory:", "file"])
+async def test_text_that_utf8_cannot_carry_is_mended_and_kept(tmp_path: Path, where: str) -> None:
+    path = where if where == ":memory:" else tmp_path / "db"
+    halves = ["half \ud83d", "\ude00 whole, \ud83d alone"]
+    model = ScriptedModel([reply("".join(halves), deltas=halves)])
+    async with lash.Runtime(path, agents=[lash.Agent("a", model=model)]) as runtime:
+        turn = await asyncio.wait_for(runtime.session("s").run("Go."), 10)
+        assert turn.text == "half 😀 whole, \ufffd alone"
+        assert [message.text for message in await runtime.session("s").history()][-1] == turn.text
+
+
+@pytest.mark.parametrize("where", [":memory:", "file"])
+async def test_an_answer_too_large_to_keep_is_still_paid_for(tmp_path: Path, where: str) -> None:
+    path = where if where == ":memory:" else tmp_path / "db"
+    usage = lash.Usage(output_tokens=1_500_000)
+    model = ScriptedModel([reply("x" * 5_000_000, usage=usage, deltas=[])])
+    async with lash.Runtime(path, agents=[lash.Agent("a", model=model)]) as runtime:
+        turn = await runtime.session("s").run("Go.")
+    assert not turn.is_success
+    assert turn.issues[0].code == "effect_outcome_too_large"
+    assert turn.usage == usage
+    assert len(turn.llm_calls) == 1
 
 
 async def test_an_error_raised_in_a_hurry_is_kept_as_text(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The way in: parse the arguments, run one command, turn trouble into a message and an exit code."""
 
 import logging
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -27,8 +28,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LashError as error:
         sys.stderr.write(f"lash: {error}\n")
         return ExitCode.USAGE if isinstance(error, ConfigurationError) else ExitCode.FAILED
+    except OSError as error:  # the store's are StoreErrors: this is our own output
+        return _unwritable(error)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
+
+
+def _unwritable(error: OSError) -> int:
+    """Say that the output could not be written, where that can still be said."""
+    try:
+        sys.stderr.write(f"lash: the output could not be written: {error.strerror or error}\n")
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  the interpreter flushes it at exit
+    except OSError:
+        pass
+    return ExitCode.FAILED
 
 
 def _execute(options: Namespace) -> int:
@@ -64,6 +77,8 @@ def _execute(options: Namespace) -> int:
 
 def _replace_what_cannot_be_shown() -> None:
     """A terminal that knows no umlauts gets question marks, not an error."""
+    if sys.stdout is None:  # closed by whoever started us
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  lives as long as the process
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)  # a stand-in stream may have none
         if reconfigure is not None:

@@ -156,6 +156,20 @@ def _children(value: object, path: str) -> Iterable[tuple[str, object]]:
     return [(f"{path}.{name}", getattr(value, name)) for name in names]
 
 
+def well_formed(text: str) -> str:
+    """The text with surrogate pairs joined and lone surrogates replaced, so that it can be stored.
+
+    Servers that cut an escaped emoji in two send halves; joined again they are the emoji.
+    """
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
 def _encode_foreign(value: object) -> object:
     dump = getattr(value, "model_dump", None)  # a pydantic model, without importing pydantic
     if callable(dump):

@@ -259,16 +259,23 @@ class _Call:
 
     def _failed(self, failure: LlmFailure) -> ProviderFailure:
         """The failure with what was reported before it, and without the key some servers echo."""
-        code = failure.code
+        message, code = failure.message, failure.code
+        if len(self._key) >= _SHORTEST_SECRET:
+            message = message.replace(self._key, "[api key]")
+            code = code.replace(self._key, "[api key]") if code else code
         return ProviderFailure(
             msgspec.structs.replace(
                 failure,
-                message=failure.message.replace(self._key, "[api key]"),
-                code=code.replace(self._key, "[api key]") if code else code,
+                message=message,
+                code=code,
                 usage=self.answer.usage,
                 evidence=failure.evidence or self.answer.evidence(),
             )
         )
+
+
+#: A shorter key is a stand-in for servers that want none; hiding it would only garble the text.
+_SHORTEST_SECRET = 8
 
 
 def _is_header_safe(key: object) -> bool:

@@ -10,7 +10,9 @@ import msgspec
 
 from lash.core.clock import Clock
 from lash.core.errors import LashError
+from lash.core.json import encode, well_formed
 from lash.effects.commands import LlmCallOutcome
+from lash.effects.transitions import MAX_OUTCOME_BYTES
 from lash.llm.provider import Provider
 from lash.llm.request import LlmRequest
 from lash.llm.response import (
@@ -49,6 +51,8 @@ from lash.runtime.events import (
 
 #: A ledger keeps the beginning of a provider's message; some echo the whole request.
 _DIAGNOSTIC_LIMIT = 1024
+#: Room for the ledger and the rest of the outcome beside the answer.
+_ANSWER_LIMIT = MAX_OUTCOME_BYTES - 256 * 1024
 
 
 @dataclass(slots=True)
@@ -97,6 +101,10 @@ class ModelCall:
             if isinstance(result, LlmResponse):
                 response = _reconcile(result, attempt)
                 self._close(attempt, response, None)
+                size = len(encode(response.parts)) + len(response.full_text)
+                if size > _ANSWER_LIMIT:
+                    failure = _too_large(response, size)
+                    return LlmCallOutcome(record=self._ledger(), failure=failure, wasted=wasted)
                 return LlmCallOutcome(
                     record=self._ledger(),
                     response=response,
@@ -156,13 +164,14 @@ class ModelCall:
         match event:
             case TextStreamed(text=text) if text:
                 attempt.text.append(text)
+                text = well_formed(text)  # a half of something is shown as such, and kept whole
                 correlation = f"{attempt.correlation_id}:text"
                 attempt.shown.add(correlation)
                 self._announce(TextDelta(text=text, correlation_id=correlation))
             case ReasoningStreamed(text=text) if text:
                 correlation = f"{attempt.correlation_id}:reasoning"
                 attempt.shown.add(correlation)
-                self._announce(ReasoningDelta(text=text, correlation_id=correlation))
+                self._announce(ReasoningDelta(text=well_formed(text), correlation_id=correlation))
             case PartCompleted(part=part):
                 attempt.parts.append(part)
             case UsageStreamed(usage=usage):
@@ -273,10 +282,33 @@ def _reconcile(response: LlmResponse, attempt: _Attempt) -> LlmResponse:
     if usage == Usage() and attempt.usage is not None:
         usage = attempt.usage
     return LlmResponse(
-        parts=parts,
-        full_text=response.full_text,
+        parts=tuple(_well_formed(part) for part in parts),
+        full_text=well_formed(response.full_text),
         usage=usage,
         terminal_reason=response.terminal_reason,
         diagnostic=response.diagnostic,
+        evidence=response.evidence,
+    )
+
+
+def _well_formed(part: ResponsePart) -> ResponsePart:
+    if isinstance(part, ToolCallPart):
+        return msgspec.structs.replace(
+            part,
+            call_id=well_formed(part.call_id),
+            tool_name=well_formed(part.tool_name),
+            input_json=well_formed(part.input_json),
+        )
+    return msgspec.structs.replace(part, text=well_formed(part.text))
+
+
+def _too_large(response: LlmResponse, size: int) -> LlmFailure:
+    """The failure that stands for an answer which cannot be recorded; what it cost is kept."""
+    return LlmFailure(
+        kind="validation",
+        message=f"The model's answer is {size} bytes, more than the {_ANSWER_LIMIT} that can be recorded.",
+        retryable=False,
+        code="effect_outcome_too_large",
+        usage=response.usage,
         evidence=response.evidence,
     )

@@ -105,6 +105,13 @@ class ToolDispatch:
         await _run_all([answer(index) for index in beside])
         for index in serial:
             await answer(index)
+        if len(results) != len(calls):
+            # A task group takes a member that was cancelled from inside for one that is done.
+            raise LashError(
+                "tool_batch_result_count_mismatch",
+                f"{len(calls) - len(results)} of {len(calls)} tool calls ended without an answer: "
+                "the tool cancelled the task it runs in. The turn stays accepted.",
+            )
         return tuple(results[index] for index in range(len(calls)))
 
     def _is_serial(self, call: PendingToolCall) -> bool:
@@ -250,8 +257,10 @@ async def _contained(tool: Tool, args: JsonObject, context: ToolContext) -> Tool
             raise
         message = f"{tool.name} waited for something that was cancelled."
         return failed("execution", "tool_panicked", message, source="tool")
-    except (SystemExit, Exception) as error:  # noqa: BLE001  a tool of the host's own may raise
-        # Letting an exit through would end the process, and every one that resumes the turn.
+    except (KeyboardInterrupt, GeneratorExit):
+        raise  # somebody ends the process, or the event loop ends the task
+    except BaseException as error:  # noqa: BLE001  an exit, a test framework's outcome, a foreign panic
+        # Letting it through would end the process, and every one that resumes the turn.
         return failed("execution", "tool_panicked", described(error), source="tool")
     if being_cancelled() and not isinstance(output.outcome, ToolSuccess):
         # It failed because it was stopped: when the turn is resumed, it is to run again.

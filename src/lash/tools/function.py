@@ -115,8 +115,7 @@ class FunctionTool(Generic[P, R]):
             return _panicked(error)
         except ToolError as error:
             return _declared(error)
-        except (SystemExit, Exception) as error:  # noqa: BLE001  what a tool raises is a value here
-            # Letting an exit through would end the process, and every one that resumes the turn.
+        except Exception as error:  # noqa: BLE001  whatever a tool raises is a value to the turn
             return _panicked(error)
         return self._output(value)
 
@@ -152,7 +151,7 @@ def _declared(error: ToolError) -> ToolOutput:
     return ToolOutput(outcome=ToolFailed(payload=kept))
 
 
-def _panicked(error: BaseException) -> ToolOutput:
+def _panicked(error: Exception) -> ToolOutput:
     return failed("execution", "tool_panicked", described(error), source="tool")
 
 

@@ -39,9 +39,7 @@ async def in_thread(function: Callable[..., T], keywords: Mapping[str, object]) 
             # A future cannot carry it.
             raised = RuntimeError("the function raised StopIteration")
             raised.__cause__ = error
-        except SystemExit as error:
-            raised = error  # a tool that exits has failed; it does not end its caller's process
-        except Exception as error:  # noqa: BLE001  handed to whoever waits
+        except BaseException as error:  # noqa: BLE001  raised again where the caller waits
             raised = error
         try:
             loop.call_soon_threadsafe(deliver, result, raised)

@@ -1,6 +1,7 @@
 """Opening the database, making sure it is ours, and naming what SQLite complains about."""
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,8 @@ def store_error(error: sqlite3.Error, path: Path) -> StoreError:
     code = _code(error)
     if code == "store_unreachable" and _sealed(path):
         code = "store_read_only"
+    if code == "store_failed" and _disk_is_full(path):
+        code = "store_full"
     remedy = _REMEDIES[code]
     if code == "store_unreachable":
         remedy = _unreachable(path)
@@ -54,6 +57,14 @@ def store_error(error: sqlite3.Error, path: Path) -> StoreError:
         path=str(path),
         sqlite=getattr(error, "sqlite_errorname", type(error).__name__),
     )
+
+
+def _disk_is_full(path: Path) -> bool:
+    """Whether there is no room for a page: SQLite calls a failed helper file an I/O error."""
+    try:
+        return shutil.disk_usage(path.parent).free < 64 * 1024
+    except OSError:
+        return False
 
 
 def translated(error: Exception, path: Path) -> Exception:

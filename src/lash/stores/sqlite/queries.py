@@ -198,7 +198,8 @@ ADD_NODE = """
     VALUES (?, ?, ?, ?, ?, ?)
 """
 HAS_NODE = "SELECT 1 FROM nodes WHERE session_id = ? AND node_id = ?"
-#: The active path: from the head's leaf to the root by parent links, given root first.
+#: The active path: from the head's leaf to the root by parent links, given root first. A parent was
+#: added before its child, so a cycle in a damaged file ends the walk instead of going round.
 ACTIVE_PATH = """
     WITH RECURSIVE path (id, parent_id, depth) AS (
         SELECT n.id, n.parent_id, 0
@@ -207,6 +208,7 @@ ACTIVE_PATH = """
         UNION ALL
         SELECT n.id, n.parent_id, p.depth + 1
         FROM path p JOIN nodes n ON n.session_id = :session AND n.node_id = p.parent_id
+            AND n.id < p.id
     )
     SELECT n.node_id, n.parent_id, n.digest, n.turn_id, n.message
     FROM path p JOIN nodes n ON n.id = p.id ORDER BY p.depth DESC
