@@ -560,3 +560,16 @@ async def test_damaged_pages_are_reported(path: Path) -> None:
     assert failure.value.code == "store_corrupt"
     assert "restore it from a backup" in failure.value.message
     await store.aclose()
+
+
+@pytest.mark.timeout(20)
+async def test_a_history_that_runs_in_a_circle_is_reported_and_not_followed(path: Path) -> None:
+    await filled(path)
+    execute(path, "UPDATE nodes SET parent_id = (SELECT leaf_id FROM sessions)")
+    store = SqliteStore(path, VirtualClock())
+
+    with pytest.raises(StoreError) as failure:
+        await store.load_path("s")
+
+    assert failure.value.code == "store_corrupt"
+    await store.aclose()
