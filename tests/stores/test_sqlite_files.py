@@ -573,3 +573,13 @@ async def test_a_history_that_runs_in_a_circle_is_reported_and_not_followed(path
 
     assert failure.value.code == "store_corrupt"
     await store.aclose()
+
+
+def test_an_empty_file_is_left_empty_by_who_only_wants_to_read(path: Path) -> None:
+    path.touch()
+
+    with pytest.raises(StoreError) as failure:
+        SqliteStore(path, VirtualClock(), create=False)
+
+    assert failure.value.code == "store_foreign"
+    assert path.read_bytes() == b""

@@ -137,10 +137,10 @@ def _open(path: Path, mode: str) -> sqlite3.Connection:
         raise store_error(error, path) from error
 
 
-def prepare(connection: sqlite3.Connection, path: Path) -> None:
+def prepare(connection: sqlite3.Connection, path: Path, *, create: bool = True) -> None:
     """Make the database ours, or refuse it before a byte of it is changed.
 
-    Commits are synced to the disk from here on.
+    Commits are synced to the disk from here on. An empty file becomes ours only if `create`.
 
     Raises:
         StoreError: `store_foreign`, `store_schema_newer`, and what SQLite reports.
@@ -148,7 +148,12 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
     try:
         _look(path)
         with _transaction(connection, "BEGIN"):
-            _check(connection, path)
+            if _check(connection, path) == 0 and not create:
+                raise StoreError(
+                    "store_foreign",
+                    f"{path} is empty: there is nothing of lash in it, and it was left so.",
+                    path=str(path),
+                )
         _use_write_ahead_log(connection)
         connection.execute("PRAGMA synchronous = FULL")
         with _transaction(connection, "BEGIN IMMEDIATE"):

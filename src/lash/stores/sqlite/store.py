@@ -99,7 +99,7 @@ class SqliteStore:
         self._seams = seams
         connection = connect(path, create=create)
         try:
-            prepare(connection, path)
+            prepare(connection, path, create=create)
         except BaseException:
             connection.close()
             raise
