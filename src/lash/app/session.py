@@ -60,7 +60,9 @@ class Session:
             prompt: What the user says.
             turn_id: Names the turn. Used again with the same prompt, the call attaches to that turn
                 and returns its result.
-            source_key: Your own idempotency key, such as a message id, with the same effect.
+            source_key: Your own idempotency key, such as a message id, with the same effect. It
+                counts from the acceptance it came with: a key added to a turn that is known by its
+                id is not kept.
 
         Raises:
             SessionBusyError: Another live process drives the session (retryable).
