@@ -253,7 +253,7 @@ async def test_an_executor_that_refuses_to_be_cancelled_is_still_recorded(world:
     async def stubborn() -> EffectOutcome:
         began.set()
         try:
-            await asyncio.sleep(3600)
+            await asyncio.Event().wait()
         except asyncio.CancelledError:
             return found("done after all")
         raise AssertionError

@@ -19,7 +19,6 @@ from lash.turn.messages import (
     is_valid_transcript,
     join_prose,
     text_message,
-    unanswered_calls,
     visible_text,
 )
 
@@ -237,13 +236,3 @@ def test_a_transcript_cut_between_call_and_answer_is_not_valid(
     messages = [item for group in groups for item in group]
     cut = data.draw(st.integers(0, len(messages)))
     assert is_valid_transcript(messages[:cut]) is (cut % 2 == 0)
-
-
-def test_open_calls_are_listed_in_the_order_they_were_made() -> None:
-    transcript = [
-        message("assistant", call("c"), call("a"), call("b")),
-        message("user", result("a")),
-        message("assistant", call("d")),
-    ]
-    assert unanswered_calls(transcript) == ["c", "b", "d"]
-    assert unanswered_calls([*transcript, message("user", *map(result, "bcd"))]) == []

@@ -8,6 +8,7 @@ from typing import Protocol, Self
 
 from lash.app.results import HistoryMessage, TurnResult, history_message, turn_result
 from lash.core.errors import LashError
+from lash.core.text import is_utf8
 from lash.core.tiers import DurabilityTier
 from lash.runtime.engine import Engine
 from lash.runtime.events import TurnEvent
@@ -140,7 +141,7 @@ def check_id(value: object, code: str, what: str) -> None:
         raise LashError(code, f"{what} must be text, not {type(value).__name__}.")
     if not value.strip():
         raise LashError(code, f"{what} must not be blank; nothing was accepted. Give it a name.")
-    if not _is_utf8(value):
+    if not is_utf8(value):
         raise LashError(code, f"{what} holds text that UTF-8 cannot carry: {value!r}.")
 
 
@@ -155,20 +156,12 @@ def _check_prompt(prompt: object) -> None:
             "turn_input_empty",
             "The prompt is empty; nothing was accepted. Say what the agent should do.",
         )
-    if not _is_utf8(prompt):
+    if not is_utf8(prompt):
         raise LashError(
             "turn_input_invalid",
             "The prompt holds text that UTF-8 cannot carry (an unpaired surrogate); nothing was "
             "accepted. Decode the text properly, or replace such characters.",
         )
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 class LiveTurn:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast, dataclass_transform
 import msgspec
 
 from lash.core.errors import LashError
+from lash.core.text import is_utf8
 
 if TYPE_CHECKING:
     JsonValue: TypeAlias = (
@@ -156,20 +157,6 @@ def _children(value: object, path: str) -> Iterable[tuple[str, object]]:
     return [(f"{path}.{name}", getattr(value, name)) for name in names]
 
 
-def well_formed(text: str) -> str:
-    """The text with surrogate pairs joined and lone surrogates replaced, so that it can be stored.
-
-    Servers that cut an escaped emoji in two send halves; joined again they are the emoji.
-    """
-    if text.isascii():
-        return text
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
-
-
 def _encode_foreign(value: object) -> object:
     dump = getattr(value, "model_dump", None)  # a pydantic model, without importing pydantic
     if callable(dump):
@@ -208,11 +195,8 @@ def _odd_key(key: object) -> str:
 
 
 def _check_text(text: str, path: str) -> None:
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise _not_json(path, "the text holds an unpaired surrogate") from error
+    if not is_utf8(text):
+        raise _not_json(path, "the text holds an unpaired surrogate")
 
 
 def _not_json(path: str, reason: str) -> LashError:

@@ -10,8 +10,8 @@ from lash.core.clock import Clock
 from lash.core.errors import LashError, LeaseLostError, StoreError
 from lash.core.json import encode
 from lash.core.seams import SeamObserver, unobserved
+from lash.core.text import described
 from lash.effects.commands import (
-    EffectCommand,
     EffectFailed,
     EffectOutcome,
     SleepCommand,
@@ -133,8 +133,8 @@ class JournalingController:
             made = await self._run(executor)
             duration_ms = round((self._clock.monotonic() - started) * 1000, 3)
             outcome = await self._keep(key, asked, made, duration_ms)
-        if isinstance(outcome, SleepOutcome):
-            await self._sleep_until(outcome.due_at_ms, command)
+        if isinstance(outcome, SleepOutcome) and isinstance(command, SleepCommand):
+            await self._sleep_until(outcome.due_at_ms, command.duration_ms)
         return outcome
 
     def _recall(
@@ -218,11 +218,9 @@ class JournalingController:
         finally:
             self._deferred = waiting + self._deferred
 
-    async def _sleep_until(self, due_at_ms: int, command: EffectCommand) -> None:
+    async def _sleep_until(self, due_at_ms: int, duration_ms: int) -> None:
         """Wait for what is left; never longer than was asked for, should the clock have gone back."""
-        remaining = due_at_ms - self._clock.now_ms()
-        if isinstance(command, SleepCommand):
-            remaining = min(remaining, command.duration_ms)
+        remaining = min(due_at_ms - self._clock.now_ms(), duration_ms)
         if remaining > 0:
             await self._clock.sleep(remaining / 1000)
 
@@ -239,9 +237,7 @@ def lease_lost(authority: WriteAuthority | None) -> LeaseLostError:
 
 
 def _panicked(error: Exception) -> EffectFailed:
-    # A message may hold text that UTF-8 cannot carry; it must not keep the failure from being kept.
-    said = f"{type(error).__name__}: {error}".encode(errors="backslashreplace").decode()
-    return EffectFailed(code="effect_panicked", message=said)
+    return EffectFailed(code="effect_panicked", message=described(error))
 
 
 def _recordable(outcome: EffectOutcome) -> tuple[EffectOutcome, bytes]:

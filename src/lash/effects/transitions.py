@@ -143,7 +143,7 @@ def fit_outcome(encoded: bytes, limit: int = MAX_OUTCOME_BYTES) -> EffectFailed 
     """The failure to record instead of an outcome that is too large, or None when it fits."""
     if len(encoded) <= limit:
         return None
-    path, size = _largest(msgspec.json.decode(encoded))
+    path, size = largest_part(msgspec.json.decode(encoded))
     return EffectFailed(
         code="effect_outcome_too_large",
         message=(
@@ -156,10 +156,6 @@ def fit_outcome(encoded: bytes, limit: int = MAX_OUTCOME_BYTES) -> EffectFailed 
 
 def largest_part(value: JsonValue) -> tuple[str, int]:
     """The path of the deepest part that holds most of a value's bytes, and how many."""
-    return _largest(value)
-
-
-def _largest(value: JsonValue) -> tuple[str, int]:
     path, size = "$", len(msgspec.json.encode(value))
     while True:
         parts = sorted(

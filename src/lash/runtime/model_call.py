@@ -10,7 +10,8 @@ import msgspec
 
 from lash.core.clock import Clock
 from lash.core.errors import LashError
-from lash.core.json import encode, well_formed
+from lash.core.json import encode
+from lash.core.text import described, well_formed
 from lash.effects.commands import LlmCallOutcome
 from lash.effects.transitions import MAX_OUTCOME_BYTES
 from lash.llm.provider import Provider
@@ -99,18 +100,7 @@ class ModelCall:
             attempt = self._begin()
             result = await self._try(attempt)
             if isinstance(result, LlmResponse):
-                response = _reconcile(result, attempt)
-                self._close(attempt, response, None)
-                size = len(encode(response.parts)) + len(response.full_text)
-                if size > _ANSWER_LIMIT:
-                    failure = _too_large(response, size)
-                    return LlmCallOutcome(record=self._ledger(), failure=failure, wasted=wasted)
-                return LlmCallOutcome(
-                    record=self._ledger(),
-                    response=response,
-                    text_streamed=bool(attempt.text),
-                    wasted=wasted,
-                )
+                return self._answered(attempt, _reconcile(result, attempt), wasted)
             decision = decide(
                 self._policy,
                 state,
@@ -130,6 +120,19 @@ class ModelCall:
             self._retract(attempt, decision)
             await self._clock.sleep(decision.delay_ms / 1000)
             state = advance(state, decision)
+
+    def _answered(self, attempt: _Attempt, response: LlmResponse, wasted: Usage) -> LlmCallOutcome:
+        self._close(attempt, response, None)
+        size = len(encode(response.parts)) + len(response.full_text)
+        if size > _ANSWER_LIMIT:
+            failure = _too_large(response, size)
+            return LlmCallOutcome(record=self._ledger(), failure=failure, wasted=wasted)
+        return LlmCallOutcome(
+            record=self._ledger(),
+            response=response,
+            text_streamed=bool(attempt.text),
+            wasted=wasted,
+        )
 
     # --- one attempt ----------------------------------------------------------------------------
 
@@ -225,7 +228,7 @@ def _miscounted(error: LashError) -> LlmFailure:
 
 
 def _panicked(error: BaseException) -> LlmFailure:
-    message = f"The provider raised {type(error).__name__}: {error}"
+    message = f"The provider raised {described(error)}"
     return LlmFailure(kind="unknown", message=message, retryable=False, code="effect_panicked")
 
 
@@ -247,25 +250,21 @@ def _error(failure: LlmFailure) -> AttemptError:
     )
 
 
-def _spent(failure: LlmFailure, attempt: _Attempt) -> Usage:
-    """What a failed attempt reported to have used."""
-    return failure.usage if failure.usage != Usage() else attempt.usage or Usage()
+def _spent(result: LlmResponse | LlmFailure, attempt: _Attempt) -> Usage:
+    """What an attempt reported to have used: at its end, or else while it streamed."""
+    return result.usage if result.usage != Usage() else attempt.usage or Usage()
 
 
 def _final(failure: LlmFailure, attempt: _Attempt, decision: RetryDecision) -> LlmFailure:
     """The failure the turn ends with, with what it cost; one that must not be repeated says so."""
-    usage = _spent(failure, attempt)
+    ended = msgspec.structs.replace(failure, usage=_spent(failure, attempt))
     if decision.reason != "output_started_without_retry_guarantee":
-        return msgspec.structs.replace(failure, usage=usage)
-    return LlmFailure(
-        kind=failure.kind,
+        return ended
+    return msgspec.structs.replace(
+        ended,
         message=f"The answer broke off and must not be asked for again: {failure.message}",
         retryable=False,
         code="unsafe_retry_after_output_started",
-        status=failure.status,
-        terminal_reason=failure.terminal_reason,
-        usage=usage,
-        evidence=failure.evidence,
     )
 
 
@@ -278,16 +277,11 @@ def _reconcile(response: LlmResponse, attempt: _Attempt) -> LlmResponse:
         parts = (*((TextPart(text=streamed),) if streamed else ()), *calls)
     elif not any(isinstance(part, ToolCallPart) for part in parts):
         parts = (*parts, *(part for part in attempt.parts if isinstance(part, ToolCallPart)))
-    usage = response.usage
-    if usage == Usage() and attempt.usage is not None:
-        usage = attempt.usage
-    return LlmResponse(
+    return msgspec.structs.replace(
+        response,
         parts=tuple(_well_formed(part) for part in parts),
         full_text=well_formed(response.full_text),
-        usage=usage,
-        terminal_reason=response.terminal_reason,
-        diagnostic=response.diagnostic,
-        evidence=response.evidence,
+        usage=_spent(response, attempt),
     )
 
 

@@ -7,7 +7,6 @@ schema stays refused when a deploy changes the schema. Retries and their waits s
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import msgspec
 
@@ -16,6 +15,7 @@ from lash.core.clock import Clock
 from lash.core.errors import LashError
 from lash.core.json import JsonObject, digest, encode
 from lash.core.seams import SeamObserver
+from lash.core.text import described
 from lash.effects.commands import (
     EffectFailed,
     EffectOutcome,
@@ -31,7 +31,6 @@ from lash.effects.transitions import MAX_OUTCOME_BYTES, largest_part
 from lash.runtime.cancelling import being_cancelled
 from lash.runtime.events import Announce, ToolCallCompleted, ToolCallStarted
 from lash.sessions.model import ToolCallRecord
-from lash.tools.function import described
 from lash.tools.model import Tool, ToolContext, ToolRetry, give_up
 from lash.tools.transitions import RetryTool, after_attempt
 from lash.turn.tools import (
@@ -43,12 +42,8 @@ from lash.turn.tools import (
     model_text,
 )
 
-T = TypeVar("T")
-
 #: Room for the outcome's own fields beside the tool's value.
 _OUTPUT_LIMIT = MAX_OUTCOME_BYTES - 64 * 1024
-
-
 _OUTPUT = msgspec.json.Decoder(ToolOutput)
 
 

@@ -12,6 +12,7 @@ import msgspec
 from lash.core.errors import ConfigurationError, LashError
 from lash.core.json import JsonObject, to_json
 from lash.core.schema import CallSchema, call_schema
+from lash.core.text import described, spelled_out
 from lash.llm.request import ToolSpec
 from lash.tools.model import Finish, ToolContext, ToolError, ToolRetry, give_up
 from lash.tools.threads import in_thread
@@ -147,26 +148,12 @@ def _declared(error: ToolError) -> ToolOutput:
         raw = to_json(failure.raw)
     except LashError as refused:
         raw = refused.message
-    kept = msgspec.structs.replace(failure, message=_storable(failure.message), raw=raw)
+    kept = msgspec.structs.replace(failure, message=spelled_out(failure.message), raw=raw)
     return ToolOutput(outcome=ToolFailed(payload=kept))
 
 
 def _panicked(error: Exception) -> ToolOutput:
     return failed("execution", "tool_panicked", described(error), source="tool")
-
-
-def described(error: BaseException) -> str:
-    """An exception in one line, as text that can be stored."""
-    try:
-        said = str(error)
-    except Exception:  # noqa: BLE001  an exception of the tool's own may not even have a text
-        said = ""
-    return _storable(f"{type(error).__name__}: {said}" if said else type(error).__name__)
-
-
-def _storable(text: str) -> str:
-    """The text with what UTF-8 cannot carry spelled out."""
-    return text.encode(errors="backslashreplace").decode()
 
 
 @overload

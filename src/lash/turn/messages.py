@@ -126,18 +126,6 @@ def join_prose(pieces: Sequence[str]) -> str:
     return joined
 
 
-def unanswered_calls(messages: Sequence[Message]) -> list[str]:
-    """Ids of tool calls that have no result yet, in order."""
-    open_calls: dict[str, None] = {}
-    for message in messages:
-        for part in message.parts:
-            if part.kind == "tool_call" and part.tool_call_id:
-                open_calls[part.tool_call_id] = None
-            elif part.kind == "tool_result" and part.tool_call_id:
-                open_calls.pop(part.tool_call_id, None)
-    return list(open_calls)
-
-
 def is_valid_transcript(messages: Sequence[Message]) -> bool:
     """Whether every provider would accept the transcript (D16).
 
