@@ -5,6 +5,7 @@ The runtime is the durable half; the model is the variable call.
 
 from lash import events
 from lash.app.agent import Agent
+from lash.app.completions import Completions
 from lash.app.model import Model
 from lash.app.results import HistoryMessage, TurnResult
 from lash.app.runtime import Runtime
@@ -12,15 +13,24 @@ from lash.app.session import LiveTurn, Session
 from lash.core.errors import (
     ConfigurationError,
     ConflictError,
+    DirectError,
     LashError,
     LeaseLostError,
     ReplayError,
     SessionBusyError,
+    StepError,
     StoreError,
+    WaitError,
 )
 from lash.core.leases import LeaseTimings
+from lash.effects.outcomes import PendingCompletion
+from lash.effects.waits.model import AwaitEventKey
+from lash.llm.direct import DirectResult
 from lash.llm.retry import RetryPolicy
 from lash.llm.usage import Usage
+from lash.runtime.operations import Operation
+from lash.runtime.replaying import ReplayReport
+from lash.runtime.steps import StepRetry
 from lash.tools.function import tool
 from lash.tools.model import Finish, ToolContext, ToolError, ToolRetry
 from lash.turn.outcome import Finished, Stopped
@@ -28,8 +38,12 @@ from lash.turn.prompt import PromptLayer
 
 __all__ = [
     "Agent",
+    "AwaitEventKey",
+    "Completions",
     "ConfigurationError",
     "ConflictError",
+    "DirectError",
+    "DirectResult",
     "Finish",
     "Finished",
     "HistoryMessage",
@@ -38,12 +52,17 @@ __all__ = [
     "LeaseTimings",
     "LiveTurn",
     "Model",
+    "Operation",
+    "PendingCompletion",
     "PromptLayer",
     "ReplayError",
+    "ReplayReport",
     "RetryPolicy",
     "Runtime",
     "Session",
     "SessionBusyError",
+    "StepError",
+    "StepRetry",
     "Stopped",
     "StoreError",
     "ToolContext",
@@ -51,6 +70,7 @@ __all__ = [
     "ToolRetry",
     "TurnResult",
     "Usage",
+    "WaitError",
     "events",
     "tool",
 ]

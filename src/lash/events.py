@@ -7,8 +7,11 @@ from lash.runtime.events import (
     RetryScheduled,
     TextDelta,
     ToolCallCompleted,
+    ToolCallDeferred,
     ToolCallStarted,
     TurnEvent,
+    TurnParked,
+    TurnRestarted,
     UsageReported,
 )
 
@@ -19,7 +22,10 @@ __all__ = [
     "RetryScheduled",
     "TextDelta",
     "ToolCallCompleted",
+    "ToolCallDeferred",
     "ToolCallStarted",
     "TurnEvent",
+    "TurnParked",
+    "TurnRestarted",
     "UsageReported",
 ]

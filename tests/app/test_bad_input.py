@@ -165,7 +165,7 @@ def test_unusable_declarations_are_named(make: Callable[[], object], code: str, 
         ({"model": "openai:gpt-5.2"}, "provider_not_configured", "OPENAI_API_KEY"),
         ({"store": "mysql://host/db"}, "store_url_unknown", "mysql://"),
         ({"store": " "}, "store_url_unknown", "blank"),
-        ({"on_drift": "restart"}, "drift_policy_unknown", "'accept', 'refuse'"),
+        ({"on_drift": "ignore"}, "drift_policy_unknown", "'accept', 'refuse', 'restart'"),
     ],
 )
 def test_unusable_pieces_are_named_before_anything_is_opened(

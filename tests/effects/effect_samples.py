@@ -1,25 +1,39 @@
 """Commands, envelopes and journals that the tests of the effect boundary are told with."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from lash.core.causality import EffectSubject, ReplayKey, RuntimeInvocation, RuntimeScope
 from lash.core.json import JsonObject
+from lash.core.scopes import ProcessScope, TurnScope, journal_key
 from lash.effects.commands import (
     CheckpointCommand,
+    DurableStepCommand,
     EffectCommand,
-    EffectOutcome,
     LlmCallCommand,
     PreparedToolCall,
     SyncExecutionEnvironmentCommand,
     ToolAttemptCommand,
-    ToolAttemptOutcome,
     command_kind,
 )
 from lash.effects.envelope import RuntimeEffectEnvelope
-from lash.effects.journal import Journal, JournalRecord, RecordResult, WriteAuthority
+from lash.effects.executors import LocalExecutor, PerformEnvelope, testing
+from lash.effects.hosts import StorePromises
+from lash.effects.journal import (
+    AlreadyRecorded,
+    Journal,
+    JournalEntry,
+    JournalRecord,
+    Recorded,
+    RecordResult,
+    Retirement,
+    RetireTarget,
+    WriteAuthority,
+)
 from lash.effects.journaling import JournalingController
+from lash.effects.outcomes import EffectOutcome, ToolAttemptOutcome
 from lash.effects.transitions import DriftPolicy
+from lash.effects.waits.model import AwaitEventKey, CustomWait
 from lash.llm.request import (
     HistoryRef,
     LlmMessage,
@@ -104,16 +118,28 @@ async def until(condition: Callable[[], object]) -> None:
     raise AssertionError("it never came to that")
 
 
-class Executor:
-    """Counts its runs and gives a fixed outcome, or raises, after giving way a few times."""
+def performing(run: Callable[[], Awaitable[EffectOutcome]]) -> LocalExecutor:
+    """An executor of any kind that runs a function."""
+    return testing(lambda _: run())
+
+
+class Executor(LocalExecutor):
+    """Counts its runs and gives a fixed outcome, or raises, after giving way a few times.
+
+    Unlike a real one it may be used again, so that a test can see how often it would have been.
+    """
 
     def __init__(self, outcome: EffectOutcome | Exception, *, steps: int = 0) -> None:
+        super().__init__("testing", None, None)
         self.runs = 0
         self.finished = 0
         self._outcome = outcome
         self._steps = steps
 
-    async def __call__(self) -> EffectOutcome:
+    def claim(self, envelope: RuntimeEffectEnvelope) -> PerformEnvelope:
+        return lambda _: self._go()
+
+    async def _go(self) -> EffectOutcome:
         self.runs += 1
         for _ in range(self._steps):
             await asyncio.sleep(0)
@@ -155,15 +181,40 @@ class SlowJournal:
     async def load_journal(self, scope_key: str) -> Sequence[JournalRecord]:
         return await self._inner.load_journal(scope_key)
 
+    async def list_journal(self, scope_key: str) -> Sequence[JournalEntry]:
+        return await self._inner.list_journal(scope_key)
+
+    async def load_surroundings(self, digest: str) -> str | None:
+        return await self._inner.load_surroundings(digest)
+
+    async def finish_scope(
+        self, scope_key: str, records: Sequence[JournalRecord]
+    ) -> Recorded | AlreadyRecorded:
+        return await self._inner.finish_scope(scope_key, records)
+
+    async def retire(self, target: RetireTarget, *, limit: int = 500) -> Retirement:
+        return await self._inner.retire(target, limit=limit)
+
     async def _give_way(self) -> None:
         for _ in range(self._steps):
             await asyncio.sleep(0)
 
 
-SCOPE = "scope-1"
+TURN = TurnScope(session_id="s", turn_id="t1")
+SCOPE = journal_key(TURN)
 CHECKPOINT = CheckpointCommand(checkpoint="after_work")
 SYNC = SyncExecutionEnvironmentCommand(update_machine_config=False)
 TOOL = attempt()
+STEP = DurableStepCommand(step_id="charge", input={"order": "7"})
+
+
+KEY = AwaitEventKey(
+    scope=ProcessScope(process_id="p"), wait=CustomWait(key="k"), key_id="id", signature="sig"
+)
+KEY_WIRE = (
+    '{"key_id":"id","scope":{"process_id":"p","type":"process"},"signature":"sig",'
+    '"wait":{"key":"k","type":"custom"}}'
+)
 
 
 class World:
@@ -180,6 +231,10 @@ class World:
         assert isinstance(accepted, Accepted)
         self.authority = WriteAuthority(session_id="s", fence=accepted.lease.fence)
 
+    def promises(self) -> StorePromises:
+        """The promises of the store, as a process of its own would see them."""
+        return StorePromises(self.store, self.clock)
+
     def drive(
         self,
         *,
@@ -189,9 +244,10 @@ class World:
     ) -> JournalingController:
         return JournalingController(
             journal or self.journal,
-            SCOPE,
+            TURN,
             lambda: self.authority,
             self.clock,
+            self.promises(),
             on_drift=on_drift,
             fresh=fresh,
         )

@@ -8,24 +8,22 @@ import pytest
 from effect_samples import (
     CHECKPOINT,
     SCOPE,
+    STEP,
     TOOL,
+    TURN,
     Executor,
     World,
     asleep,
     envelope,
     found,
+    performing,
 )
 
 from lash.core.errors import LashError, StoreError
 from lash.core.seams import Seam
-from lash.effects.commands import (
-    CheckpointOutcome,
-    EffectFailed,
-    EffectOutcome,
-    SleepCommand,
-    SleepOutcome,
-)
+from lash.effects.commands import SleepCommand
 from lash.effects.journaling import JournalingController
+from lash.effects.outcomes import CheckpointOutcome, EffectFailed, EffectOutcome, SleepOutcome
 from lash.stores.memory import MemoryStore
 
 
@@ -41,12 +39,12 @@ async def test_an_executors_bug_is_contained_and_recorded(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.ERROR, "lash.effects"):
-        outcome = await world.drive().execute(envelope(TOOL), Executor(KeyError("order")))
+        outcome = await world.drive().execute(envelope(STEP), Executor(KeyError("order")))
 
     assert outcome == EffectFailed(code="effect_panicked", message="KeyError: 'order'")
     assert "KeyError" in caplog.text
     fixed = Executor(found())
-    assert await world.drive().execute(envelope(TOOL), fixed) == outcome
+    assert await world.drive().execute(envelope(STEP), fixed) == outcome
     assert fixed.runs == 0
 
 
@@ -54,28 +52,28 @@ async def test_a_message_that_utf8_cannot_carry_does_not_keep_a_failure_from_the
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL, "lash.effects")  # nor could a report of this test carry it
-    outcome = await world.drive().execute(envelope(TOOL), Executor(ValueError("bad \ud800 text")))
+    outcome = await world.drive().execute(envelope(STEP), Executor(ValueError("bad \ud800 text")))
 
     expected = EffectFailed(code="effect_panicked", message="ValueError: bad \\ud800 text")
     assert outcome == expected
-    assert await world.drive().execute(envelope(TOOL), Executor(found())) == expected
+    assert await world.drive().execute(envelope(STEP), Executor(found())) == expected
 
 
 @pytest.mark.parametrize("payload", ["\ud800", object(), {"deep": [1, object()]}])
 async def test_an_outcome_that_is_not_json_is_a_recorded_failure(
     world: World, payload: object
 ) -> None:
-    outcome = await world.drive().execute(envelope(TOOL), Executor(found(payload)))
+    outcome = await world.drive().execute(envelope(STEP), Executor(found(payload)))
 
     assert isinstance(outcome, EffectFailed)
     assert outcome.code == "effect_panicked"
-    assert await world.drive().execute(envelope(TOOL), Executor(found())) == outcome
+    assert await world.drive().execute(envelope(STEP), Executor(found())) == outcome
 
 
 async def test_an_outcome_that_is_too_large_is_a_recorded_failure_with_its_path(
     world: World,
 ) -> None:
-    large = found({"rows": ["x" * 5_000_000]})
+    large = found({"rows": ["x" * 17_000_000]})
 
     outcome = await world.drive().execute(envelope(TOOL), Executor(large))
 
@@ -258,7 +256,7 @@ async def test_an_executor_that_refuses_to_be_cancelled_is_still_recorded(world:
             return found("done after all")
         raise AssertionError
 
-    task = asyncio.create_task(world.drive().execute(envelope(TOOL), stubborn))
+    task = asyncio.create_task(world.drive().execute(envelope(TOOL), performing(stubborn)))
     await began.wait()
     task.cancel()
 
@@ -273,9 +271,10 @@ async def test_seams_stand_around_the_write(world: World) -> None:
     passed: list[tuple[Seam, int]] = []
     drive = JournalingController(
         world.journal,
-        SCOPE,
+        TURN,
         lambda: None,
         world.clock,
+        world.promises(),
         seams=lambda seam: passed.append((seam, len(world.journal.writes))),
     )
 

@@ -1,11 +1,13 @@
 """An envelope that could not be journaled is refused when it is made."""
 
+import msgspec
 import pytest
 from effect_samples import attempt, envelope, llm_call
 
 from lash.core.causality import (
     EffectKind,
     EffectSubject,
+    ProcessEventSubject,
     ProcessSubject,
     ReplayKey,
     RuntimeInvocation,
@@ -15,6 +17,7 @@ from lash.core.causality import (
 from lash.core.errors import LashError
 from lash.effects.commands import (
     CheckpointCommand,
+    DurableStepCommand,
     EffectCommand,
     SleepCommand,
     SyncExecutionEnvironmentCommand,
@@ -58,6 +61,14 @@ SLEEP = SleepCommand(duration_ms=5)
             invocation(EffectSubject(effect_id="1", kind="llm_call")),
             "runtime_effect_invocation_kind",
         ),
+        (
+            invocation(EffectSubject(effect_id="", kind="sleep")),
+            "runtime_effect_invocation_subject",
+        ),
+        (
+            invocation(ProcessEventSubject(process_id="p", sequence=1, event_type="e")),
+            "runtime_effect_invocation_subject",
+        ),
         (invocation(replay=None), "runtime_effect_replay_required"),
         (invocation(replay=ReplayKey(key="")), "runtime_effect_replay_required"),
     ],
@@ -69,6 +80,18 @@ def test_an_invocation_that_names_no_effect_is_refused(made: RuntimeInvocation, 
     assert (refused.value.code, refused.value.terminal) == (code, True)
 
 
+def test_an_envelope_that_is_read_back_is_checked_as_well() -> None:
+    wire = (
+        '{"command":{"duration_ms":5,"type":"sleep"},'
+        '"invocation":{"replay":{"key":""},"scope":{"session_id":"s"},'
+        '"subject":{"effect_id":"1","kind":"sleep","type":"effect"}}}'
+    )
+    with pytest.raises(LashError) as refused:
+        msgspec.json.decode(wire, type=RuntimeEffectEnvelope)
+
+    assert refused.value.code == "runtime_effect_replay_required"
+
+
 @pytest.mark.parametrize(
     ("command", "code"),
     [
@@ -78,6 +101,8 @@ def test_an_invocation_that_names_no_effect_is_refused(made: RuntimeInvocation, 
         (batch("c1", batch_id=""), "runtime_effect_tool_batch_id"),
         (batch(), "runtime_effect_tool_batch_empty"),
         (batch("c1", " "), "runtime_effect_tool_batch_call_id"),
+        (DurableStepCommand(step_id=""), "runtime_effect_durable_step_id"),
+        (DurableStepCommand(step_id=" \n"), "runtime_effect_durable_step_id"),
     ],
 )
 def test_a_command_that_could_not_be_told_apart_is_refused(
@@ -99,6 +124,7 @@ def test_a_command_that_could_not_be_told_apart_is_refused(
         (CheckpointCommand(checkpoint="after_work"), "checkpoint"),
         (SyncExecutionEnvironmentCommand(update_machine_config=True), "sync_execution_environment"),
         (SLEEP, "sleep"),
+        (DurableStepCommand(step_id="charge"), "durable_step"),
     ],
 )
 def test_a_sound_envelope_knows_its_key_and_kind(command: EffectCommand, kind: EffectKind) -> None:

@@ -7,17 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lash.core.json import encode
-from lash.effects.commands import (
+from lash.effects.commands import EffectCommand, SleepCommand
+from lash.effects.digest import Digester, EnvelopeDigest
+from lash.effects.journal import JournalRecord
+from lash.effects.outcomes import (
     CheckpointOutcome,
-    EffectCommand,
     EffectFailed,
     EffectOutcome,
-    SleepCommand,
     SleepOutcome,
     SyncExecutionEnvironmentOutcome,
 )
-from lash.effects.digest import Digester, EnvelopeDigest
-from lash.effects.journal import JournalRecord
 from lash.effects.transitions import (
     MAX_OUTCOME_BYTES,
     MAX_REPORTED_PATHS,
@@ -65,17 +64,17 @@ KIND = "the code now makes another kind of call at this point"
 MODEL = "the model or its options changed"
 
 
-@pytest.mark.parametrize("policy", ["accept", "refuse"])
+@pytest.mark.parametrize("policy", ["accept", "refuse", "restart"])
 def test_what_is_not_recorded_is_executed(policy: str) -> None:
     assert decide(None, NOW, policy) == Execute()  # type: ignore[arg-type]  # a parametrised literal
 
 
-@pytest.mark.parametrize("policy", ["accept", "refuse"])
+@pytest.mark.parametrize("policy", ["accept", "refuse", "restart"])
 def test_what_is_recorded_is_replayed(policy: str) -> None:
     assert decide(recorded(NOW), NOW, policy) == Replay(outcome='"kept"')  # type: ignore[arg-type]  # as above
 
 
-@pytest.mark.parametrize("policy", ["accept", "refuse"])
+@pytest.mark.parametrize("policy", ["accept", "refuse", "restart"])
 @pytest.mark.parametrize(
     ("before", "expected"),
     [
@@ -115,7 +114,9 @@ def test_drift_is_replayed_and_reported_or_refused() -> None:
     before = recorded(asked(surroundings="s0"))
 
     assert decide(before, NOW) == Replay(outcome='"kept"', drift=("surroundings.model",))
-    assert decide(before, NOW, "refuse") == DriftRefused(paths=("surroundings.model",), cause=MODEL)
+    refused = DriftRefused(paths=("surroundings.model",), cause=MODEL)
+    assert decide(before, NOW, "refuse") == refused
+    assert decide(before, NOW, "restart") == refused
 
 
 @pytest.mark.parametrize("envelope", ["", "{", "7", "[]", '"text"', "null"])
@@ -344,7 +345,7 @@ def test_an_outcome_at_the_limit_fits_and_one_byte_more_does_not() -> None:
     assert failure is not None
     assert failure.code == "effect_outcome_too_large"
     assert "11 bytes, more than the 10" in failure.message
-    assert MAX_OUTCOME_BYTES == 4_194_304
+    assert MAX_OUTCOME_BYTES == 16_777_216
 
 
 def test_the_failure_names_the_part_that_is_too_large() -> None:

@@ -16,21 +16,22 @@ from effect_samples import (
     envelope,
     found,
     llm_call,
+    performing,
     until,
 )
 
 from lash.core.errors import LeaseLostError, ReplayError, StoreError
 from lash.core.leases import Fence
-from lash.effects.commands import (
+from lash.effects.commands import ToolBatchCommand
+from lash.effects.controller import Drift, EffectCounts
+from lash.effects.journal import JournalRecord, WriteAuthority
+from lash.effects.outcomes import (
     CheckpointOutcome,
     EffectFailed,
     EffectOutcome,
     SyncExecutionEnvironmentOutcome,
-    ToolBatchCommand,
     ToolBatchOutcome,
 )
-from lash.effects.controller import Drift, EffectCounts
-from lash.effects.journal import JournalRecord, WriteAuthority
 from lash.testing.conformance.samples import BEN, claim
 from lash.turn.tools import PendingToolCall
 
@@ -69,14 +70,13 @@ async def test_a_record_says_what_was_asked_when_and_under_which_lease(world: Wo
         world.clock.advance(1.25)
         return found()
 
-    await world.drive().execute(envelope(TOOL, "e7"), slow)
+    await world.drive().execute(envelope(TOOL, "e7"), performing(slow))
 
     (kept,) = await world.store.load_journal(SCOPE)
     assert (kept.replay_key, kept.kind, kept.fencing_token) == ("e7", "tool_attempt", 1)
     assert (kept.recorded_at_ms, kept.duration_ms) == (1_001_250, 1250.0)
     assert msgspec.json.decode(kept.envelope) == {
         "identity": {"args": {"order": "7"}, "call_id": "c1", "tool_id": "look"},
-        "surroundings": {},
     }
 
 

@@ -280,7 +280,7 @@ async def test_text_that_utf8_cannot_carry_is_mended_and_kept(tmp_path: Path, wh
 async def test_an_answer_too_large_to_keep_is_still_paid_for(tmp_path: Path, where: str) -> None:
     path = where if where == ":memory:" else tmp_path / "db"
     usage = lash.Usage(output_tokens=1_500_000)
-    model = ScriptedModel([reply("x" * 5_000_000, usage=usage, deltas=[])])
+    model = ScriptedModel([reply("x" * 17_000_000, usage=usage, deltas=[])])
     async with lash.Runtime(path, agents=[lash.Agent("a", model=model)]) as runtime:
         turn = await runtime.session("s").run("Go.")
     assert not turn.is_success

@@ -176,7 +176,7 @@ async def test_a_turn_waits_for_its_agent_and_is_finished_where_it_is(
     with caplog.at_level(logging.WARNING, "lash.runtime"):
         async with lash.Runtime(path, agents=[other]) as runtime, asyncio.timeout(20):
             await runtime.idle()  # what waits for an agent is not work that could go on here
-            assert await state(runtime) == ("waiting", 0, 1)
+            assert await state(runtime) == ("parked", 0, 1)
             assert (await runtime.session("free").run("Hello?")).text == "Hi."
             before = contents(path)
             assert (await refusal(runtime.session("s"))).code == "agent_unknown"
@@ -195,7 +195,7 @@ async def test_a_turn_waits_for_its_version_and_so_does_what_is_accepted_behind_
     newer = World(goes_on=True, version="2", script=[reply("Newer.")])
     async with lash.Runtime(path, agents=[newer.agent]) as runtime, asyncio.timeout(20):
         await runtime.idle()
-        assert await state(runtime) == ("waiting", 0, 1)
+        assert await state(runtime) == ("parked", 0, 1)
         error = await refusal(runtime.session("s"), "Write.", turn_id="t")
         assert error.code == "agent_version_missing"
         assert "register that version beside the new one" in error.message
@@ -203,7 +203,7 @@ async def test_a_turn_waits_for_its_version_and_so_does_what_is_accepted_behind_
         assert error.code == "agent_version_missing"
         assert error.details["waits_behind"] == "t"
         assert "Do not send it again" in error.message
-        assert await state(runtime) == ("waiting", 0, 2)
+        assert await state(runtime) == ("parked", 0, 2)
     assert newer.ran == []
 
     older = World(goes_on=True)

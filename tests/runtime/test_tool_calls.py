@@ -277,7 +277,7 @@ async def test_what_is_too_large_to_record_is_a_failure_that_names_the_place(
     @lash.tool
     async def dump() -> dict[str, Any]:
         """Too much."""
-        return {"summary": "ok", "rows": ["x" * (5 * 1024 * 1024)]}
+        return {"summary": "ok", "rows": ["x" * (17 * 1024 * 1024)]}
 
     (failure,) = failures(await turn(location, worker([dump], ("dump", {}))))
     assert (failure.code, failure.failure_class) == ("tool_output_too_large", "resource_limit")

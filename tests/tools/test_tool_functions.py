@@ -153,7 +153,6 @@ async def test_arguments_are_checked_before_the_body_runs() -> None:
         (ValueError("bad \ud800"), "ValueError: bad \\ud800"),
         (TimeoutError("theirs"), "TimeoutError: theirs"),
         (StopIteration("end"), "StopIteration"),
-        (lash.SessionBusyError("session_execution_busy", "busy"), "busy"),
     ],
 )
 @pytest.mark.parametrize("is_async", [True, False])
@@ -175,6 +174,16 @@ async def test_what_a_body_raises_is_a_failure_the_model_is_told(
     assert failure.source == "tool"
     assert failure.retry == NeverRetry()
     assert says in failure.message
+
+
+async def test_an_error_of_lash_keeps_its_code() -> None:
+    async def body() -> str:
+        """Fail."""
+        raise lash.SessionBusyError("session_execution_busy", "somebody else drives it")
+
+    failure = await failure_of(FunctionTool(body, name="fail"))
+    assert (failure.code, failure.message) == ("session_execution_busy", "somebody else drives it")
+    assert failure.source == "tool"
 
 
 async def test_an_exception_without_a_text_is_still_told() -> None:

@@ -1,12 +1,16 @@
 """Naming a model: a `"provider:model"` string, a `Model`, or a provider object by itself."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from lash.core.errors import ConfigurationError
 from lash.llm.provider import Provider
 from lash.llm.request import GenerationOptions, ModelSpec
+from lash.llm.retry import RetryPolicy
 from lash.providers.registry import provider_from_environment
+from lash.runtime.agents import AgentRegistry
+from lash.runtime.direct import BoundModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +94,46 @@ def resolve_model(model: ModelLike) -> tuple[ModelSpec, Provider]:
         generation=generation,
     )
     return spec, provider
+
+
+class Models:
+    """The models that callers name beside the agents' own; each provider is made once, and closed."""
+
+    def __init__(self, agents: AgentRegistry) -> None:
+        self._agents = agents
+        self._named: dict[str, BoundModel] = {}
+        self._given: dict[int, Provider] = {}
+
+    def resolve(self, model: object) -> BoundModel:
+        """The model that `model` names; None names that of the only agent.
+
+        Raises:
+            ConfigurationError: `agent_ambiguous`, `agent_unknown`, and what `resolve_model` raises.
+        """
+        if model is None:
+            return self._only_agents()
+        known = self._named.get(model) if isinstance(model, str) else None
+        if known is not None:
+            return known
+        spec, provider = resolve_model(cast("ModelLike", model))
+        bound = BoundModel(spec=spec, provider=provider, retry=RetryPolicy())
+        if isinstance(model, str):
+            self._named[model] = bound
+        self._given[id(provider)] = provider
+        return bound
+
+    def providers(self) -> Sequence[Provider]:
+        """Everything that is to be closed."""
+        agents = {id(agent.provider): agent.provider for agent in self._agents}
+        return list({**agents, **self._given}.values())
+
+    def _only_agents(self) -> BoundModel:
+        names = self._agents.names
+        if len(names) != 1:
+            known = ", ".join(names) or "none"
+            raise ConfigurationError(
+                "agent_ambiguous" if names else "agent_unknown",
+                f"Say which model to ask with model=…; the registered agents are: {known}.",
+            )
+        agent = self._agents.newest(names[0])
+        return BoundModel(spec=agent.model, provider=agent.provider, retry=agent.retry)

@@ -2,25 +2,37 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Self, get_args
+from typing import Self, TypeVar, get_args, overload
 from weakref import WeakValueDictionary
 
 from lash.app.agent import Agent
+from lash.app.completions import Completions
+from lash.app.model import ModelLike, Models
 from lash.app.session import Session, check_id
 from lash.core.clock import Clock, IdSource, SystemClock, SystemIds
+from lash.core.durations import milliseconds
 from lash.core.errors import ConfigurationError, LashError
+from lash.core.json import JsonObject, JsonValue
 from lash.core.leases import LeaseTimings
 from lash.core.seams import SeamObserver, unobserved
 from lash.core.tiers import DurabilityTier
+from lash.effects.hosts import EffectHost
+from lash.effects.journal import JournalEntry, RetireFinished, Retirement
 from lash.effects.shielding import shielded
 from lash.effects.transitions import DriftPolicy
+from lash.llm.direct import DirectResult
 from lash.runtime.agents import AgentRegistry
 from lash.runtime.engine import Engine
-from lash.runtime.environment import Environment
+from lash.runtime.environment import Environment, OnEvent, RuntimeEvent
+from lash.runtime.operations import Operation
+from lash.runtime.replaying import ReplayReport, load_journal, replay_turn
 from lash.sessions.model import AgentRef, SessionSummary
 from lash.sessions.store import Store
+
+T = TypeVar("T")
 
 MEMORY = ":memory:"
 
@@ -29,10 +41,16 @@ class Runtime:
     """Runs agents over one store. Open it with `async with`; that resumes unfinished work.
 
     Args:
-        store: A path to a SQLite file, or `":memory:"`, whose sessions die with the process.
+        store: A path to a SQLite file; `":memory:"`, whose sessions die with the process; or a store
+            of your own, which the runtime closes when it is closed.
         agents: The agents this process can run. Work of others is left for whoever has them.
         on_drift: What to do when an agent's instructions, tools or model changed under a turn that
-            is resumed: use what was recorded and report it (`accept`), or park the turn (`refuse`).
+            is resumed: use what was recorded and report it (`accept`), park the turn (`refuse`), or
+            begin it again from its input under a new id (`restart`).
+        on_event: Told what a person has to know of: turns that were parked or begun again.
+        process_lifetime_keys: Let tools of a `":memory:"` runtime leave answers to the outside,
+            although the keys die with the process.
+        effects: Where effects are kept, if not in the store; for engines of your own.
         lease: How long a session stays this process's without a sign of life.
         clock: Where time comes from; the machine by default.
         ids: Where new ids come from; the machine by default.
@@ -46,25 +64,34 @@ class Runtime:
 
     def __init__(
         self,
-        store: str | Path,
+        store: str | Path | Store,
         *,
         agents: Sequence[Agent] = (),
         on_drift: DriftPolicy = "accept",
+        on_event: OnEvent | None = None,
+        process_lifetime_keys: bool = False,
+        effects: EffectHost | None = None,
         lease: LeaseTimings | None = None,
         clock: Clock | None = None,
         ids: IdSource | None = None,
         seams: SeamObserver = unobserved,
     ) -> None:
-        _check_location(store)
+        if isinstance(store, str | Path):
+            _check_location(store)
         _check_drift_policy(on_drift)
         self._location = store
         self._agents = AgentRegistry(agent.define() for agent in agents)
+        self._models = Models(self._agents)
         self._environment = Environment(
             clock=clock or SystemClock(asyncio.sleep),
             ids=ids or SystemIds(),
             timings=lease or LeaseTimings(),
             on_drift=on_drift,
             seams=seams,
+            host=effects,
+            process_lifetime_keys=process_lifetime_keys,
+            resolve_model=self._models.resolve,
+            on_event=on_event or _heard_by_nobody,
         )
         self._engine: Engine | None = None
         self._arrivals: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -76,6 +103,7 @@ class Runtime:
         """Open the store and pick up unfinished work in the background.
 
         Raises:
+            ConfigurationError: `durable_store_required`, naming every part of the store that forgets.
             StoreError: The database cannot be used; the code says why and nothing was changed.
         """
         if self._engine is not None:
@@ -91,9 +119,10 @@ class Runtime:
         return self
 
     async def _open(self) -> Store:
-        opening = asyncio.ensure_future(
-            asyncio.to_thread(_open_store, self._location, self._environment)
-        )
+        location = self._location
+        if not isinstance(location, str | Path):
+            return location
+        opening = asyncio.ensure_future(asyncio.to_thread(_open_store, location, self._environment))
         try:
             return await shielded(_result(opening))
         except asyncio.CancelledError:
@@ -119,9 +148,9 @@ class Runtime:
         try:
             await _close(engine)
         finally:
-            providers = {id(agent.provider): agent.provider for agent in self._agents}
             closed = await asyncio.gather(
-                *(provider.aclose() for provider in providers.values()), return_exceptions=True
+                *(provider.aclose() for provider in self._models.providers()),
+                return_exceptions=True,
             )
         failures = [outcome for outcome in closed if isinstance(outcome, BaseException)]
         if failures:
@@ -156,6 +185,144 @@ class Runtime:
         if agent is not None:
             self._agents.newest(agent)
         return Session(self, session_id, agent)
+
+    # --- effects of the host's own ----------------------------------------------------------------
+
+    def operation(self, operation_id: str) -> Operation:
+        """A named piece of host code whose steps, waits and model calls are recorded.
+
+            async with runtime.operation("import-7") as op:
+                rows = await op.step(load, "orders.csv")
+
+        Raises:
+            LashError: `operation_id_invalid`.
+        """
+        check_id(operation_id, "operation_id_invalid", "An operation id")
+        return Operation(self.engine.operations, operation_id)
+
+    @overload
+    async def direct(
+        self,
+        prompt: str,
+        *,
+        model: ModelLike | None = None,
+        instructions: str = "",
+        id: str | None = None,
+        usage_source: str = "direct",
+    ) -> DirectResult[str]: ...
+
+    @overload
+    async def direct(
+        self,
+        prompt: str,
+        *,
+        output: type[T],
+        model: ModelLike | None = None,
+        instructions: str = "",
+        id: str | None = None,
+        usage_source: str = "direct",
+    ) -> DirectResult[T]: ...
+
+    @overload
+    async def direct(
+        self,
+        prompt: str,
+        *,
+        output: JsonObject,
+        model: ModelLike | None = None,
+        instructions: str = "",
+        id: str | None = None,
+        usage_source: str = "direct",
+    ) -> DirectResult[JsonValue]: ...
+
+    async def direct(
+        self,
+        prompt: str,
+        *,
+        output: object = None,
+        model: ModelLike | None = None,
+        instructions: str = "",
+        id: str | None = None,  # noqa: A002  what the face calls it everywhere
+        usage_source: str = "direct",
+    ) -> DirectResult[object]:
+        """Ask a model once, outside any session.
+
+        Args:
+            prompt: What to ask.
+            output: None for text, `dict` for any JSON object, a type, or a JSON schema; the answer is
+                checked against it.
+            model: Which model; that of the only agent by default.
+            instructions: The system prompt.
+            id: Your own name for the request. Asked again under it, in any process, the recorded
+                answer is given and nothing is paid twice; another prompt under it is refused.
+            usage_source: In whose name the tokens are booked.
+
+        Raises:
+            DirectError: `direct_failed`, `invalid_structured_output`.
+            ReplayError: `effect_replay_mismatch`: the id was used for another request.
+            ConfigurationError: `direct_request_invalid`, `agent_ambiguous`, and what resolving the
+                model raises.
+        """
+        chosen = id if id is not None else self._environment.ids.new("direct")
+        async with self.operation(f"direct:{chosen}") as operation:
+            return await operation.ask(
+                prompt,
+                output=output,
+                model=model,
+                instructions=instructions,
+                key="request",
+                usage_source=usage_source,
+            )
+
+    @property
+    def completions(self) -> Completions:
+        """Answers what waits for the outside."""
+        return Completions(self.engine)
+
+    # --- looking at what was recorded -------------------------------------------------------------
+
+    async def journal(self, session_id: str, turn_id: str) -> Sequence[JournalEntry]:
+        """What a turn recorded so far, in order. Empty once retention has removed it.
+
+        Raises:
+            LashError: `session_unknown`, `turn_unknown`.
+        """
+        return await load_journal(self.engine.store, session_id, turn_id)
+
+    async def replay(self, session_id: str, turn_id: str) -> ReplayReport:
+        """Drive a turn again against its journal, with nothing executed and nothing written.
+
+        Tells whether the agents registered here still come to the same, and where they first differ
+        if not: a test that finds a clock, a random id or an unsorted set before production does.
+
+        Raises:
+            LashError: `session_unknown`, `turn_unknown`, `agent_missing`.
+        """
+        engine = self.engine
+        return await replay_turn(
+            session_id,
+            turn_id,
+            store=engine.store,
+            effects=engine.effects,
+            agents=self._agents,
+            clock=self._environment.clock,
+        )
+
+    async def retire_journals(self, older_than: timedelta) -> Retirement:
+        """Remove the records and waits of work that was finished longer ago than `older_than`.
+
+        Sessions, their history and their turns stay; `lash replay` of such turns is over, and an
+        operation that is entered again runs again. Unfinished work is never touched.
+
+        Raises:
+            LashError: `effect_journal_retirement_unsupported` in a `":memory:"` runtime;
+                `duration_invalid`.
+        """
+        age_ms = milliseconds(older_than, "older_than")
+        before_ms = self._environment.clock.now_ms() - age_ms
+        return await self.engine.effects.retire_effect_journal(RetireFinished(before_ms=before_ms))
+
+    # --- sessions and quiet -----------------------------------------------------------------------
 
     async def sessions(self) -> Sequence[SessionSummary]:
         """All sessions in the store, most recently changed first."""
@@ -207,6 +374,11 @@ class Runtime:
                     "This runtime has no agents; pass some with Runtime(…, agents=[…]).",
                 )
         return self._agents.newest(name).ref
+
+
+def _heard_by_nobody(event: RuntimeEvent) -> None:
+    """What a person has to know is in the log and in `sessions()` anyway."""
+    del event
 
 
 def _check_location(location: str | Path) -> None:

@@ -6,12 +6,23 @@ from lash.core.json import Data
 
 EffectKind: TypeAlias = Literal[
     "llm_call",
+    "direct",
     "tool_batch",
     "tool_attempt",
+    "exec_code",
     "checkpoint",
     "sync_execution_environment",
     "sleep",
+    "await_event",
+    "peek_await_event",
+    "durable_step",
+    "trigger",
+    "process",
+    "runtime_value",
 ]
+
+#: The session that stands in the scope of what belongs to none.
+NO_SESSION = "runtime"
 
 
 class RuntimeScope(Data):
@@ -198,4 +209,23 @@ def child_effect(parent: RuntimeInvocation, *, kind: EffectKind, suffix: str) ->
         subject=EffectSubject(effect_id=f"{effect_id}:{suffix}", kind=kind),
         caused_by=causal_ref(parent),
         replay=ReplayKey(key=f"{base}:{suffix}"),
+    )
+
+
+def scope_effect(
+    *,
+    kind: EffectKind,
+    key: str,
+    session_id: str = NO_SESSION,
+    caused_by: CausalRef | None = None,
+) -> RuntimeInvocation:
+    """The invocation of an effect that host code asks for in a scope of its own.
+
+    The scope's journal holds nobody else's effects, so the key need not name the scope again.
+    """
+    return RuntimeInvocation(
+        scope=RuntimeScope(session_id=session_id),
+        subject=EffectSubject(effect_id=key, kind=kind),
+        caused_by=caused_by,
+        replay=ReplayKey(key=key),
     )

@@ -88,11 +88,93 @@ CATALOGUE: Mapping[str, CodeInfo] = {
     "lease_timings_invalid": CodeInfo(
         "A lease ttl must be at least three renew intervals.", "caller", terminal=True
     ),
+    "value_not_of_type": CodeInfo("A JSON value does not fit the type it is read as.", "caller"),
+    "type_without_json": CodeInfo(
+        "A type was given whose values have no JSON form.", "caller", terminal=True
+    ),
     "value_not_json": CodeInfo(
         "A value holds something JSON cannot carry.", "caller", terminal=True
     ),
     "missing_execution_scope_id": CodeInfo(
         "An execution scope has a blank id.", "caller", terminal=True
+    ),
+    "durable_store_required": CodeInfo(
+        "Durable effects stand beside parts of the store that die with the process; all are named.",
+        "caller",
+        terminal=True,
+    ),
+    "duration_invalid": CodeInfo(
+        "A length of time is negative, not finite or not a number.", "caller", terminal=True
+    ),
+    "tool_context_detached": CodeInfo(
+        "A tool's context was used outside of a runtime.", "caller", terminal=True
+    ),
+    "operation_id_invalid": CodeInfo(
+        "An operation id must be a non-blank string.", "caller", terminal=True
+    ),
+    "operation_not_entered": CodeInfo(
+        "An operation was used outside its `async with` block.", "caller", terminal=True
+    ),
+    "turn_unknown": CodeInfo("No turn of that id is stored in the session.", "caller"),
+    # --- waits ------------------------------------------------------------------------------------
+    "invalid_await_event_wait_identity": CodeInfo(
+        "What is waited for has a blank name or an ordinal below 1.", "caller", terminal=True
+    ),
+    "invalid_await_event_session_id": CodeInfo(
+        "Waits of a session were to be ended, and its id is blank.", "caller", terminal=True
+    ),
+    "await_event_unknown_or_revoked": CodeInfo(
+        "A wait's key is unknown, forged or revoked; which of them is not told.", "caller"
+    ),
+    "await_event_unsupported": CodeInfo(
+        "This host keeps no promises, so nothing can be waited for.", "caller", terminal=True
+    ),
+    "await_event_cancel_unsupported": CodeInfo(
+        "This host cannot cancel the waits of a session.", "caller", terminal=True
+    ),
+    "effect_journal_retirement_unsupported": CodeInfo(
+        "This host keeps no journal that could be retired.", "caller", terminal=True
+    ),
+    "turn_control_wait_cancelled": CodeInfo(
+        "Waiting for a turn was given up; the turn goes on.", "caller"
+    ),
+    "turn_control_wait_timeout": CodeInfo(
+        "A turn did not get there before the waiter's deadline.", "caller", retryable=True
+    ),
+    "tool_completion_key_process_lifetime": CodeInfo(
+        "A tool wants its answer from outside, and this runtime's keys die with the process.",
+        "caller",
+    ),
+    "tool_completion_key_missing_call_id": CodeInfo(
+        "A tool wants its answer from outside, and its call has no id.", "lash", terminal=True
+    ),
+    "pending_tool_missing_completion_key": CodeInfo(
+        "A tool left its answer to the outside without having asked for the key.", "tool"
+    ),
+    "tool_completion_timeout": CodeInfo("Nobody answered a tool call before its deadline.", "tool"),
+    # --- steps and direct completions -----------------------------------------------------------------
+    "durable_step_failed": CodeInfo("A durable step failed on every attempt.", "code"),
+    "durable_effect_empty_step_id": CodeInfo(
+        "A durable step has no name.", "caller", terminal=True
+    ),
+    "durable_effect_empty_event_key": CodeInfo(
+        "A wait of an operation has no name.", "caller", terminal=True
+    ),
+    "durable_effect_event_timeout": CodeInfo(
+        "Nobody resolved what an operation waited for before its deadline.", "peer"
+    ),
+    "durable_effect_event_cancelled": CodeInfo(
+        "What an operation waited for was cancelled.", "peer"
+    ),
+    "direct_request_invalid": CodeInfo(
+        "A direct completion asks for what cannot be sent.", "caller", terminal=True
+    ),
+    "direct_failed": CodeInfo("The provider did not answer a direct completion.", "provider"),
+    "invalid_structured_output": CodeInfo(
+        "The model's answer is not the JSON that was asked for.", "provider"
+    ),
+    "json_schema_unavailable": CodeInfo(
+        "Checking against a JSON schema needs the jsonschema package.", "caller", terminal=True
     ),
     # --- stored work meets other code ------------------------------------------------------------
     "agent_missing": CodeInfo("Parked: no agent of the recorded name is registered here.", "code"),
@@ -107,11 +189,34 @@ CATALOGUE: Mapping[str, CodeInfo] = {
         "code",
         terminal=True,
     ),
+    "effect_replay_missing": CodeInfo(
+        "The code asked for an effect that the journal it is checked against does not hold.",
+        "code",
+        terminal=True,
+    ),
     "effect_outcome_too_large": CodeInfo(
         "An effect's outcome exceeds the size limit.", "code", terminal=True
     ),
     "effect_panicked": CodeInfo(
         "An effect's executor raised an unexpected error.", "lash", terminal=True
+    ),
+    "process_panicked": CodeInfo(
+        "Carrying out a process command raised an unexpected error.", "lash", terminal=True
+    ),
+    "runtime_effect_local_executor_unavailable": CodeInfo(
+        "Nothing here can perform the effect, and it is not recorded.", "lash", terminal=True
+    ),
+    "runtime_effect_local_executor_mismatch": CodeInfo(
+        "An executor was handed an effect of another kind.", "lash", terminal=True
+    ),
+    "runtime_effect_local_executor_consumed": CodeInfo(
+        "An executor was used twice.", "lash", terminal=True
+    ),
+    "runtime_effect_sleep_cancelled": CodeInfo(
+        "A sleep was broken off because its scope was asked to stop.", "peer"
+    ),
+    "runtime_effect_durable_step_id": CodeInfo(
+        "A durable step has a blank name.", "lash", terminal=True
     ),
     "runtime_effect_invocation_subject": CodeInfo(
         "An effect envelope has no effect as its subject.", "lash", terminal=True
@@ -207,6 +312,12 @@ CATALOGUE: Mapping[str, CodeInfo] = {
         "The turn's tools or instructions could not be prepared.", "lash"
     ),
     "token_usage_accounting": CodeInfo("Token counts are negative or overflow.", "provider"),
+    "code_dialect_unknown": CodeInfo(
+        "The model wrote code in a language no dialect is registered for.", "caller"
+    ),
+    "turn_restarted": CodeInfo(
+        "A turn was begun again from its input because its surroundings changed.", "code"
+    ),
     "surroundings_drift": CodeInfo(
         "Instructions, tools or model changed under a running turn; the record was used.", "code"
     ),
@@ -266,6 +377,30 @@ class ConflictError(LashError):
     """The same id or key was used before with other content. See `.code` and `.details`."""
 
 
+class StepError(LashError):
+    """A durable step failed (`durable_step_failed`).
+
+    Raised by a step's own function, it ends the step at once: no further attempt is made.
+    """
+
+    def __init__(self, message: str, code: str = "durable_step_failed", **details: object) -> None:
+        super().__init__(code, message, **details)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild_step, (self.message, self.code, dict(self.details)))
+
+
+class WaitError(LashError):
+    """A wait ended without what it was for.
+
+    `durable_effect_event_timeout`, `durable_effect_event_cancelled`, or the code the outside gave.
+    """
+
+
+class DirectError(LashError):
+    """A direct completion came to nothing usable: `direct_failed`, `invalid_structured_output`."""
+
+
 class ReplayError(LashError):
     """Stored work met code that asks for something else. See `.code` and `.details["paths"]`."""
 
@@ -274,3 +409,7 @@ def _rebuild(
     kind: type[LashError], code: str, message: str, details: dict[str, object]
 ) -> LashError:
     return kind(code, message, **details)
+
+
+def _rebuild_step(message: str, code: str, details: dict[str, object]) -> StepError:
+    return StepError(message, code, **details)

@@ -1,26 +1,28 @@
-"""What crosses the boundary and what comes back (effects spec, section 3).
+"""What may cross the boundary (effects spec, section 3). A command is asked for; see `outcomes`."""
 
-A command is asked for; an outcome is what gets recorded. Whatever an executor changes on the side
-must be in its outcome, because a replay skips the executor.
-"""
-
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from lash.core.causality import EffectKind
-from lash.core.json import Data, JsonObject
+from lash.core.json import Data, JsonObject, JsonValue
+from lash.effects.process_commands import ProcessCommand
+from lash.effects.trigger_commands import TriggerCommand
+from lash.effects.waits.model import AwaitEventKey
 from lash.llm.request import LlmRequest
-from lash.llm.response import LlmFailure, LlmResponse
-from lash.llm.retry import LlmCallRecord
-from lash.llm.usage import Usage
 from lash.turn.driver import CheckpointKind
-from lash.turn.exchange import CheckpointDelivery, ExecutionEnvironment
-from lash.turn.tools import CompletedToolCall, PendingToolCall, ToolOutput
+from lash.turn.tools import PendingToolCall
 
 
 class LlmCallCommand(Data, tag_field="type", tag="llm_call"):
     """Call a model. Retries happen inside; the outcome holds their ledger."""
 
     request: LlmRequest
+
+
+class DirectCommand(Data, tag_field="type", tag="direct"):
+    """Call a model once, outside any turn. `usage_source` says in whose name."""
+
+    request: LlmRequest
+    usage_source: str
 
 
 class ToolBatchCommand(Data, tag_field="type", tag="tool_batch"):
@@ -47,6 +49,13 @@ class ToolAttemptCommand(Data, tag_field="type", tag="tool_attempt"):
     max_attempts: int
 
 
+class ExecCodeCommand(Data, tag_field="type", tag="exec_code"):
+    """Run a piece of code. Interpreted again on replay; the effects it asks for are recorded."""
+
+    language: str
+    code: str
+
+
 class CheckpointCommand(Data, tag_field="type", tag="checkpoint"):
     """Collect what arrived for the running turn."""
 
@@ -65,101 +74,89 @@ class SleepCommand(Data, tag_field="type", tag="sleep"):
     duration_ms: int
 
 
+class AwaitEventCommand(Data, tag_field="type", tag="await_event"):
+    """Wait until a promise is resolved."""
+
+    key: AwaitEventKey
+
+
+class PeekAwaitEventCommand(Data, tag_field="type", tag="peek_await_event"):
+    """Look at a promise without waiting. Recorded, because it steers what is asked for next."""
+
+    key: AwaitEventKey
+
+
+class DurableStepCommand(Data, tag_field="type", tag="durable_step"):
+    """Run a named piece of host code once. `input` is what it is called with."""
+
+    step_id: str
+    input: JsonValue = None
+    attempt: int = 1
+    max_attempts: int = 1
+
+
+class TriggerEffectCommand(Data, tag_field="type", tag="trigger"):
+    """Change or list trigger subscriptions."""
+
+    command: TriggerCommand
+
+
+class ProcessEffectCommand(Data, tag_field="type", tag="process"):
+    """Start, steer or look at a background process."""
+
+    command: ProcessCommand
+
+
+RuntimeValueOperation: TypeAlias = Literal["now", "random", "uuid"]
+
+
+class RuntimeValueCommand(Data, tag_field="type", tag="runtime_value"):
+    """Read the clock (milliseconds), a random number in [0, 1) of 53 bits, or a fresh id."""
+
+    operation: RuntimeValueOperation
+
+
 EffectCommand: TypeAlias = (
     LlmCallCommand
+    | DirectCommand
     | ToolBatchCommand
     | ToolAttemptCommand
+    | ExecCodeCommand
     | CheckpointCommand
     | SyncExecutionEnvironmentCommand
     | SleepCommand
-)
-
-
-class LlmCallOutcome(Data, tag_field="type", tag="llm_call"):
-    """A model's answer, or why there is none; exactly one of `response` and `failure` is set.
-
-    `wasted` sums what failed attempts reported; `text_streamed` says that the text was shown live.
-    """
-
-    record: LlmCallRecord
-    response: LlmResponse | None = None
-    failure: LlmFailure | None = None
-    text_streamed: bool = False
-    wasted: Usage = Usage()
-
-
-class ToolBatchOutcome(Data, tag_field="type", tag="tool_batch"):
-    """The answers of a batch, in call order."""
-
-    results: tuple[CompletedToolCall, ...]
-
-
-class ToolAttemptOutcome(Data, tag_field="type", tag="tool_attempt"):
-    """What one run of a tool came to, and whether another follows.
-
-    The decision is part of the outcome: a resumed turn goes on as it was decided, also when the tool's
-    retry policy has changed since.
-    """
-
-    output: ToolOutput
-    duration_ms: int = 0
-    retry_in_ms: int | None = None
-
-
-class CheckpointOutcome(Data, tag_field="type", tag="checkpoint"):
-    """What a checkpoint delivers."""
-
-    delivery: CheckpointDelivery = CheckpointDelivery()
-
-
-class SyncExecutionEnvironmentOutcome(Data, tag_field="type", tag="sync_execution_environment"):
-    """The changed environment, None when nothing changed, or an error.
-
-    `max_turns` is the limit that holds from here on. It is recorded, so that a turn whose limit was
-    lowered while it was interrupted still uses the answers it has paid for.
-    """
-
-    environment: ExecutionEnvironment | None = None
-    error: str | None = None
-    max_turns: int | None = None
-
-
-class SleepOutcome(Data, tag_field="type", tag="sleep"):
-    """When the sleep is over, in milliseconds since the epoch. Recorded before waiting."""
-
-    due_at_ms: int
-
-
-class EffectFailed(Data, tag_field="type", tag="failed"):
-    """The effect failed for a reason that would be the same next time."""
-
-    code: str
-    message: str
-
-
-EffectOutcome: TypeAlias = (
-    LlmCallOutcome
-    | ToolBatchOutcome
-    | ToolAttemptOutcome
-    | CheckpointOutcome
-    | SyncExecutionEnvironmentOutcome
-    | SleepOutcome
-    | EffectFailed
+    | AwaitEventCommand
+    | PeekAwaitEventCommand
+    | DurableStepCommand
+    | TriggerEffectCommand
+    | ProcessEffectCommand
+    | RuntimeValueCommand
 )
 
 
 def command_kind(command: EffectCommand) -> EffectKind:
-    """The kind of effect a command asks for."""
-    match command:
-        case LlmCallCommand():
-            return "llm_call"
-        case ToolBatchCommand():
-            return "tool_batch"
-        case ToolAttemptCommand():
-            return "tool_attempt"
-        case CheckpointCommand():
-            return "checkpoint"
-        case SyncExecutionEnvironmentCommand():
-            return "sync_execution_environment"
-        case SleepCommand():
-            return "sleep"
+    """The kind of effect a command asks for: its tag on the wire."""
+    return _KINDS[type(command)]
+
+
+def is_composite(command: EffectCommand) -> bool:
+    """Whether a command is interpreted again on replay, so that only its atoms are recorded."""
+    return isinstance(command, ToolBatchCommand | ExecCodeCommand)
+
+
+_KINDS: dict[type[EffectCommand], EffectKind] = {
+    LlmCallCommand: "llm_call",
+    DirectCommand: "direct",
+    ToolBatchCommand: "tool_batch",
+    ToolAttemptCommand: "tool_attempt",
+    ExecCodeCommand: "exec_code",
+    CheckpointCommand: "checkpoint",
+    SyncExecutionEnvironmentCommand: "sync_execution_environment",
+    SleepCommand: "sleep",
+    AwaitEventCommand: "await_event",
+    PeekAwaitEventCommand: "peek_await_event",
+    DurableStepCommand: "durable_step",
+    TriggerEffectCommand: "trigger",
+    ProcessEffectCommand: "process",
+    RuntimeValueCommand: "runtime_value",
+}

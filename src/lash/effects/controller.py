@@ -1,16 +1,14 @@
 """The controller contract: the only door to the outside world (effects spec 4.1)."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol, TypeAlias
+from collections.abc import Sequence
+from typing import Protocol
 
 from lash.core.json import Data
-from lash.effects.commands import EffectOutcome
+from lash.core.scopes import ExecutionScope
 from lash.effects.envelope import RuntimeEffectEnvelope
+from lash.effects.executors import LocalExecutor
 from lash.effects.journal import JournalRecord
-
-#: The code that performs an effect here and now. It is called at most once, and not at all when the
-#: outcome is recorded.
-LocalExecutor: TypeAlias = Callable[[], Awaitable[EffectOutcome]]
+from lash.effects.outcomes import EffectOutcome
 
 
 class EffectCounts(Data):
@@ -30,6 +28,11 @@ class Drift(Data):
 class EffectController(Protocol):
     """Executes or replays the effects of one execution scope."""
 
+    @property
+    def scope(self) -> ExecutionScope:
+        """Whose effects these are."""
+        ...
+
     async def execute(
         self, envelope: RuntimeEffectEnvelope, executor: LocalExecutor
     ) -> EffectOutcome:
@@ -39,9 +42,10 @@ class EffectController(Protocol):
         outcome is kept.
 
         Raises:
-            ReplayError: `effect_replay_mismatch`, `effect_drift_refused`.
+            ReplayError: `effect_replay_mismatch`, `effect_drift_refused`, `effect_replay_missing`.
             LeaseLostError: The scope's lease went to somebody else; nothing was recorded.
             StoreError: The journal could not be read or written; nothing was recorded.
+            LashError: `runtime_effect_local_executor_*`, `await_event_*`; nothing was recorded.
         """
         ...
 
@@ -57,4 +61,9 @@ class EffectController(Protocol):
     @property
     def drift(self) -> Sequence[Drift]:
         """Replays whose surroundings changed."""
+        ...
+
+    @property
+    def parked(self) -> bool:
+        """Whether all that is under way waits for the outside."""
         ...

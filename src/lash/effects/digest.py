@@ -7,17 +7,27 @@ transcript appears as a chain of hashes, so the cost of an effect does not grow 
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import msgspec
 
 from lash.core.json import Data, JsonObject, JsonValue, encode
 from lash.effects.commands import (
+    AwaitEventCommand,
     CheckpointCommand,
+    DirectCommand,
+    DurableStepCommand,
     EffectCommand,
+    ExecCodeCommand,
     LlmCallCommand,
+    PeekAwaitEventCommand,
+    ProcessEffectCommand,
+    RuntimeValueCommand,
     SleepCommand,
     SyncExecutionEnvironmentCommand,
     ToolAttemptCommand,
     ToolBatchCommand,
+    TriggerEffectCommand,
     command_kind,
 )
 from lash.llm.request import LlmMessage, LlmRequest
@@ -26,6 +36,8 @@ from lash.llm.request import LlmMessage, LlmRequest
 DIGEST_VERSION = 1
 #: 128 bits tell changed requests apart; they need not withstand an attacker.
 _DIGEST_BYTES = 16
+#: Arguments up to this size stand in the envelope as they are, so that a report can show them.
+_SHOWN_BYTES = 512
 
 
 class EnvelopeDigest(Data):
@@ -46,7 +58,7 @@ class Digester:
 
     def __init__(self) -> None:
         self._chain: list[tuple[LlmMessage, str, str]] = []
-        self._parts: dict[int, tuple[object, str]] = {}
+        self._parts: dict[str, tuple[object, str]] = {}
 
     def digest(self, command: EffectCommand) -> EnvelopeDigest:
         """The digest of what `command` asks for."""
@@ -56,33 +68,50 @@ class Digester:
             kind=command_kind(command),
             identity=short_digest(identity),
             surroundings=short_digest(surroundings) if surroundings else "",
-            envelope={"identity": identity, "surroundings": surroundings},
+            envelope={"identity": identity, "surroundings": surroundings}
+            if surroundings
+            else {"identity": identity},
         )
 
-    def _identity(self, command: EffectCommand) -> JsonObject:
+    def _identity(self, command: EffectCommand) -> JsonObject:  # noqa: C901, PLR0911  a case per kind
         match command:
             case LlmCallCommand(request=request):
                 return self._transcript(request)
+            case DirectCommand(request=request, usage_source=source):
+                asked = [short_digest(message) for message in request.messages]
+                output = shown(msgspec.to_builtins(request.output))
+                return {"messages": asked, "output": output, "usage_source": source}
             case ToolAttemptCommand(call=call):
-                return {"tool_id": call.tool_id, "call_id": call.call_id, "args": call.args}
+                args = {name: shown(value) for name, value in call.args.items()}
+                return {"tool_id": call.tool_id, "call_id": call.call_id, "args": args}
             case ToolBatchCommand(batch_id=batch_id, calls=calls):
                 return {"batch_id": batch_id, "calls": [call.call_id for call in calls]}
+            case DurableStepCommand(step_id=step_id, input=given):
+                return {"step_id": step_id, "input": shown_parts(given)}
+            case ExecCodeCommand(language=language, code=code):
+                return {"language": language, "code": shown(code)}
             case CheckpointCommand(checkpoint=checkpoint):
                 return {"checkpoint": checkpoint}
             case SyncExecutionEnvironmentCommand(update_machine_config=update):
                 return {"update_machine_config": update}
             case SleepCommand(duration_ms=duration_ms):
                 return {"duration_ms": duration_ms}
+            case AwaitEventCommand(key=key) | PeekAwaitEventCommand(key=key):
+                return {"key_id": key.key_id}  # not the signature, which is for whoever resolves
+            case RuntimeValueCommand(operation=operation):
+                return {"operation": operation}
+            case TriggerEffectCommand(command=inner) | ProcessEffectCommand(command=inner):
+                return {"command": shown_parts(msgspec.to_builtins(inner))}
 
     def _surroundings(self, command: EffectCommand) -> JsonObject:
-        if not isinstance(command, LlmCallCommand):
+        if not isinstance(command, LlmCallCommand | DirectCommand):
             return {}
         request = command.request
         return {
-            "instructions": self._part(request.instructions),
-            "model": self._part(request.model),
+            "instructions": self._part("instructions", request.instructions),
+            "model": self._part("model", request.model),
             "tool_choice": request.tool_choice,
-            "tools": self._part(request.tools),
+            "tools": self._part("tools", request.tools),
         }
 
     def _transcript(self, request: LlmRequest) -> JsonObject:
@@ -112,12 +141,39 @@ class Digester:
             chain.append((message, own, short_digest([above, own])))
         return chain
 
-    def _part(self, value: object) -> str:
-        known = self._parts.get(id(value))
+    def _part(self, name: str, value: object) -> str:
+        known = self._parts.get(name)
         if known is None or known[0] is not value:
             known = (value, short_digest(value))
-            self._parts[id(value)] = known
+            self._parts[name] = known
         return known[1]
+
+
+def surroundings_of(request: LlmRequest) -> Mapping[str, object]:
+    """What a deploy changes about a request: what its surroundings digest, part by part."""
+    return {
+        "instructions": request.instructions,
+        "model": request.model,
+        "tool_choice": request.tool_choice,
+        "tools": request.tools,
+    }
+
+
+def shown(value: JsonValue) -> JsonValue:
+    """A value as an envelope holds it: itself while it is small, else its size and hash."""
+    encoded = encode(value)
+    if len(encoded) <= _SHOWN_BYTES:
+        return value
+    return {"bytes": len(encoded), "digest": short_digest(value)}
+
+
+def shown_parts(value: JsonValue) -> JsonValue:
+    """A value with its parts shown one by one, so that a report can name the part that differs."""
+    if isinstance(value, Mapping):
+        return {name: shown(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [shown(item) for item in value]
+    return shown(value)
 
 
 def _last_answer(messages: Sequence[LlmMessage]) -> int:

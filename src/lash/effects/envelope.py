@@ -4,6 +4,7 @@ from lash.core.causality import EffectSubject, RuntimeInvocation
 from lash.core.errors import LashError
 from lash.core.json import Data
 from lash.effects.commands import (
+    DurableStepCommand,
     EffectCommand,
     ToolAttemptCommand,
     ToolBatchCommand,
@@ -49,6 +50,9 @@ def _check_command(command: EffectCommand) -> None:
                 "tool_attempt_index",
                 f"attempt {command.attempt} is outside 1..{command.max_attempts}",
             )
+    elif isinstance(command, DurableStepCommand):
+        if not command.step_id.strip():
+            raise _malformed("durable_step_id", "its step has a blank name")
     elif isinstance(command, ToolBatchCommand):
         if not command.batch_id.strip():
             raise _malformed("tool_batch_id", "its batch id is blank")

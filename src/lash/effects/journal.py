@@ -1,4 +1,4 @@
-"""The journal contract: what a store keeps of effects, and how a controller asks for it."""
+"""The journal contract: what a store keeps of effects, for how long, and how it is asked."""
 
 from collections.abc import Sequence
 from typing import Protocol, TypeAlias
@@ -20,6 +20,8 @@ class JournalRecord(Data):
         recorded_at_ms: When it was recorded, in the store's clock.
         duration_ms: How long it took.
         fencing_token: Under which lease it was recorded; 0 for scopes without one.
+        surroundings_content: What `surroundings` digests, as JSON. Given with a record where the
+            writer does not know that the store has it; never read back with one.
     """
 
     replay_key: str
@@ -31,6 +33,59 @@ class JournalRecord(Data):
     recorded_at_ms: int = 0
     duration_ms: float = 0.0
     fencing_token: int = 0
+    surroundings_content: str | None = None
+
+
+class JournalEntry(Data):
+    """One recorded effect in a list: a record without its contents.
+
+    `bytes` is the size of its outcome; `due_at_ms` is set for sleeps.
+    """
+
+    replay_key: str
+    kind: str
+    recorded_at_ms: int
+    duration_ms: float
+    bytes: int
+    fencing_token: int = 0
+    due_at_ms: int | None = None
+
+
+class RetireSession(Data, tag_field="type", tag="session"):
+    """Everything recorded for a session, finished or not: it is being deleted."""
+
+    session_id: str
+
+
+class RetireProcess(Data, tag_field="type", tag="process"):
+    """Everything recorded for a process: it is being forgotten."""
+
+    process_id: str
+
+
+class RetireOperation(Data, tag_field="type", tag="operation"):
+    """Everything recorded for an operation of the host; asked for again, it runs again."""
+
+    operation_id: str
+
+
+class RetireFinished(Data, tag_field="type", tag="finished"):
+    """Scopes whose work was finished before a time, in the store's clock. Never unfinished ones."""
+
+    before_ms: int
+
+
+RetireTarget: TypeAlias = RetireSession | RetireProcess | RetireOperation | RetireFinished
+
+
+class Retirement(Data):
+    """What was removed. `more` says that the same call would find more to remove."""
+
+    scopes: int = 0
+    records: int = 0
+    waits: int = 0
+    blobs: int = 0
+    more: bool = False
 
 
 class WriteAuthority(Data):
@@ -78,4 +133,25 @@ class Journal(Protocol):
 
     async def load_journal(self, scope_key: str) -> Sequence[JournalRecord]:
         """All records of a scope, in the order they were recorded."""
+        ...
+
+    async def list_journal(self, scope_key: str) -> Sequence[JournalEntry]:
+        """The records of a scope in brief, in the order they were recorded."""
+        ...
+
+    async def load_surroundings(self, digest: str) -> str | None:
+        """What a record's `surroundings` digests, if it was ever given."""
+        ...
+
+    async def finish_scope(
+        self, scope_key: str, records: Sequence[JournalRecord]
+    ) -> Recorded | AlreadyRecorded:
+        """Say that the work of a scope without a lease is done, and keep what waited for that.
+
+        Of records whose keys are taken, those that are there count, and `AlreadyRecorded` names one.
+        """
+        ...
+
+    async def retire(self, target: RetireTarget, *, limit: int = 500) -> Retirement:
+        """Remove up to `limit` scopes with their records and waits, in one transaction."""
         ...

@@ -1,26 +1,26 @@
 """The journaling controller: a recorded effect is never executed again (ARCHITECTURE D5)."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 
 import msgspec
 
 from lash.core.clock import Clock
-from lash.core.errors import LashError, LeaseLostError, StoreError
+from lash.core.errors import LeaseLostError, StoreError
 from lash.core.json import encode
+from lash.core.scopes import ExecutionScope, journal_key, validate_scope
 from lash.core.seams import SeamObserver, unobserved
-from lash.core.text import described
 from lash.effects.commands import (
-    EffectFailed,
-    EffectOutcome,
+    AwaitEventCommand,
+    DirectCommand,
+    LlmCallCommand,
     SleepCommand,
-    SleepOutcome,
-    ToolBatchCommand,
+    is_composite,
 )
-from lash.effects.controller import Drift, EffectCounts, LocalExecutor
-from lash.effects.digest import Digester, EnvelopeDigest
+from lash.effects.controller import Drift, EffectCounts
+from lash.effects.digest import Digester, EnvelopeDigest, surroundings_of
 from lash.effects.envelope import RuntimeEffectEnvelope
+from lash.effects.executors import LocalExecutor
 from lash.effects.journal import (
     AlreadyRecorded,
     FenceRefused,
@@ -29,7 +29,12 @@ from lash.effects.journal import (
     Recorded,
     WriteAuthority,
 )
+from lash.effects.keys import cancelled_key
+from lash.effects.occupancy import Occupancy
+from lash.effects.outcomes import EffectFailed, EffectOutcome, SleepOutcome
+from lash.effects.performing import Waits, panicked, perform
 from lash.effects.shielding import shielded
+from lash.effects.sleeping import sleep_cancelled, sleep_until
 from lash.effects.transitions import (
     DriftPolicy,
     Execute,
@@ -40,8 +45,30 @@ from lash.effects.transitions import (
     replay_error,
 )
 
-_log = logging.getLogger("lash.effects")
 _OUTCOME: msgspec.json.Decoder[EffectOutcome] = msgspec.json.Decoder(EffectOutcome)
+
+#: A scope that was never driven before is not looked up in the journal, except for the keys it has
+#: recorded since. Beyond so many it is looked up like any other, so that memory does not grow with it.
+_FRESH_KEYS = 4096
+
+
+class KnownSurroundings:
+    """Which surroundings a store has the content of, as far as this process knows."""
+
+    def __init__(self) -> None:
+        self._digests: set[str] = set()
+
+    def knows(self, digest: str) -> bool:
+        """Whether their content was given before."""
+        return digest in self._digests
+
+    def add(self, digest: str) -> None:
+        """Their content was written."""
+        self._digests.add(digest)
+
+    def forget(self) -> None:
+        """The store may have let go of some."""
+        self._digests.clear()
 
 
 class JournalingController:
@@ -49,32 +76,43 @@ class JournalingController:
 
     Args:
         journal: Where outcomes are kept.
-        scope_key: The scope's journal key.
+        scope: Whose effects these are.
         authority: The proof that writes present; None for scopes without a lease.
         clock: Measures durations and keeps sleeps.
+        waits: Carries out waits.
         on_drift: What to do when surroundings changed under a recorded effect.
         fresh: The scope was accepted just now, so nothing can be recorded in it yet.
+        surroundings: What the store is known to have; shared by the controllers of a store.
+        on_parked: Called when all that is under way begins to wait for the outside.
         seams: Told when a record is about to be written, and when it was.
     """
 
     def __init__(
         self,
         journal: Journal,
-        scope_key: str,
+        scope: ExecutionScope,
         authority: Callable[[], WriteAuthority | None],
         clock: Clock,
+        waits: Waits,
         *,
         on_drift: DriftPolicy = "accept",
         fresh: bool = False,
+        surroundings: KnownSurroundings | None = None,
+        on_parked: Callable[[], None] | None = None,
         seams: SeamObserver = unobserved,
     ) -> None:
+        validate_scope(scope)
         self._journal = journal
-        self._scope_key = scope_key
+        self._scope = scope
+        self._scope_key = journal_key(scope)
         self._authority = authority
         self._clock = clock
+        self._waits = waits
         self._on_drift = on_drift
         self._fresh = fresh
         self._seams = seams
+        self._surroundings = surroundings or KnownSurroundings()
+        self._occupancy = Occupancy(on_parked)
         self._digester = Digester()
         self._running: dict[str, asyncio.Future[None]] = {}
         self._seen: set[str] = set()
@@ -82,6 +120,11 @@ class JournalingController:
         self._drift: list[Drift] = []
         self._executed = 0
         self._replayed = 0
+
+    @property
+    def scope(self) -> ExecutionScope:
+        """Whose effects these are."""
+        return self._scope
 
     @property
     def counts(self) -> EffectCounts:
@@ -93,6 +136,11 @@ class JournalingController:
         """Replays whose surroundings changed."""
         return tuple(self._drift)
 
+    @property
+    def parked(self) -> bool:
+        """Whether all that is under way waits for the outside."""
+        return self._occupancy.parked
+
     def deferred(self) -> Sequence[JournalRecord]:
         """Records that wait for the scope's next transaction."""
         return tuple(self._deferred)
@@ -101,9 +149,9 @@ class JournalingController:
         self, envelope: RuntimeEffectEnvelope, executor: LocalExecutor
     ) -> EffectOutcome:
         """The recorded outcome, or the executor's, recorded before it is returned."""
-        if isinstance(envelope.command, ToolBatchCommand):
+        if is_composite(envelope.command):
             # A composite is interpreted again; its atoms come through here one by one.
-            return await executor()
+            return await perform(envelope, executor, self._waits)
         asked = self._digester.digest(envelope.command)
         key = envelope.replay_key
         while (running := self._running.get(key)) is not None:
@@ -112,7 +160,8 @@ class JournalingController:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._running[key] = done
         try:
-            return await self._settle(envelope, asked, executor)
+            with self._occupancy.busy():
+                return await self._settle(envelope, asked, executor)
         finally:
             del self._running[key]
             done.set_result(None)
@@ -121,20 +170,19 @@ class JournalingController:
         self, envelope: RuntimeEffectEnvelope, asked: EnvelopeDigest, executor: LocalExecutor
     ) -> EffectOutcome:
         key = envelope.replay_key
-        command = envelope.command
         outcome = self._recall(key, await self._lookup(key), asked)
         if outcome is not None:
             self._replayed += 1
-        elif isinstance(command, SleepCommand):
-            due = self._clock.now_ms() + command.duration_ms
-            outcome = await self._keep(key, asked, SleepOutcome(due_at_ms=due), 0.0)
+        elif isinstance(envelope.command, SleepCommand):
+            due = self._clock.now_ms() + envelope.command.duration_ms
+            outcome = await self._keep(envelope, asked, SleepOutcome(due_at_ms=due), 0.0)
         else:
             started = self._clock.monotonic()
-            made = await self._run(executor)
+            made = await self._make(envelope, executor)
             duration_ms = round((self._clock.monotonic() - started) * 1000, 3)
-            outcome = await self._keep(key, asked, made, duration_ms)
-        if isinstance(outcome, SleepOutcome) and isinstance(command, SleepCommand):
-            await self._sleep_until(outcome.due_at_ms, command.duration_ms)
+            outcome = await self._keep(envelope, asked, made, duration_ms)
+        if isinstance(outcome, SleepOutcome):
+            return await self._sleep(envelope, asked, outcome, executor)
         return outcome
 
     def _recall(
@@ -147,7 +195,7 @@ class JournalingController:
             case Replay(outcome=outcome, drift=drift):
                 if drift:
                     self._drift.append(Drift(replay_key=key, paths=drift))
-                return _decode(key, outcome)
+                return decode_outcome(key, outcome)
             case refused:
                 raise replay_error(refused, key, asked.kind)
 
@@ -159,23 +207,65 @@ class JournalingController:
             return None
         return await self._journal.lookup(self._scope_key, key)
 
-    async def _run(self, executor: LocalExecutor) -> EffectOutcome:
-        try:
-            return await executor()
-        except LashError:
-            raise  # wiring, lease and store trouble: nothing is recorded, a later drive may succeed
-        except Exception as error:  # noqa: BLE001  contained: a bug must not wedge the turn
-            _log.exception("an effect's executor raised an unexpected error")
-            return _panicked(error)
+    async def _make(
+        self, envelope: RuntimeEffectEnvelope, executor: LocalExecutor
+    ) -> EffectOutcome:
+        if isinstance(envelope.command, AwaitEventCommand):
+            with self._occupancy.waiting():
+                return await perform(envelope, executor, self._waits)
+        return await perform(envelope, executor, self._waits)
+
+    async def _sleep(
+        self,
+        envelope: RuntimeEffectEnvelope,
+        asked: EnvelopeDigest,
+        outcome: SleepOutcome,
+        executor: LocalExecutor,
+    ) -> EffectOutcome:
+        """Wait for the recorded due time. A sleep that was broken off stays broken off."""
+        command, cancel = envelope.command, executor.cancel
+        if not isinstance(command, SleepCommand):
+            return outcome
+        if cancel is None:
+            await sleep_until(self._clock, outcome.due_at_ms, command.duration_ms, None)
+            return outcome
+        key = cancelled_key(envelope.replay_key)
+        if await self._lookup(key) is None:
+            due, longest = outcome.due_at_ms, command.duration_ms
+            if await sleep_until(self._clock, due, longest, cancel):
+                return outcome
+            broken = SleepOutcome(due_at_ms=due, cancelled=True)
+            await self._record(self._record_of(key, asked, encode(broken), 0.0))
+        return EffectFailed(**sleep_cancelled())
+
+    # --- recording ------------------------------------------------------------------------------
 
     async def _keep(
-        self, key: str, asked: EnvelopeDigest, outcome: EffectOutcome, duration_ms: float
+        self,
+        envelope: RuntimeEffectEnvelope,
+        asked: EnvelopeDigest,
+        made: EffectOutcome,
+        duration_ms: float,
     ) -> EffectOutcome:
         """Record an outcome, or set it aside when it needs no write of its own."""
         self._executed += 1
-        outcome, encoded = _recordable(outcome)
+        outcome, encoded = _recordable(envelope, made)
+        record = self._record_of(envelope.replay_key, asked, encoded, duration_ms)
+        if is_deferred(outcome):
+            self._note(record.replay_key)
+            self._deferred.append(record)
+            return outcome
+        record = self._with_content(record, envelope)
+        winner = await self._record(record)
+        return (
+            outcome if winner is None else self._recall(record.replay_key, winner, asked) or outcome
+        )
+
+    def _record_of(
+        self, key: str, asked: EnvelopeDigest, encoded: bytes, duration_ms: float
+    ) -> JournalRecord:
         authority = self._authority()
-        record = JournalRecord(
+        return JournalRecord(
             replay_key=key,
             kind=asked.kind,
             identity=asked.identity,
@@ -186,15 +276,38 @@ class JournalingController:
             duration_ms=duration_ms,
             fencing_token=authority.fence.fencing_token if authority else 0,
         )
-        self._seen.add(key)
-        if is_deferred(outcome):
-            self._deferred.append(record)
-            return outcome
+
+    def _with_content(
+        self, record: JournalRecord, envelope: RuntimeEffectEnvelope
+    ) -> JournalRecord:
+        """With the content of surroundings that the store is not known to have."""
+        command = envelope.command
+        if not record.surroundings or self._surroundings.knows(record.surroundings):
+            return record
+        if not isinstance(command, LlmCallCommand | DirectCommand):
+            return record
+        content = encode(surroundings_of(command.request)).decode()
+        return msgspec.structs.replace(record, surroundings_content=content)
+
+    async def _record(self, record: JournalRecord) -> JournalRecord | None:
+        """Write a record; the one that was there before, if there was one."""
+        self._note(record.replay_key)
         self._seams("record.before")
         # Once the executor has returned, only the disk may keep its outcome from being kept.
-        first = self._recall(key, await shielded(self._write(record, authority)), asked)
+        winner = await shielded(self._write(record, self._authority()))
         self._seams("record.after")
-        return outcome if first is None else first
+        if record.surroundings_content is not None:
+            self._surroundings.add(record.surroundings)
+        return winner
+
+    def _note(self, key: str) -> None:
+        """Remember that a key may be recorded now."""
+        if not self._fresh:
+            return
+        self._seen.add(key)
+        if len(self._seen) > _FRESH_KEYS:
+            self._fresh = False
+            self._seen.clear()
 
     async def _write(
         self, record: JournalRecord, authority: WriteAuthority | None
@@ -218,12 +331,6 @@ class JournalingController:
         finally:
             self._deferred = waiting + self._deferred
 
-    async def _sleep_until(self, due_at_ms: int, duration_ms: int) -> None:
-        """Wait for what is left; never longer than was asked for, should the clock have gone back."""
-        remaining = min(due_at_ms - self._clock.now_ms(), duration_ms)
-        if remaining > 0:
-            await self._clock.sleep(remaining / 1000)
-
 
 def lease_lost(authority: WriteAuthority | None) -> LeaseLostError:
     """The error of a writer that finds another one in its place."""
@@ -236,11 +343,9 @@ def lease_lost(authority: WriteAuthority | None) -> LeaseLostError:
     )
 
 
-def _panicked(error: Exception) -> EffectFailed:
-    return EffectFailed(code="effect_panicked", message=described(error))
-
-
-def _recordable(outcome: EffectOutcome) -> tuple[EffectOutcome, bytes]:
+def _recordable(
+    envelope: RuntimeEffectEnvelope, outcome: EffectOutcome
+) -> tuple[EffectOutcome, bytes]:
     """The outcome as it reads back, and its JSON; or the failure to record where that is not to be.
 
     The first drive goes on from what a later one will read, so the two cannot diverge.
@@ -249,13 +354,18 @@ def _recordable(outcome: EffectOutcome) -> tuple[EffectOutcome, bytes]:
         encoded = encode(outcome)
         kept = _OUTCOME.decode(encoded)
     except (TypeError, ValueError, RecursionError) as error:
-        failure = _panicked(error)
+        failure = panicked(envelope, error)
         return failure, encode(failure)
     too_large = fit_outcome(encoded)
     return (kept, encoded) if too_large is None else (too_large, encode(too_large))
 
 
-def _decode(key: str, text: str) -> EffectOutcome:
+def decode_outcome(key: str, text: str) -> EffectOutcome:
+    """A recorded outcome.
+
+    Raises:
+        StoreError: `store_corrupt`.
+    """
     try:
         return _OUTCOME.decode(text)
     except msgspec.MsgspecError as error:

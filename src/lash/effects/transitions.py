@@ -6,7 +6,7 @@
 | another kind or identity      |                          | mismatch, terminal                        |
 | same identity, surroundings   | same                     | replay                                    |
 | same identity, surroundings   | other, drift accepted    | replay, drift reported                    |
-| same identity, surroundings   | other, drift refused     | refused                                   |
+| same identity, surroundings   | other, drift not accepted | refused; the host may restart the scope  |
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,23 +16,29 @@ import msgspec
 
 from lash.core.errors import ReplayError
 from lash.core.json import Data, JsonValue
-from lash.effects.commands import (
+from lash.effects.digest import EnvelopeDigest
+from lash.effects.journal import JournalRecord
+from lash.effects.outcomes import (
     CheckpointOutcome,
     EffectFailed,
     EffectOutcome,
+    PeekAwaitEventOutcome,
+    RuntimeValueOutcome,
     SyncExecutionEnvironmentOutcome,
 )
-from lash.effects.digest import EnvelopeDigest
-from lash.effects.journal import JournalRecord
 
-DriftPolicy: TypeAlias = Literal["accept", "refuse"]
+DriftPolicy: TypeAlias = Literal["accept", "refuse", "restart"]
 
 #: A report names at most this many paths; the count says how many there are.
 MAX_REPORTED_PATHS = 8
 
 #: The largest outcome a journal takes, in bytes of JSON. Larger ones make every resume slow and
-#: bloat the database; 4 MiB holds any answer a model can read.
-MAX_OUTCOME_BYTES = 4 * 1024 * 1024
+#: bloat the database; it is far more than any model can read.
+MAX_OUTCOME_BYTES = 16 * 1024 * 1024
+
+#: Outcomes above this lie outside the journal's rows, by content: equal ones are kept once, and
+#: looking through a journal does not mean reading them.
+SPILL_BYTES = 64 * 1024
 
 _CAUSES = (
     ("kind", "the code now makes another kind of call at this point"),
@@ -86,16 +92,16 @@ def decide(
     if recorded is None:
         return Execute()
     if recorded.kind != asked.kind:
-        return Mismatch(paths=("kind",), count=1, cause=_likely_cause(["kind"]))
+        return Mismatch(paths=("kind",), count=1, cause=likely_cause(["kind"]))
     if recorded.identity != asked.identity:
         paths = _divergence("identity", recorded, asked)
         shown = tuple(paths[:MAX_REPORTED_PATHS])
-        return Mismatch(paths=shown, count=len(paths), cause=_likely_cause(paths))
+        return Mismatch(paths=shown, count=len(paths), cause=likely_cause(paths))
     if recorded.surroundings == asked.surroundings:
         return Replay(outcome=recorded.outcome)
     drift = tuple(_divergence("surroundings", recorded, asked)[:MAX_REPORTED_PATHS])
-    if policy == "refuse":
-        return DriftRefused(paths=drift, cause=_likely_cause(drift))
+    if policy != "accept":
+        return DriftRefused(paths=drift, cause=likely_cause(drift))
     return Replay(outcome=recorded.outcome, drift=drift)
 
 
@@ -133,7 +139,7 @@ def is_deferred(outcome: EffectOutcome) -> bool:
     match outcome:
         case CheckpointOutcome(delivery=delivery):
             return delivery.empty
-        case SyncExecutionEnvironmentOutcome():
+        case SyncExecutionEnvironmentOutcome() | PeekAwaitEventOutcome() | RuntimeValueOutcome():
             return True
         case _:
             return False
@@ -203,7 +209,8 @@ def _differences(before: JsonValue, now: JsonValue, path: str) -> Iterator[str]:
         yield path
 
 
-def _likely_cause(paths: Sequence[str]) -> str:
+def likely_cause(paths: Sequence[str]) -> str:
+    """What usually lies behind a divergence at these paths."""
     for prefix, cause in _CAUSES:
         if any(path.startswith(prefix) for path in paths):
             return cause

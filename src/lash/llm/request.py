@@ -97,11 +97,27 @@ class LlmScope(Data):
     turn_id: str | None = None
 
 
+class JsonObjectOutput(Data, tag_field="type", tag="json_object"):
+    """The answer is to be some JSON object."""
+
+
+class JsonSchemaOutput(Data, tag_field="type", tag="json_schema"):
+    """The answer is to be JSON that fits a schema. `strict` has the provider enforce it, where it takes it."""
+
+    name: str
+    json_schema: JsonObject
+    strict: bool = False
+
+
+OutputSpec: TypeAlias = JsonObjectOutput | JsonSchemaOutput
+
+
 class LlmRequest(Data):
     """One request to a model.
 
     `instructions` is the system prompt; `messages` is the whole transcript, of which `history`
-    names the committed prefix. Requests of one session extend the same prefix.
+    names the committed prefix. Requests of one session extend the same prefix. `output` is None for
+    plain text.
     """
 
     model: ModelSpec
@@ -111,3 +127,4 @@ class LlmRequest(Data):
     history: HistoryRef
     scope: LlmScope
     tool_choice: ToolChoice = "auto"
+    output: OutputSpec | None = None

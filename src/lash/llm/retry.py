@@ -116,11 +116,15 @@ class AttemptRecord(Data):
 
 
 class LlmCallRecord(Data):
-    """The ledger of one logical model call: every attempt, billed or not."""
+    """The ledger of one logical model call: every attempt, billed or not.
+
+    `source` says in whose name it was made: the `turn` itself, or a direct completion's source.
+    """
 
     call_id: str
     model: str
     attempts: tuple[AttemptRecord, ...]
+    source: str = "turn"
 
 
 def decide(

@@ -11,7 +11,15 @@ from typing import TypeAlias
 import msgspec
 
 from lash.core.json import Data, JsonObject, JsonValue
-from lash.llm.request import LlmMessage, LlmRequest, TextBlock, ToolCallBlock, ToolResultBlock
+from lash.llm.request import (
+    JsonObjectOutput,
+    LlmMessage,
+    LlmRequest,
+    OutputSpec,
+    TextBlock,
+    ToolCallBlock,
+    ToolResultBlock,
+)
 from lash.llm.response import (
     Evidence,
     LlmResponse,
@@ -89,6 +97,8 @@ def request_body(request: LlmRequest) -> dict[str, JsonValue]:
         ]
         if request.tool_choice != "auto":
             body["tool_choice"] = request.tool_choice
+    if request.output is not None:
+        body["response_format"] = _response_format(request.output)
     messages: list[JsonValue] = []
     if request.instructions:
         messages.append({"role": "system", "content": _texts([request.instructions])})
@@ -96,6 +106,17 @@ def request_body(request: LlmRequest) -> dict[str, JsonValue]:
         messages.extend(_messages(message))
     body["messages"] = messages
     return body
+
+
+def _response_format(output: OutputSpec) -> JsonValue:
+    if isinstance(output, JsonObjectOutput):
+        return {"type": "json_object"}
+    described: JsonObject = {
+        "name": output.name,
+        "schema": output.json_schema,
+        "strict": output.strict,
+    }
+    return {"type": "json_schema", "json_schema": described}
 
 
 def _messages(message: LlmMessage) -> list[JsonValue]:

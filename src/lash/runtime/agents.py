@@ -7,6 +7,7 @@ from lash.core.errors import ConfigurationError
 from lash.llm.provider import Provider
 from lash.llm.request import ModelSpec, ToolSpec
 from lash.llm.retry import RetryPolicy
+from lash.runtime.direct import BoundModel, ResolveModel
 from lash.sessions.model import AgentRef
 from lash.tools.model import Tool
 
@@ -74,3 +75,9 @@ class AgentRegistry:
                 known=self.names,
             )
         return self._agents[ref]
+
+
+def default_model(agent: AgentDefinition, resolve: ResolveModel) -> ResolveModel:
+    """Finds the model somebody names; nobody in particular is the agent's own."""
+    own = BoundModel(spec=agent.model, provider=agent.provider, retry=agent.retry)
+    return lambda model: own if model is None else resolve(model)

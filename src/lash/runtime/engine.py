@@ -9,14 +9,18 @@ from collections.abc import Coroutine, Sequence
 
 from lash.core.errors import ConflictError, LashError, SessionBusyError
 from lash.core.leases import Busy, Lease, LeaseClaim, LeaseOwner
+from lash.core.scopes import TurnScope, journal_key
+from lash.effects.hosts import EffectHost, InlineEffectHost, StoreEffectHost
 from lash.runtime.agents import AgentRegistry
+from lash.runtime.coherence import check_coherence
 from lash.runtime.environment import Environment
-from lash.runtime.events import TurnEvent
+from lash.runtime.events import TurnEvent, TurnParked, TurnRestarted
 from lash.runtime.followers import Followers, Observer, Ticket
 from lash.runtime.history import Histories
 from lash.runtime.lane import Lane
-from lash.runtime.refusals import blocked, busy, closed, missing_agent
-from lash.sessions.model import AgentRef, TurnInput, TurnRecord
+from lash.runtime.open_operations import OpenOperations
+from lash.runtime.refusals import blocked, busy, closed, missing_agent, parked_for
+from lash.sessions.model import AgentRef, Parked, TurnInput, TurnRecord
 from lash.sessions.planner import (
     Accepted,
     AcceptRequest,
@@ -28,6 +32,7 @@ from lash.sessions.planner import (
     OpenSession,
     SessionBlocked,
     SessionBusy,
+    needs_person,
 )
 from lash.sessions.store import Store
 
@@ -50,7 +55,9 @@ class Engine:
         self.store = store
         self.agents = agents
         self.environment = environment
+        self.effects = environment.host or _host_over(store, environment)
         self.histories = Histories(store)
+        self.operations = OpenOperations(self.effects, store, environment)
         self._owner: LeaseOwner | None = None
         self._lanes: dict[str, Lane] = {}
         self._followers = Followers()
@@ -67,17 +74,18 @@ class Engine:
 
         Parked turns that are tried again are no longer parked when this returns, so that new input
         can be accepted behind them.
+
+        Raises:
+            ConfigurationError: `durable_store_required`.
         """
+        check_coherence(self.effects.capabilities.tier, self.store.facets)
         ids = self.environment.ids
         self._owner = self.store.register_owner(ids.new("owner"), ids.new("run"))
         found = await self.sweep(parked_too=True)
         self._spawn(self._keep_leases(), "lash-lease-keeper")
         self._spawn(self._sweep_slowly(), "lash-sweep")
         for session in found:
-            waits = self.waits_for_agent(session)
-            if waits is not None:
-                _log.warning("session %s waits: %s", session.session_id, waits)
-            elif session.parked is not None and session.session_id in self._lanes:
+            if session.parked is not None and session.session_id in self._lanes:
                 await self._lanes[session.session_id].claimed()
 
     async def stop(self) -> None:
@@ -89,6 +97,7 @@ class Engine:
             await asyncio.wait(self._tasks)
         await asyncio.gather(*(lane.stop() for lane in list(self._lanes.values())))
         self._followers.close(closed())
+        await self.effects.aclose()
 
     def _spawn(self, work: Coroutine[object, object, None], name: str) -> None:
         task = asyncio.get_running_loop().create_task(work, name=name)
@@ -194,9 +203,11 @@ class Engine:
         if known is not None and known.record is not None:
             self.settled(session_id, turn_id, known.record)
         elif known is not None and known.open is not None and session_id not in self._lanes:
-            if known.open.parked is not None:
+            if needs_person(known.open):
                 raise blocked(session_id, turn_id, known.open.parked)
             if not await self._held_elsewhere(session_id):
+                if self.agents.find(known.open.agent) is None:
+                    raise missing_agent(known.open.agent, self.agents)
                 self._lane(session_id).recover()
 
     async def _held_elsewhere(self, session_id: str) -> bool:
@@ -233,6 +244,27 @@ class Engine:
         self._rest(session_id)
         self._followers.failed(session_id, turn_ids, error)
 
+    def restarted(self, session_id: str, turn_id: str, restarted_as: str, why: str) -> None:
+        """A turn was begun again under another id: whoever waits for it waits for that one."""
+        event = TurnRestarted(
+            session_id=session_id, turn_id=turn_id, restarted_as=restarted_as, message=why
+        )
+        self._followers.announce(session_id, turn_id, event)
+        self._followers.restarted(session_id, turn_id, restarted_as)
+        self.environment.tell(event)
+
+    def parked(self, session_id: str, turn_id: str, parked: Parked) -> None:
+        """A turn does not go on by itself: tell those who watch."""
+        event = TurnParked(
+            session_id=session_id,
+            turn_id=turn_id,
+            code=parked.code,
+            message=parked.message,
+            waits_for=parked.waits_for,
+        )
+        self._followers.announce(session_id, turn_id, event)
+        self.environment.tell(event)
+
     def unclaimed(self, session_id: str, error: Exception) -> None:
         """A session could not be claimed. Unless another process drives it, tell who waits."""
         if not isinstance(error, SessionBusyError):
@@ -244,8 +276,15 @@ class Engine:
         lane = self._lanes.get(session_id)
         if lane is not None and lane.idle:
             del self._lanes[session_id]
-        if not self._lanes:
+        self.resting()
+
+    def resting(self) -> None:
+        """Wake those who wait for quiet, if nothing driven here can go on without the outside."""
+        if self._is_quiet():
             self._quiet.set()
+
+    def _is_quiet(self) -> bool:
+        return all(lane.waits_for_outside for lane in self._lanes.values())
 
     def _lane(self, session_id: str) -> Lane:
         if self._closing:
@@ -271,9 +310,21 @@ class Engine:
         """
         found = await self.store.open_sessions()
         for session in found:
-            if self.drivable(session) and (session.parked is None or parked_too):
+            if self.drivable(session) and (parked_too or not needs_person(session.turns[0])):
                 self._lane(session.session_id).recover()
+            else:
+                await self._note_waiting(session)
         return found
+
+    async def _note_waiting(self, session: OpenSession) -> None:
+        """Keep with a turn that its agent is missing here, unless somebody drives it or said so."""
+        error, turn = self.waits_for_agent(session), session.turns[0]
+        if error is None or turn.parked is not None or session.session_id in self._lanes:
+            return
+        parked = parked_for(error)
+        if await self.store.note_waiting(session.session_id, turn.turn_id, parked):
+            _log.warning("session %s waits: %s", session.session_id, error)
+            self.parked(session.session_id, turn.turn_id, parked)
 
     def drivable(self, session: OpenSession) -> bool:
         """Whether the session's next turn could be driven here now."""
@@ -300,11 +351,27 @@ class Engine:
         while True:
             await self._quiet.wait()
             found = await self.sweep()
-            if not self._lanes:
-                if all(session.parked or self.waits_for_agent(session) for session in found):
-                    return
-                await self.environment.clock.sleep(wait)
-                wait = min(wait * 2, _FOLLOW_MAX_S)
+            if not self._is_quiet():
+                self._quiet.clear()  # set again by the last lane that ends, or begins to wait
+                continue
+            resting = [await self._rests_elsewhere(session) for session in found]
+            if all(resting) and self._is_quiet():
+                return
+            await self.environment.clock.sleep(wait)
+            wait = min(wait * 2, _FOLLOW_MAX_S)
+
+    async def _rests_elsewhere(self, session: OpenSession) -> bool:
+        """Whether a session with open turns can only be carried on by the outside."""
+        if session.session_id in self._lanes:
+            return True  # and it waits, or it would not be quiet here
+        turn = session.turns[0]
+        if needs_person(turn) or self.waits_for_agent(session) is not None:
+            return True
+        if session.lease.held is None or not self._is_live_stranger(session.lease.held):
+            return False
+        scope = TurnScope(session_id=session.session_id, turn_id=turn.turn_id)
+        waits = await self.store.list_waits(journal_key(scope))
+        return any(row.resolution is None for row in waits)
 
     async def _sweep_slowly(self) -> None:
         while True:
@@ -351,3 +418,20 @@ class Engine:
         if held.owner == self._owner or held.expires_at_ms <= self.environment.clock.now_ms():
             return False
         return not self.store.is_dead(held.owner)
+
+
+def _host_over(store: Store, environment: Environment) -> EffectHost:
+    """The host that keeps effects in the runtime's own store, or nowhere if that forgets as well."""
+    if store.tier == "ephemeral":
+        return InlineEffectHost(
+            store,
+            environment.clock,
+            external_completion_keys=environment.process_lifetime_keys,
+        )
+    return StoreEffectHost(
+        store,
+        environment.clock,
+        tier=store.tier,
+        on_drift=environment.on_drift,
+        seams=environment.seams,
+    )

@@ -5,7 +5,7 @@ is a preview: `ModelAttemptReset` retracts it, and the turn's result is the trut
 """
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from lash.core.json import Data, JsonObject
 from lash.llm.usage import Usage
@@ -55,6 +55,14 @@ class ToolCallStarted(Data, tag_field="type", tag="tool_call_started"):
     args: JsonObject
 
 
+class ToolCallDeferred(Data, tag_field="type", tag="tool_call_deferred"):
+    """A tool left its answer to the outside; the turn waits for it, until the deadline if there is one."""
+
+    call_id: str
+    tool: str
+    deadline_at_ms: int | None = None
+
+
 class ToolCallCompleted(Data, tag_field="type", tag="tool_call_completed"):
     """A tool call has its answer; failures are answers too."""
 
@@ -68,6 +76,25 @@ class UsageReported(Data, tag_field="type", tag="usage"):
     usage: Usage
 
 
+class TurnParked(Data, tag_field="type", tag="turn_parked"):
+    """A turn does not go on by itself: a person has to decide, or its agent's version is missing."""
+
+    session_id: str
+    turn_id: str
+    code: str
+    message: str
+    waits_for: Literal["person", "agent"] = "person"
+
+
+class TurnRestarted(Data, tag_field="type", tag="turn_restarted"):
+    """A turn was begun again from its input, under another id, because its surroundings changed."""
+
+    session_id: str
+    turn_id: str
+    restarted_as: str
+    message: str
+
+
 TurnEvent: TypeAlias = (
     ModelRequestStarted
     | TextDelta
@@ -75,7 +102,10 @@ TurnEvent: TypeAlias = (
     | ModelAttemptReset
     | RetryScheduled
     | ToolCallStarted
+    | ToolCallDeferred
     | ToolCallCompleted
     | UsageReported
+    | TurnParked
+    | TurnRestarted
 )
 Announce: TypeAlias = Callable[[TurnEvent], None]

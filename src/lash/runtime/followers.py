@@ -107,6 +107,12 @@ class Followers:
             except Exception:  # noqa: BLE001  an observer must not change what it observes
                 _log.exception("an observer of turn %s failed", turn_id)
 
+    def restarted(self, session_id: str, turn_id: str, restarted_as: str) -> None:
+        """A turn goes by another id from now on."""
+        for ticket in self._tickets.pop((session_id, turn_id), ()):
+            ticket.turn_id = restarted_as
+            self.add(ticket)
+
     def settled(self, session_id: str, turn_id: str, record: TurnRecord) -> None:
         """A turn was committed."""
         for ticket in self._tickets.pop((session_id, turn_id), ()):

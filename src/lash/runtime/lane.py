@@ -20,16 +20,16 @@ from lash.core.errors import LashError, LeaseLostError, ReplayError
 from lash.core.leases import Fence, Lease
 from lash.core.scopes import TurnScope, journal_key
 from lash.effects.controller import EffectController
-from lash.effects.inline import InlineController
+from lash.effects.hosts import EffectHost
 from lash.effects.journal import WriteAuthority
-from lash.effects.journaling import JournalingController, lease_lost
+from lash.effects.journaling import lease_lost
 from lash.effects.shielding import shielded
-from lash.runtime.agents import AgentDefinition, AgentRegistry
+from lash.runtime.agents import AgentDefinition, AgentRegistry, default_model
 from lash.runtime.cancelling import being_cancelled
 from lash.runtime.environment import Environment
 from lash.runtime.events import TurnEvent
 from lash.runtime.history import Histories
-from lash.runtime.refusals import behind, interrupted, missing_agent, torn_down
+from lash.runtime.refusals import behind, interrupted, missing_agent, parked_for, torn_down
 from lash.runtime.turn_drive import DriveContext, TurnDrive
 from lash.sessions.model import AcceptedTurn, Parked, SessionHead, TurnRecord
 from lash.sessions.planner import (
@@ -49,6 +49,7 @@ class LaneHost(Protocol):
     """What a lane needs of the runtime it belongs to."""
 
     store: Store
+    effects: EffectHost
     environment: Environment
     agents: AgentRegistry
     histories: Histories
@@ -69,8 +70,20 @@ class LaneHost(Protocol):
         """Turns cannot be driven here now; they stay accepted."""
         ...
 
+    def restarted(self, session_id: str, turn_id: str, restarted_as: str, why: str) -> None:
+        """A turn was begun again from its input under another id."""
+        ...
+
+    def parked(self, session_id: str, turn_id: str, parked: Parked) -> None:
+        """A turn does not go on by itself, and the store says so."""
+        ...
+
     def unclaimed(self, session_id: str, error: Exception) -> None:
         """The session's lease could not be taken, so nothing of it is driven here."""
+        ...
+
+    def resting(self) -> None:
+        """What is being driven waits for the outside now."""
         ...
 
     def lane_ended(self, session_id: str) -> None:
@@ -97,6 +110,7 @@ class Lane:
         self._claimed = asyncio.Event()
         self._failures: list[tuple[list[str], Exception]] = []
         self._driven: str | None = None
+        self._controller: EffectController | None = None
         self._drive: asyncio.Task[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._lost = False
@@ -111,6 +125,11 @@ class Lane:
     def idle(self) -> bool:
         """Whether nothing is being driven or accepted."""
         return self._task is None and not self._accepting
+
+    @property
+    def waits_for_outside(self) -> bool:
+        """Whether the turn being driven can only be carried on by an answer from outside."""
+        return self._controller is not None and self._controller.parked and not self._accepting
 
     async def accept(self, request: AcceptRequest) -> AcceptResult:
         """Accept input into the session and, if that takes, drive it.
@@ -263,6 +282,10 @@ class Lane:
         self._driven = turn.turn_id
         try:
             await self._drive_one(turn, lease)
+        except ReplayError as error:
+            if not self._restarts(error):
+                raise
+            await self._restart(turn, lease, error)
         except LeaseLostError as error:
             if self._lease is not None and self._lease.fence != lease.fence:
                 # Input accepted since then brought a new lease, and the queue as it is under that.
@@ -272,7 +295,22 @@ class Lane:
             self._lease = None
             raise
         finally:
-            self._driven = None
+            self._driven = self._controller = None
+
+    def _restarts(self, error: ReplayError) -> bool:
+        drifted = error.code == "effect_drift_refused"
+        return drifted and self._host.environment.on_drift == "restart"
+
+    async def _restart(self, turn: AcceptedTurn, lease: Lease, error: ReplayError) -> None:
+        """Begin a turn again whose surroundings changed; it keeps its place in the session."""
+        again = await self._host.store.restart_turn(self._session_id, turn.turn_id, lease.fence)
+        if again is None:
+            raise self._lease_lost()
+        self._queue.pop(turn.turn_id, None)
+        self._queue[again.turn_id] = again
+        self._fresh[again.turn_id] = lease.fence
+        _log.warning("turn %s begins again as %s: %s", turn.turn_id, again.turn_id, error.message)
+        self._host.restarted(self._session_id, turn.turn_id, again.turn_id, error.message)
 
     async def _drive_one(self, turn: AcceptedTurn, lease: Lease) -> None:
         agent = self._host.agents.find(turn.agent)
@@ -299,37 +337,27 @@ class Lane:
             raise self._lease_lost()
         authority = self._authority(lease)
         environment = host.environment
-        scope_key = journal_key(TurnScope(session_id=self._session_id, turn_id=turn.turn_id))
+        scope = TurnScope(session_id=self._session_id, turn_id=turn.turn_id)
+        self._controller = controller = host.effects.scoped(
+            scope,
+            authority=authority,
+            fresh=self._fresh.pop(turn.turn_id, None) == authority.fence,
+            on_parked=host.resting,
+        )
         context = DriveContext(
             store=host.store,
-            controller=self._controller(turn, scope_key, authority),
+            host=host.effects,
+            controller=controller,
+            models=lambda agent: default_model(agent, environment.resolve_model),
             clock=environment.clock,
             announce=lambda event: host.announce(self._session_id, turn.turn_id, event),
             committed=lambda receipt: self._committed(turn, lease, receipt),
             seams=environment.seams,
             authority=authority,
-            scope_key=scope_key,
+            scope_key=journal_key(scope),
         )
         history = await host.histories.at(head)
         await TurnDrive(context, agent, turn, history).run()
-
-    def _controller(
-        self, turn: AcceptedTurn, scope_key: str, authority: WriteAuthority
-    ) -> EffectController:
-        host = self._host
-        environment = host.environment
-        fresh = self._fresh.pop(turn.turn_id, None) == authority.fence
-        if host.store.tier == "ephemeral":
-            return InlineController(environment.clock)
-        return JournalingController(
-            host.store,
-            scope_key,
-            lambda: authority,
-            environment.clock,
-            on_drift=environment.on_drift,
-            fresh=fresh,
-            seams=environment.seams,
-        )
 
     def _committed(self, turn: AcceptedTurn, lease: Lease, receipt: CommitReceipt) -> None:
         self._head = receipt.head
@@ -351,7 +379,7 @@ class Lane:
         else:
             _log.error("driving session %s failed", self._session_id, exc_info=error)
         try:
-            if turns and isinstance(error, ReplayError):
+            if turns and isinstance(error, LashError) and _parks(error):
                 await self._park(turns[0], error)
         finally:
             if turns:
@@ -363,10 +391,12 @@ class Lane:
         for turn_ids, error in failures:
             self._host.failed(self._session_id, turn_ids, error)
 
-    async def _park(self, turn: AcceptedTurn, error: ReplayError) -> None:
-        """Keep the turn from being tried again and again: it needs a person."""
+    async def _park(self, turn: AcceptedTurn, error: LashError) -> None:
+        """Say why the turn does not go on, and keep it from being tried again and again."""
+        parked = parked_for(error)
         try:
-            await self._set_parked(turn, Parked(code=error.code, message=error.message))
+            await self._set_parked(turn, parked)
+            self._host.parked(self._session_id, turn.turn_id, parked)
         except Exception:  # noqa: BLE001  the turn is only tried again, and those who wait are told
             _log.warning("turn %s could not be parked", turn.turn_id, exc_info=True)
 
@@ -395,3 +425,19 @@ class Lane:
 
     def _lease_lost(self) -> LeaseLostError:
         return lease_lost(self._authority(self._last) if self._last is not None else None)
+
+
+#: What trying again cannot help: the code has to change, or an agent has to come.
+_PARKING = frozenset(
+    {
+        "agent_missing",
+        "agent_version_missing",
+        "runtime_effect_wrong_outcome",
+        "tool_batch_result_count_mismatch",
+        "turn_commit_conflict",
+    }
+)
+
+
+def _parks(error: LashError) -> bool:
+    return isinstance(error, ReplayError) or error.code in _PARKING

@@ -12,7 +12,7 @@ from lash.core.clock import Clock
 from lash.core.errors import LashError
 from lash.core.json import encode
 from lash.core.text import described, well_formed
-from lash.effects.commands import LlmCallOutcome
+from lash.effects.outcomes import LlmCallOutcome
 from lash.effects.transitions import MAX_OUTCOME_BYTES
 from lash.llm.provider import Provider
 from lash.llm.request import LlmRequest

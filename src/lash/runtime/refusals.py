@@ -40,6 +40,14 @@ def missing_agent(ref: AgentRef, agents: AgentRegistry) -> LashError:
     )
 
 
+def parked_for(error: LashError) -> Parked:
+    """The reason that is kept with a turn that does not go on by itself."""
+    missing = error.code in {"agent_missing", "agent_version_missing"}
+    return Parked(
+        code=error.code, message=error.message, waits_for="agent" if missing else "person"
+    )
+
+
 def blocked(session_id: str, turn_id: str, parked: Parked | None) -> LashError:
     """Why a session with a parked turn takes nothing new."""
     code = parked.code if parked else "effect_replay_mismatch"

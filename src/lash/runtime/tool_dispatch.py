@@ -1,41 +1,69 @@
 """Running the tool calls of one message: side by side, attempt by attempt, reported in order.
 
 An attempt is the atom: it is recorded once, refusals included, so that a call refused under one
-schema stays refused when a deploy changes the schema. Retries and their waits stand outside.
+schema stays refused when a deploy changes the schema. Retries and their waits stand outside, and so
+does the wait for an answer that a tool left to the outside.
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import msgspec
 
-from lash.core.causality import RuntimeInvocation, child_effect
+from lash.core.causality import EffectSubject, RuntimeInvocation, child_effect
 from lash.core.clock import Clock
 from lash.core.errors import LashError
 from lash.core.json import JsonObject, digest, encode
 from lash.core.seams import SeamObserver
 from lash.core.text import described
+from lash.effects import executors
 from lash.effects.commands import (
-    EffectFailed,
-    EffectOutcome,
+    AwaitEventCommand,
     PreparedToolCall,
     SleepCommand,
-    SleepOutcome,
     ToolAttemptCommand,
-    ToolAttemptOutcome,
 )
 from lash.effects.controller import EffectController
 from lash.effects.envelope import RuntimeEffectEnvelope
+from lash.effects.outcomes import (
+    AwaitEventOutcome,
+    DirectCall,
+    EffectFailed,
+    EffectOutcome,
+    PendingCompletion,
+    ToolAttemptOutcome,
+)
 from lash.effects.transitions import MAX_OUTCOME_BYTES, largest_part
+from lash.effects.waits.model import (
+    AwaitEventKey,
+    Resolution,
+    ResolvedCancelled,
+    ResolvedErr,
+    ResolvedOk,
+    ResolvedTimeout,
+    ToolCompletionWait,
+)
 from lash.runtime.cancelling import being_cancelled
-from lash.runtime.events import Announce, ToolCallCompleted, ToolCallStarted
+from lash.runtime.direct import ResolveModel
+from lash.runtime.events import (
+    Announce,
+    ToolCallCompleted,
+    ToolCallDeferred,
+    ToolCallStarted,
+)
+from lash.runtime.tool_services import AttemptServices
 from lash.sessions.model import ToolCallRecord
-from lash.tools.model import Tool, ToolContext, ToolRetry, give_up
+from lash.tools.model import Tool, ToolContext, ToolRetry, ToolServices, give_up
 from lash.tools.transitions import RetryTool, after_attempt
 from lash.turn.tools import (
     CompletedToolCall,
     PendingToolCall,
+    ToolCancellation,
+    ToolCancelled,
+    ToolFailed,
+    ToolFailure,
     ToolOutput,
     ToolSuccess,
     failed,
@@ -47,6 +75,10 @@ _OUTPUT_LIMIT = MAX_OUTCOME_BYTES - 64 * 1024
 _OUTPUT = msgspec.json.Decoder(ToolOutput)
 
 
+#: Mints the key by which the outside answers the call of this name.
+MintKey: TypeAlias = Callable[[str], Awaitable[AwaitEventKey]]
+
+
 @dataclass(slots=True)
 class _Call:
     """One call on its way through attempts; `executed` once anything of it really ran here."""
@@ -56,6 +88,14 @@ class _Call:
     pending: PendingToolCall
     tool: Tool | None
     executed: bool = False
+    direct_calls: list[DirectCall] = field(default_factory=list)
+
+    @property
+    def place(self) -> str:
+        """The call's place in its turn. Call ids are the model's and may repeat; this does not."""
+        subject = self.parent.subject
+        effect_id = subject.effect_id if isinstance(subject, EffectSubject) else ""
+        return f"{effect_id}:{self.suffix}"
 
     @property
     def policy(self) -> ToolRetry | None:
@@ -67,21 +107,32 @@ class _Call:
 
 
 class ToolDispatch:
-    """Runs tool calls of one turn through its effect controller."""
+    """Runs tool calls of one turn through its effect controller.
+
+    Attributes:
+        direct_calls: What the tools' bodies asked models, in call order; derived from what is
+            recorded, so that a replay books it the same.
+    """
 
     def __init__(
         self,
         tools: Mapping[str, Tool],
         controller: EffectController,
         clock: Clock,
+        *,
         announce: Announce,
         seams: SeamObserver,
+        mint: MintKey,
+        models: ResolveModel,
     ) -> None:
         self._tools = tools
         self._controller = controller
         self._clock = clock
         self._announce = announce
         self._seams = seams
+        self._mint = mint
+        self._models = models
+        self.direct_calls: list[DirectCall] = []
 
     async def run_batch(
         self, parent: RuntimeInvocation, calls: Sequence[PendingToolCall]
@@ -91,9 +142,12 @@ class ToolDispatch:
         Calls run side by side; those of a serial tool run afterwards, one at a time.
         """
         results: dict[int, CompletedToolCall] = {}
+        spent: dict[int, list[DirectCall]] = {}
 
         async def answer(index: int) -> None:
-            results[index] = await self._call(parent, index, calls[index])
+            call = self._prepare(parent, index, calls[index])
+            results[index] = await self._call(call)
+            spent[index] = call.direct_calls
 
         serial = [index for index, call in enumerate(calls) if self._is_serial(call)]
         beside = [index for index in range(len(calls)) if index not in serial]
@@ -107,32 +161,41 @@ class ToolDispatch:
                 f"{len(calls) - len(results)} of {len(calls)} tool calls ended without an answer: "
                 "the tool cancelled the task it runs in. The turn stays accepted.",
             )
+        for index in range(len(calls)):
+            self.direct_calls += spent[index]
         return tuple(results[index] for index in range(len(calls)))
 
     def _is_serial(self, call: PendingToolCall) -> bool:
         tool = self._tools.get(call.tool_name)
         return tool is not None and tool.serial
 
-    async def _call(
-        self, parent: RuntimeInvocation, index: int, pending: PendingToolCall
-    ) -> CompletedToolCall:
-        """One call: attempts until its output stands."""
-        call = _Call(
+    def _prepare(self, parent: RuntimeInvocation, index: int, pending: PendingToolCall) -> _Call:
+        return _Call(
             parent=parent,
             suffix=f"child:{index}:{pending.call_id}",
             pending=pending,
             tool=self._tools.get(pending.tool_name),
         )
-        attempt = 1
+
+    async def _call(self, call: _Call) -> CompletedToolCall:
+        """One call: attempts until its output stands, or until the outside has given it."""
+        pending, attempt = call.pending, 1
         while (outcome := await self._attempt(call, attempt)).retry_in_ms is not None:
             await self._sleep(call, attempt, outcome.retry_in_ms)
             attempt += 1
+        output = outcome.output
+        if outcome.pending is not None:
+            if call.executed:
+                self._announce_deferral(pending, outcome.pending)
+            output = await self._answer_from_outside(call, outcome.pending)
+        if output is None:
+            output = _wrong_outcome()
         completed = CompletedToolCall(
             call_id=pending.call_id,
             tool_name=pending.tool_name,
             args=pending.args,
-            output=outcome.output,
-            model_text=model_text(outcome.output),
+            output=output,
+            model_text=model_text(output),
             duration_ms=outcome.duration_ms,
             attempts=attempt,
         )
@@ -164,20 +227,57 @@ class ToolDispatch:
                 )
                 self._announce(started)
             begun = self._clock.monotonic()
-            output = await self._run(call, _context(call, attempt))
-            duration = round((self._clock.monotonic() - begun) * 1000)
-            following = after_attempt(output, call.policy, attempt)
-            if isinstance(following, RetryTool):
-                delay = following.delay_ms
-                return ToolAttemptOutcome(output=output, duration_ms=duration, retry_in_ms=delay)
-            return ToolAttemptOutcome(output=following.output, duration_ms=duration)
+            services = self._services(call, envelope.replay_key)
+            answer = await self._run(call, _context(call, attempt, services))
+            made = self._outcome(call, attempt, answer)
+            return msgspec.structs.replace(
+                made,
+                duration_ms=round((self._clock.monotonic() - begun) * 1000),
+                direct_calls=tuple(services.direct_calls),
+            )
 
-        outcome = await self._controller.execute(envelope, execute)
-        if isinstance(outcome, ToolAttemptOutcome):
-            return outcome
-        return ToolAttemptOutcome(output=_uncontained(outcome))
+        outcome = await self._controller.execute(envelope, executors.tool_attempt(execute))
+        if not isinstance(outcome, ToolAttemptOutcome):
+            return ToolAttemptOutcome(output=_uncontained(outcome))
+        call.direct_calls += outcome.direct_calls
+        return outcome
 
-    async def _run(self, call: _Call, context: ToolContext) -> ToolOutput:
+    def _outcome(
+        self, call: _Call, attempt: int, answer: ToolOutput | PendingCompletion
+    ) -> ToolAttemptOutcome:
+        """What an attempt is recorded as: its answer, and what follows it."""
+        if isinstance(answer, PendingCompletion):
+            wait = ToolCompletionWait(tool_call_id=call.place)
+            if answer.key.wait == wait and answer.key.scope == self._controller.scope:
+                return ToolAttemptOutcome(pending=answer)
+            message = "The tool left its answer to the outside with a key of another call."
+            answer = failed("internal", "pending_tool_missing_completion_key", message)
+        following = after_attempt(answer, call.policy, attempt)
+        if isinstance(following, RetryTool):
+            return ToolAttemptOutcome(output=answer, retry_in_ms=following.delay_ms)
+        return ToolAttemptOutcome(output=following.output)
+
+    def _services(self, call: _Call, attempt_key: str) -> AttemptServices:
+        scope = call.parent.scope
+
+        async def key() -> AwaitEventKey:
+            if not call.pending.call_id.strip():
+                raise LashError(
+                    "tool_completion_key_missing_call_id",
+                    "The model gave its call no id, so nobody outside could answer it.",
+                )
+            return await self._mint(call.place)
+
+        return AttemptServices(
+            session_id=scope.session_id,
+            turn_id=scope.turn_id,
+            attempt_key=attempt_key,
+            key=key,
+            models=self._models,
+            clock=self._clock,
+        )
+
+    async def _run(self, call: _Call, context: ToolContext) -> ToolOutput | PendingCompletion:
         """Refuse the call, or run the body once."""
         tool, pending = call.tool, call.pending
         if tool is None:
@@ -195,9 +295,27 @@ class ToolDispatch:
         except Exception as error:  # noqa: BLE001  a validator of the tool's own may raise anything
             return failed("invalid_request", "invalid_tool_args", described(error))
         self._seams("tool.before")
-        output = await _contained(tool, args, context)
+        answer = await _contained(tool, args, context)
         self._seams("tool.after")
-        return _fitting(tool.name, output)
+        return answer if isinstance(answer, PendingCompletion) else _fitting(tool.name, answer)
+
+    def _announce_deferral(self, call: PendingToolCall, pending: PendingCompletion) -> None:
+        due = pending.deadline_at_ms
+        self._announce(
+            ToolCallDeferred(call_id=call.call_id, tool=call.tool_name, deadline_at_ms=due)
+        )
+
+    async def _answer_from_outside(self, call: _Call, pending: PendingCompletion) -> ToolOutput:
+        """Wait, over restarts, for the answer that the tool left to the outside."""
+        envelope = RuntimeEffectEnvelope(
+            invocation=child_effect(call.parent, kind="await_event", suffix=f"{call.suffix}:await"),
+            command=AwaitEventCommand(key=pending.key),
+        )
+        waiting = executors.awaiting(deadline_at_ms=pending.deadline_at_ms)
+        outcome = await self._controller.execute(envelope, waiting)
+        if isinstance(outcome, AwaitEventOutcome):
+            return output_of(outcome.resolution)
+        return _uncontained(outcome)
 
     async def _sleep(self, call: _Call, attempt: int, delay_ms: int) -> None:
         if delay_ms <= 0:
@@ -207,14 +325,10 @@ class ToolDispatch:
             invocation=child_effect(call.parent, kind="sleep", suffix=suffix),
             command=SleepCommand(duration_ms=delay_ms),
         )
-
-        async def unused() -> EffectOutcome:
-            return SleepOutcome(due_at_ms=self._clock.now_ms())
-
-        await self._controller.execute(envelope, unused)
+        await self._controller.execute(envelope, executors.sleeping())
 
 
-def _context(call: _Call, attempt: int) -> ToolContext:
+def _context(call: _Call, attempt: int, services: ToolServices) -> ToolContext:
     scope, pending = call.parent.scope, call.pending
     # Call ids are the model's and may repeat within a turn; the effect's place in it does not.
     replay = call.parent.replay.key if call.parent.replay else ""
@@ -227,7 +341,26 @@ def _context(call: _Call, attempt: int) -> ToolContext:
         attempt=attempt,
         max_attempts=call.max_attempts,
         idempotency_key=key,
+        services=services,
     )
+
+
+def output_of(resolution: Resolution) -> ToolOutput:
+    """What the outside's answer is to the model (tools spec 1.7)."""
+    match resolution:
+        case ResolvedOk(payload=payload):
+            return ToolOutput(outcome=ToolSuccess(payload=payload))
+        case ResolvedErr(payload=error):
+            failure = ToolFailure(
+                failure_class="execution", code=error.code, message=error.message, raw=error.raw
+            )
+            return ToolOutput(outcome=ToolFailed(payload=failure))
+        case ResolvedTimeout():
+            message = "Nobody answered before the deadline."
+            return failed("timeout", "tool_completion_timeout", message)
+        case ResolvedCancelled():
+            cancelled = ToolCancellation(message="The wait for an answer was cancelled.")
+            return ToolOutput(outcome=ToolCancelled(payload=cancelled))
 
 
 def call_record(call: CompletedToolCall) -> ToolCallRecord:
@@ -242,7 +375,9 @@ def call_record(call: CompletedToolCall) -> ToolCallRecord:
     )
 
 
-async def _contained(tool: Tool, args: JsonObject, context: ToolContext) -> ToolOutput:
+async def _contained(
+    tool: Tool, args: JsonObject, context: ToolContext
+) -> ToolOutput | PendingCompletion:
     """Run the body once; whatever goes wrong in it is its answer, unless the turn is being stopped."""
     try:
         output = await tool.run(args, context)
@@ -257,6 +392,8 @@ async def _contained(tool: Tool, args: JsonObject, context: ToolContext) -> Tool
     except BaseException as error:  # noqa: BLE001  an exit, a test framework's outcome, a foreign panic
         # Letting it through would end the process, and every one that resumes the turn.
         return failed("execution", "tool_panicked", described(error), source="tool")
+    if isinstance(output, PendingCompletion):
+        return output
     if being_cancelled() and not isinstance(output.outcome, ToolSuccess):
         # It failed because it was stopped: when the turn is resumed, it is to run again.
         raise asyncio.CancelledError
@@ -286,6 +423,10 @@ def _uncontained(outcome: EffectOutcome) -> ToolOutput:
     """A call is always answered, also when its effect failed around the tool."""
     if isinstance(outcome, EffectFailed):
         return failed("internal", outcome.code, outcome.message)
+    return _wrong_outcome()
+
+
+def _wrong_outcome() -> ToolOutput:
     return failed(
         "internal", "runtime_effect_wrong_outcome", "The tool's record is of another kind."
     )

@@ -8,30 +8,37 @@ from lash.core.causality import RuntimeInvocation, turn_effect
 from lash.core.clock import Clock
 from lash.core.errors import LashError
 from lash.core.seams import SeamObserver
+from lash.effects import executors
 from lash.effects.commands import (
     CheckpointCommand,
-    CheckpointOutcome,
     EffectCommand,
-    EffectFailed,
-    EffectOutcome,
+    ExecCodeCommand,
     LlmCallCommand,
-    LlmCallOutcome,
     SyncExecutionEnvironmentCommand,
-    SyncExecutionEnvironmentOutcome,
     ToolBatchCommand,
-    ToolBatchOutcome,
     command_kind,
 )
-from lash.effects.controller import EffectController, LocalExecutor
+from lash.effects.controller import EffectController
 from lash.effects.envelope import RuntimeEffectEnvelope
+from lash.effects.hosts import EffectHost
 from lash.effects.journal import WriteAuthority
 from lash.effects.journaling import lease_lost
+from lash.effects.outcomes import (
+    CheckpointOutcome,
+    EffectFailed,
+    EffectOutcome,
+    LlmCallOutcome,
+    SyncExecutionEnvironmentOutcome,
+    ToolBatchOutcome,
+)
 from lash.effects.shielding import shielded
+from lash.effects.waits.model import AwaitEventKey, ToolCompletionWait
 from lash.llm.retry import LlmCallRecord
 from lash.llm.usage import Usage
 from lash.protocols.standard import StandardProtocol
 from lash.runtime.agents import AgentDefinition
 from lash.runtime.cancelling import being_cancelled
+from lash.runtime.direct import ResolveModel
 from lash.runtime.events import Announce, ModelRequestStarted, UsageReported
 from lash.runtime.history import History
 from lash.runtime.model_call import ModelCall
@@ -78,7 +85,9 @@ class DriveContext:
 
     Attributes:
         store: Where the turn is committed.
+        host: Where promises are kept.
         controller: The door to the outside, with the turn's journal behind it.
+        models: Finds the model that a tool's body names.
         clock: Measures the drive.
         announce: Told what is really executed.
         committed: Told of the commit, in the same step in which it is known.
@@ -88,7 +97,9 @@ class DriveContext:
     """
 
     store: SessionStore
+    host: EffectHost
     controller: EffectController
+    models: Callable[[AgentDefinition], ResolveModel]
     clock: Clock
     announce: Announce
     committed: Callable[[CommitReceipt], None]
@@ -123,7 +134,13 @@ class TurnDrive:
         self._ledger = _Ledger()
         self._started = context.clock.monotonic()
         self._tools = ToolDispatch(
-            agent.tools, context.controller, context.clock, context.announce, context.seams
+            agent.tools,
+            context.controller,
+            context.clock,
+            announce=context.announce,
+            seams=context.seams,
+            mint=self._mint,
+            models=context.models(agent),
         )
         config = MachineConfig(
             driver=StandardProtocol(),
@@ -139,13 +156,19 @@ class TurnDrive:
         self._machine = TurnMachine(config, [*history.messages, _input_message(turn)])
 
     async def run(self) -> CommitReceipt:
-        """Drive the turn to its commit.
+        """Drive the turn and commit it.
 
         Raises:
             ReplayError: The journal records something else than the code asks for.
             LeaseLostError: Another process took over; nothing more was written.
             StoreError: The store did not take a write; the turn stays accepted.
         """
+        commit = await self.play()
+        self._context.seams("commit.before")
+        return await shielded(self._land(commit))
+
+    async def play(self) -> TurnCommit:
+        """Drive the turn to its end, and give what is to be committed. Raises as `run` does."""
         machine = self._machine
         while True:
             effect = machine.poll()
@@ -157,7 +180,7 @@ class TurnDrive:
                 case EmitEffect(event=event):
                     self._note(event)
                 case DoneEffect(messages=messages):
-                    return await self._commit(messages)
+                    return self._commit(messages)
                 case (
                     SyncExecutionEnvironmentEffect()
                     | LlmCallEffect()
@@ -196,9 +219,14 @@ class TurnDrive:
             case SyncExecutionEnvironmentEffect(update_machine_config=update):
                 command = SyncExecutionEnvironmentCommand(update_machine_config=update)
                 return await self._execute(effect.id, command, self._synced)
-            case ExecCodeEffect(language=language):
-                message = f"No dialect is registered for {language} code."
-                return EffectFailed(code="effect_panicked", message=message)
+            case ExecCodeEffect(language=language, code=code):
+                command = ExecCodeCommand(language=language, code=code)
+
+                async def refuse() -> EffectOutcome:
+                    message = f"No dialect is registered for {language} code."
+                    return EffectFailed(code="code_dialect_unknown", message=message)
+
+                return await self._execute(effect.id, command, refuse)
 
     def _response(self, effect_id: int, outcome: EffectOutcome) -> MachineResponse:
         match outcome:
@@ -258,15 +286,27 @@ class TurnDrive:
             return ToolBatchOutcome(results=results)
 
         envelope = RuntimeEffectEnvelope(invocation=invocation, command=command)
-        return await self._context.controller.execute(envelope, execute)
+        return await self._context.controller.execute(envelope, executors.tool_batch(execute))
 
     async def _execute(
-        self, effect_id: int, command: EffectCommand, executor: LocalExecutor
+        self, effect_id: int, command: EffectCommand, perform: executors.Perform
     ) -> EffectOutcome:
         envelope = RuntimeEffectEnvelope(
             invocation=self._invocation(effect_id, command), command=command
         )
-        return await self._context.controller.execute(envelope, executor)
+        return await self._context.controller.execute(envelope, executors.turn(perform))
+
+    async def _mint(self, call: str) -> AwaitEventKey:
+        """The key by which the outside answers a tool call."""
+        host = self._context.host
+        if not host.capabilities.external_completion_keys:
+            raise LashError(
+                "tool_completion_key_process_lifetime",
+                "The tool wants its answer from outside, but this runtime keeps nothing, so the key "
+                "would die with the process. Give the runtime a file, or say process_lifetime_keys=True.",
+            )
+        wait = ToolCompletionWait(tool_call_id=call)
+        return await host.await_event_key(self._context.controller.scope, wait)
 
     async def _synced(self) -> EffectOutcome:
         """An agent's prompt and tools are fixed while its version runs; its limit may be changed."""
@@ -296,7 +336,7 @@ class TurnDrive:
             case _:
                 pass  # the rest is for observers of the machine
 
-    async def _commit(self, transcript: tuple[Message, ...]) -> CommitReceipt:
+    def _commit(self, transcript: tuple[Message, ...]) -> TurnCommit:
         context, ledger = self._context, self._ledger
         outcome = ledger.outcome or Stopped(reason=RuntimeStopped())
         added = [
@@ -305,24 +345,23 @@ class TurnDrive:
             if not message.transient
         ]
         added.extend(_final_message(self._turn.turn_id, added, outcome))
-        commit = TurnCommit(
+        direct = self._tools.direct_calls
+        return TurnCommit(
             session_id=self._turn.session_id,
             turn_id=self._turn.turn_id,
             expected_revision=self._history.head.revision,
             fence=context.authority.fence,
             messages=tuple(added),
             outcome=outcome,
-            usage=self._machine.usage,
+            usage=sum((call.usage for call in direct), self._machine.usage),
             text=_answer(outcome),
             scope_key=context.scope_key,
             tool_calls=tuple(ledger.tool_calls),
-            llm_calls=tuple(ledger.llm_calls),
-            issues=(*ledger.issues, *self._drift_issues()),
+            llm_calls=(*ledger.llm_calls, *(call.record for call in direct)),
+            issues=(*ledger.issues, *self._drift_issues(), *_restart_issues(self._turn)),
             drive_ms=round((context.clock.monotonic() - self._started) * 1000),
             journal=tuple(context.controller.deferred()),
         )
-        context.seams("commit.before")
-        return await shielded(self._land(commit))
 
     async def _land(self, commit: TurnCommit) -> CommitReceipt:
         """Commit and tell, as one: also a drive that is being cancelled tells that it committed."""
@@ -351,6 +390,16 @@ class TurnDrive:
             )
             for drift in self._context.controller.drift
         ]
+
+
+def _restart_issues(turn: AcceptedTurn) -> list[TurnIssue]:
+    if not turn.restarts:
+        return []
+    message = (
+        "Its surroundings changed while it was under way, so the turn was begun again from its input. "
+        "What its tools did before may have been done twice."
+    )
+    return [TurnIssue(kind="drift", code="turn_restarted", message=message)]
 
 
 async def _nothing_arrived() -> EffectOutcome:

@@ -72,17 +72,23 @@ class SessionHead(Data):
 
 
 class Parked(Data):
-    """Why an accepted turn cannot go on without a person."""
+    """Why an accepted turn does not go on by itself.
+
+    `waits_for` is `person` when somebody has to decide, and `agent` when it goes on as soon as a
+    runtime opens the store that has its agent in its version.
+    """
 
     code: str
     message: str
     parked_at_ms: int = 0
+    waits_for: Literal["person", "agent"] = "person"
 
 
 class AcceptedTurn(Data):
     """Input that was accepted durably and has not been committed yet.
 
-    `sequence` orders the turns of a session.
+    `sequence` orders the turns of a session. `restarts` counts how often the turn was begun again
+    from its input under a new id.
     """
 
     session_id: str
@@ -93,6 +99,7 @@ class AcceptedTurn(Data):
     accepted_at_ms: int
     source_key: str | None = None
     parked: Parked | None = None
+    restarts: int = 0
 
 
 class ToolCallRecord(Data):
@@ -124,7 +131,10 @@ class TurnTiming(Data):
 
 
 class TurnRecord(Data):
-    """A committed turn, as it is kept: everything `TurnResult` tells."""
+    """A committed turn, as it is kept: everything `TurnResult` tells.
+
+    `turn_index` counts the turns of the session, from 1.
+    """
 
     session_id: str
     turn_id: str
@@ -136,6 +146,7 @@ class TurnRecord(Data):
     llm_calls: tuple[LlmCallRecord, ...]
     issues: tuple[TurnIssue, ...]
     timing: TurnTiming
+    turn_index: int = 0
 
 
 SessionState: TypeAlias = Literal["idle", "running", "waiting", "parked"]

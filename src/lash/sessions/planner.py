@@ -14,6 +14,8 @@ Everything is checked before anything is planned, so a refusal leaves no trace.
 from collections.abc import Callable, Collection, Sequence
 from typing import TypeAlias
 
+import msgspec
+
 from lash.core.json import Data, JsonValue, digest
 from lash.core.leases import (
     Busy,
@@ -80,10 +82,11 @@ class AcceptFacts(Data):
 
 
 class KnownTurn(Data):
-    """A turn accepted before: still open, or committed (`record`)."""
+    """A turn accepted before: still open, or committed (`record`). `agent` is whose turn it is."""
 
     turn_id: str
     input: TurnInput
+    agent: AgentRef | None = None
     open: AcceptedTurn | None = None
     record: TurnRecord | None = None
 
@@ -148,7 +151,7 @@ def plan_accept(facts: AcceptFacts, request: AcceptRequest) -> AcceptResult:
     head = facts.head
     if head is not None and head.agent.name != request.agent.name:
         return AgentMismatch(agent=head.agent)
-    if facts.open_turns and facts.open_turns[0].parked is not None:
+    if facts.open_turns and needs_person(facts.open_turns[0]):
         return SessionBlocked(turn=facts.open_turns[0])
     claimed = decide_claim(facts.lease, request.claim, facts.now_ms)
     if isinstance(claimed, Busy):
@@ -171,6 +174,26 @@ def plan_accept(facts: AcceptFacts, request: AcceptRequest) -> AcceptResult:
         lease=claimed.lease,
         ahead=facts.open_turns,
         new_session=head is None,
+    )
+
+
+def needs_person(turn: AcceptedTurn) -> bool:
+    """Whether a turn blocks its session until somebody decides."""
+    return turn.parked is not None and turn.parked.waits_for == "person"
+
+
+def plan_restart(turn: AcceptedTurn, is_taken: Callable[[str], bool]) -> AcceptedTurn:
+    """An open turn as it begins again: its input and place, under an id of its own.
+
+    Its effects get another journal, and its tools other idempotency keys.
+    """
+    suffix = f":restart:{turn.restarts}" if turn.restarts else ""
+    first = turn.turn_id.removesuffix(suffix)
+    restarts = turn.restarts + 1
+    while is_taken(f"{first}:restart:{restarts}"):
+        restarts += 1
+    return msgspec.structs.replace(
+        turn, turn_id=f"{first}:restart:{restarts}", restarts=restarts, parked=None
     )
 
 
@@ -292,7 +315,7 @@ def plan_commit(facts: CommitFacts, commit: TurnCommit) -> CommitPlan | CommitRe
     nodes = chain_nodes(head, commit.turn_id, commit.messages)
     leaf = nodes[-1] if nodes else None
     return CommitPlan(
-        record=_record(facts, commit, turn),
+        record=_record(facts, commit, turn, head.turn_index + 1),
         commit_hash=hashed,
         nodes=nodes,
         head=SessionHead(
@@ -378,7 +401,9 @@ def _recorded_before(facts: CommitFacts, commit: TurnCommit) -> str | None:
     return None if taken is None else f"its journal holds {taken} already"
 
 
-def _record(facts: CommitFacts, commit: TurnCommit, turn: AcceptedTurn) -> TurnRecord:
+def _record(
+    facts: CommitFacts, commit: TurnCommit, turn: AcceptedTurn, turn_index: int
+) -> TurnRecord:
     return TurnRecord(
         session_id=commit.session_id,
         turn_id=commit.turn_id,
@@ -394,6 +419,7 @@ def _record(facts: CommitFacts, commit: TurnCommit, turn: AcceptedTurn) -> TurnR
             committed_at_ms=facts.now_ms,
             drive_ms=commit.drive_ms,
         ),
+        turn_index=turn_index,
     )
 
 

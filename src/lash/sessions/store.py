@@ -1,11 +1,12 @@
 """The contract a session store keeps. Every method is one transaction; a refusal writes nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from lash.core.leases import Fence, LeaseClaim, LeaseOwner, LeaseState
 from lash.core.tiers import DurabilityTier
 from lash.effects.journal import Journal, WriteAuthority
+from lash.effects.waits.store import AwaitEventStore
 from lash.sessions.model import (
     AcceptedTurn,
     Parked,
@@ -59,8 +60,26 @@ class SessionStore(Protocol):
         """Say why an open turn cannot go on (None: it can again); False when the fence is lost."""
         ...
 
+    async def note_waiting(self, session_id: str, turn_id: str, parked: Parked) -> bool:
+        """Say what an open turn waits for that nobody drives.
+
+        False, and nothing is written, when a live lease is held on the session, when the turn is not
+        open, or when it is parked already.
+        """
+        ...
+
+    async def restart_turn(
+        self, session_id: str, turn_id: str, fence: Fence
+    ) -> AcceptedTurn | None:
+        """Begin an open turn again from its input (`plan_restart`); None when the fence is lost.
+
+        From then on the old id and the source key stand for the new turn. The old turn's journal
+        stays readable, as that of a finished scope.
+        """
+        ...
+
     async def find_turn(self, session_id: str, turn_id: str) -> KnownTurn | None:
-        """A turn, open or committed."""
+        """A turn, open or committed. An id that was restarted finds the turn it became."""
         ...
 
     async def open_sessions(self) -> Sequence[OpenSession]:
@@ -92,8 +111,13 @@ class SessionStore(Protocol):
         ...
 
 
-class Store(SessionStore, Journal, Protocol):
+class Store(SessionStore, Journal, AwaitEventStore, Protocol):
     """Everything a runtime keeps, in one place with one transaction domain."""
+
+    @property
+    def facets(self) -> Mapping[str, DurabilityTier]:
+        """What this store keeps, and how much of it survives the process."""
+        ...
 
     def is_dead(self, owner: LeaseOwner) -> bool:
         """Whether an owner is proven dead right now. False means only that there is no proof."""

@@ -13,6 +13,7 @@ from lash.core.errors import ConfigurationError, LashError
 from lash.core.json import JsonObject, to_json
 from lash.core.schema import CallSchema, call_schema
 from lash.core.text import described, spelled_out
+from lash.effects.outcomes import PendingCompletion
 from lash.llm.request import ToolSpec
 from lash.tools.model import Finish, ToolContext, ToolError, ToolRetry, give_up
 from lash.tools.threads import in_thread
@@ -99,7 +100,7 @@ class FunctionTool(Generic[P, R]):
         """
         self._schema.convert(args)
 
-    async def run(self, args: JsonObject, context: ToolContext) -> ToolOutput:
+    async def run(self, args: JsonObject, context: ToolContext) -> ToolOutput | PendingCompletion:
         """Run the function once. What it raises becomes a failure the model is shown."""
         keywords = self._schema.convert(args)
         if self._schema.injected is not None:
@@ -116,9 +117,11 @@ class FunctionTool(Generic[P, R]):
             return _panicked(error)
         except ToolError as error:
             return _declared(error)
+        except LashError as error:  # of the context, or of something of lash that the body uses
+            return failed("execution", error.code, spelled_out(error.message), source="tool")
         except Exception as error:  # noqa: BLE001  whatever a tool raises is a value to the turn
             return _panicked(error)
-        return self._output(value)
+        return value if isinstance(value, PendingCompletion) else self._output(value)
 
     async def _invoke(self, keywords: dict[str, object]) -> object:
         function: Callable[..., object] = self._function

@@ -1,11 +1,18 @@
 """What a tool is to the runtime, and what its body may say besides a value."""
 
+import inspect
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias, TypeVar, overload
 
 from lash.core.cancel import Cancellation, CancelToken
+from lash.core.durations import Duration
+from lash.core.errors import LashError
 from lash.core.json import Data, JsonObject, JsonValue
+from lash.effects.outcomes import PendingCompletion
+from lash.effects.waits.model import AwaitEventKey
+from lash.llm.direct import DirectResult
 from lash.llm.request import ToolSpec
 from lash.llm.retry import check_retry
 from lash.turn.tools import (
@@ -16,6 +23,8 @@ from lash.turn.tools import (
     ToolFailure,
     ToolOutput,
 )
+
+T = TypeVar("T")
 
 _log = logging.getLogger("lash.tools")
 
@@ -80,9 +89,32 @@ class ToolError(Exception):
         )
 
 
+Announce: TypeAlias = Callable[[AwaitEventKey], Awaitable[object] | object]
+
+
+class ToolServices(Protocol):
+    """What the runtime does for a tool's body."""
+
+    async def completion_key(self) -> AwaitEventKey:
+        """The key by which the outside answers this call; the same however often it is asked for."""
+        ...
+
+    def deadline_after(self, timeout: Duration) -> int:
+        """When a wait that begins now times out."""
+        ...
+
+    async def direct(
+        self, prompt: str, *, output: object, instructions: str, model: object
+    ) -> DirectResult[object]:
+        """Ask a model once, outside the turn; booked with this attempt."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ToolContext:
-    """What a tool's body may know of its call. Ask for it with a parameter of this type.
+    """What a tool's body may know of its call, and what the runtime does for it.
+
+    Ask for it with a parameter of this type.
 
     Attributes:
         session_id: The session.
@@ -95,6 +127,7 @@ class ToolContext:
             systems outside, so that what they did once they do not do twice.
         cancel: Tripped when the attempt is given up: it took too long, or the runtime stops driving
             the turn. A plain function in its thread learns of it in no other way.
+        services: What stands behind `defer` and `direct`; given by the runtime.
     """
 
     session_id: str
@@ -105,6 +138,83 @@ class ToolContext:
     max_attempts: int
     idempotency_key: str
     cancel: CancelToken = field(default_factory=CancelToken)
+    services: ToolServices | None = field(default=None, repr=False)
+
+    async def defer(
+        self,
+        announce: Announce | None = None,
+        *,
+        timeout: Duration | None = None,  # noqa: ASYNC109  of the wait, not of this call
+    ) -> PendingCompletion:
+        """Leave the answer to the outside: return what this returns.
+
+        The call's key is taken first and given to `announce`, which sends it to whoever will answer.
+        The turn then waits, over restarts, until `runtime.completions.resolve(key, value)` is called
+        in any process over the same store, or until `timeout`.
+
+            return await ctx.defer(send_approval_request, timeout=timedelta(days=3))
+
+        Args:
+            announce: Called with the key, once per attempt. If it raises, the attempt has failed.
+            timeout: Seconds or a `timedelta`; None waits for ever. The clock is not started again by
+                a restart.
+
+        Raises:
+            LashError: `tool_completion_key_process_lifetime` in a runtime whose keys die with the
+                process; `tool_completion_key_missing_call_id`, `tool_context_detached`.
+        """
+        services = self._attached()
+        deadline = None if timeout is None else services.deadline_after(timeout)
+        key = await services.completion_key()
+        if announce is not None:
+            announced = announce(key)
+            if inspect.isawaitable(announced):
+                await announced
+        return PendingCompletion(key=key, deadline_at_ms=deadline)
+
+    @overload
+    async def direct(
+        self, prompt: str, *, instructions: str = "", model: object = None
+    ) -> DirectResult[str]: ...
+
+    @overload
+    async def direct(
+        self, prompt: str, *, output: type[T], instructions: str = "", model: object = None
+    ) -> DirectResult[T]: ...
+
+    @overload
+    async def direct(
+        self, prompt: str, *, output: JsonObject, instructions: str = "", model: object = None
+    ) -> DirectResult[JsonValue]: ...
+
+    async def direct(
+        self, prompt: str, *, output: object = None, instructions: str = "", model: object = None
+    ) -> DirectResult[object]:
+        """Ask a model once, outside the turn. Part of this attempt: it is not recorded on its own.
+
+        What it costs is booked with the attempt, once, and shows in the turn's usage.
+
+        Args:
+            prompt: What to ask.
+            output: None for text, `dict` for any JSON object, a type, or a JSON schema.
+            instructions: The system prompt.
+            model: Which model; the agent's own by default.
+
+        Raises:
+            DirectError: `direct_failed`, `invalid_structured_output`.
+            ConfigurationError: `direct_request_invalid`, and what resolving the model raises.
+        """
+        return await self._attached().direct(
+            prompt, output=output, instructions=instructions, model=model
+        )
+
+    def _attached(self) -> ToolServices:
+        if self.services is None:
+            raise LashError(
+                "tool_context_detached",
+                f"The context of {self.tool_name} belongs to no runtime, so it can only be read.",
+            )
+        return self.services
 
 
 def give_up(context: ToolContext, reason: str) -> None:
@@ -152,6 +262,9 @@ class Tool(Protocol):
         """
         ...
 
-    async def run(self, args: JsonObject, context: ToolContext) -> ToolOutput:
-        """Run the body once. Failures are values; only cancellation is raised."""
+    async def run(self, args: JsonObject, context: ToolContext) -> ToolOutput | PendingCompletion:
+        """Run the body once. Failures are values; only cancellation is raised.
+
+        A `PendingCompletion` leaves the answer to the outside.
+        """
         ...

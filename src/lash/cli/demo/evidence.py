@@ -16,8 +16,8 @@ import msgspec
 from lash.cli.demo.ledger import Execution
 from lash.core.errors import StoreError
 from lash.core.json import Data
-from lash.effects.commands import EffectOutcome, LlmCallOutcome
 from lash.effects.journal import JournalRecord
+from lash.effects.outcomes import EffectOutcome, LlmCallOutcome
 
 #: The first lease on a session in a new file; whoever takes over after a crash gets a greater one.
 FIRST_TOKEN = 1

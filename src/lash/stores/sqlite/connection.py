@@ -10,7 +10,8 @@ from pathlib import Path
 import msgspec
 
 from lash.core.errors import StoreError
-from lash.stores.sqlite import queries
+from lash.effects.waits.keys import SECRET_BYTES
+from lash.stores.sqlite import queries, schema
 
 #: How long a writer waits for another process's transaction. Ours last milliseconds; a backup or an
 #: inspection tool may hold the lock for seconds.
@@ -164,6 +165,27 @@ def prepare(connection: sqlite3.Connection, path: Path, *, create: bool = True) 
         raise store_error(error, path) from error
 
 
+def read_secret(connection: sqlite3.Connection, path: Path) -> bytes:
+    """The secret that signs wait keys.
+
+    Raises:
+        StoreError: `store_corrupt`, and what SQLite reports.
+    """
+    try:
+        row = connection.execute(queries.SECRET).fetchone()
+    except sqlite3.Error as error:
+        raise store_error(error, path) from error
+    secret = row[0] if row else None
+    if not isinstance(secret, bytes) or len(secret) != SECRET_BYTES:
+        raise StoreError(
+            "store_corrupt",
+            f"The secret that signs wait keys is missing from {path}, or damaged. Restore the "
+            "database from a backup: keys that were handed out cannot be checked without it.",
+            path=str(path),
+        )
+    return secret
+
+
 @contextmanager
 def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
     connection.execute(begin)
@@ -219,7 +241,7 @@ def _prove_writable(connection: sqlite3.Connection) -> None:
     """Write and take it back: SQLite opens a read-only file without a word until the first write."""
     connection.execute("BEGIN IMMEDIATE")
     try:
-        connection.execute(f"PRAGMA user_version = {queries.SCHEMA_VERSION}")
+        connection.execute(f"PRAGMA user_version = {schema.SCHEMA_VERSION}")
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
@@ -232,33 +254,37 @@ def _check(connection: sqlite3.Connection, path: Path) -> int:
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if application == 0 and version == 0 and tables == 0:
         return 0
-    if application != queries.APPLICATION_ID:
+    if application != schema.APPLICATION_ID:
         raise StoreError(
             "store_foreign",
             f"{path} is a database of another program; lash left it untouched. Choose another path.",
             path=str(path),
         )
-    if version > queries.SCHEMA_VERSION:
+    if version > schema.SCHEMA_VERSION:
         raise StoreError(
             "store_schema_newer",
             f"{path} was written by a newer lash (schema {version}; this one knows "
-            f"{queries.SCHEMA_VERSION}). Upgrade lash-runtime to open it; nothing was changed.",
+            f"{schema.SCHEMA_VERSION}). Upgrade lash-runtime to open it; nothing was changed.",
             path=str(path),
             found=version,
-            known=queries.SCHEMA_VERSION,
+            known=schema.SCHEMA_VERSION,
         )
     return int(version)
 
 
 def _upgrade(connection: sqlite3.Connection, version: int) -> None:
-    if version == queries.SCHEMA_VERSION:
+    if version == schema.SCHEMA_VERSION:
         return
     if version == 0:
-        statements: tuple[str, ...] = queries.SCHEMA
+        statements: tuple[str, ...] = schema.SCHEMA
     else:
-        steps = range(version + 1, queries.SCHEMA_VERSION + 1)
-        statements = tuple(statement for step in steps for statement in queries.MIGRATIONS[step])
+        schema.add_functions(connection)
+        steps = range(version + 1, schema.SCHEMA_VERSION + 1)
+        statements = tuple(statement for step in steps for statement in schema.MIGRATIONS[step])
     for statement in statements:
         connection.execute(statement)
-    connection.execute(f"PRAGMA application_id = {queries.APPLICATION_ID}")
-    connection.execute(f"PRAGMA user_version = {queries.SCHEMA_VERSION}")
+    # A secret, not an id: nobody may foretell it, so no injected source makes it. It is made once, in
+    # the transaction that makes its table, so that all who open the file together agree.
+    connection.execute(queries.ADD_SECRET, (os.urandom(SECRET_BYTES),))
+    connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {schema.SCHEMA_VERSION}")

@@ -1,108 +1,5 @@
 """Every SQL statement of the SQLite store, named and described. The logic is elsewhere."""
 
-#: "lash" in ASCII: marks a file as ours.
-APPLICATION_ID = 0x6C617368
-SCHEMA_VERSION = 1
-
-#: Statements that bring a database from the version before a key to that key.
-MIGRATIONS: dict[int, tuple[str, ...]] = {}
-
-SCHEMA = (
-    # Where each session stands. `accepted` numbers its turns.
-    """
-    CREATE TABLE sessions (
-        session_id TEXT PRIMARY KEY,
-        agent_name TEXT NOT NULL,
-        agent_version TEXT NOT NULL,
-        created_at_ms INTEGER NOT NULL,
-        updated_at_ms INTEGER NOT NULL,
-        accepted INTEGER NOT NULL DEFAULT 0,
-        revision INTEGER NOT NULL DEFAULT 0,
-        leaf_id TEXT,
-        leaf_digest TEXT NOT NULL DEFAULT '',
-        turn_index INTEGER NOT NULL DEFAULT 0,
-        usage TEXT NOT NULL DEFAULT '{}'
-    )
-    """,
-    # Who drives each session. The fencing token survives release; a free lease has no nonce.
-    """
-    CREATE TABLE leases (
-        session_id TEXT PRIMARY KEY,
-        fencing_token INTEGER NOT NULL,
-        owner_id TEXT,
-        incarnation TEXT,
-        host TEXT,
-        nonce TEXT,
-        claimed_at_ms INTEGER,
-        expires_at_ms INTEGER
-    )
-    """,
-    # Accepted input. It stays after its turn committed, so that its keys stay idempotent.
-    """
-    CREATE TABLE inputs (
-        session_id TEXT NOT NULL,
-        turn_id TEXT NOT NULL,
-        sequence INTEGER NOT NULL,
-        source_key TEXT,
-        agent_name TEXT NOT NULL,
-        agent_version TEXT NOT NULL,
-        input TEXT NOT NULL,
-        accepted_at_ms INTEGER NOT NULL,
-        committed INTEGER NOT NULL DEFAULT 0,
-        parked TEXT,
-        PRIMARY KEY (session_id, turn_id)
-    )
-    """,
-    """
-    CREATE UNIQUE INDEX inputs_by_source ON inputs (session_id, source_key)
-        WHERE source_key IS NOT NULL
-    """,
-    "CREATE INDEX inputs_open ON inputs (session_id, sequence) WHERE committed = 0",
-    # Committed turns: the receipt and what TurnResult tells.
-    """
-    CREATE TABLE turns (
-        session_id TEXT NOT NULL,
-        turn_id TEXT NOT NULL,
-        revision INTEGER NOT NULL,
-        commit_hash TEXT NOT NULL,
-        record TEXT NOT NULL,
-        PRIMARY KEY (session_id, turn_id)
-    )
-    """,
-    "CREATE UNIQUE INDEX turns_by_revision ON turns (session_id, revision)",
-    # The session graph. Nodes are never changed.
-    """
-    CREATE TABLE nodes (
-        id INTEGER PRIMARY KEY,
-        session_id TEXT NOT NULL,
-        node_id TEXT NOT NULL,
-        parent_id TEXT,
-        digest TEXT NOT NULL,
-        turn_id TEXT NOT NULL,
-        message TEXT NOT NULL
-    )
-    """,
-    "CREATE UNIQUE INDEX nodes_by_id ON nodes (session_id, node_id)",
-    # The journal. A scope's long key is kept once.
-    "CREATE TABLE scopes (id INTEGER PRIMARY KEY, scope_key TEXT NOT NULL UNIQUE)",
-    """
-    CREATE TABLE journal (
-        id INTEGER PRIMARY KEY,
-        scope INTEGER NOT NULL REFERENCES scopes (id),
-        replay_key TEXT NOT NULL,
-        kind TEXT NOT NULL,
-        identity TEXT NOT NULL,
-        surroundings TEXT NOT NULL,
-        envelope TEXT NOT NULL,
-        outcome TEXT NOT NULL,
-        recorded_at_ms INTEGER NOT NULL,
-        duration_ms REAL NOT NULL,
-        fencing_token INTEGER NOT NULL
-    )
-    """,
-    "CREATE UNIQUE INDEX journal_by_key ON journal (scope, replay_key)",
-)
-
 # --- sessions ---------------------------------------------------------------------------------------
 
 _HEAD_COLUMNS = """
@@ -154,21 +51,26 @@ PUT_LEASE = """
 # --- accepted input ---------------------------------------------------------------------------------
 
 _INPUT_COLUMNS = """
-    session_id, turn_id, sequence, source_key, agent_name, agent_version, input, accepted_at_ms, parked
+    session_id, turn_id, sequence, source_key, agent_name, agent_version, input, accepted_at_ms,
+    parked, restarts
 """
 ADD_INPUT = f"""
-    INSERT INTO inputs ({_INPUT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO inputs ({_INPUT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """  # noqa: S608
 INPUT_BY_TURN = f"""
-    SELECT {_INPUT_COLUMNS}, committed FROM inputs WHERE session_id = ? AND turn_id = ?
+    SELECT {_INPUT_COLUMNS}, committed, superseded_by FROM inputs
+    WHERE session_id = ? AND turn_id = ?
 """  # noqa: S608
 INPUT_BY_SOURCE = f"""
-    SELECT {_INPUT_COLUMNS}, committed FROM inputs WHERE session_id = ? AND source_key = ?
+    SELECT {_INPUT_COLUMNS}, committed, superseded_by FROM inputs
+    WHERE session_id = ? AND source_key = ?
 """  # noqa: S608
 OPEN_INPUTS = f"""
-    SELECT {_INPUT_COLUMNS}, committed FROM inputs
+    SELECT {_INPUT_COLUMNS} FROM inputs
     WHERE session_id = ? AND committed = 0 ORDER BY sequence
 """  # noqa: S608
+HAS_INPUT = "SELECT 1 FROM inputs WHERE session_id = ? AND turn_id = ?"
+HAS_OPEN_INPUT = "SELECT 1 FROM inputs WHERE session_id = ? AND turn_id = ? AND committed = 0"
 COUNT_OTHER_OPEN = """
     SELECT count(*) FROM inputs WHERE session_id = ? AND committed = 0 AND turn_id <> ?
 """
@@ -181,6 +83,15 @@ SETTLE_INPUT = """
 """
 PARK_INPUT = """
     UPDATE inputs SET parked = ? WHERE session_id = ? AND turn_id = ? AND committed = 0
+"""
+NOTE_INPUT = """
+    UPDATE inputs SET parked = ?
+    WHERE session_id = ? AND turn_id = ? AND committed = 0 AND parked IS NULL
+"""
+#: The turn goes on under another id; its source key moves there.
+SUPERSEDE_INPUT = """
+    UPDATE inputs SET committed = 1, parked = NULL, source_key = NULL, superseded_by = ?
+    WHERE session_id = ? AND turn_id = ? AND committed = 0
 """
 
 # --- committed turns --------------------------------------------------------------------------------
@@ -214,26 +125,129 @@ ACTIVE_PATH = """
     FROM path p JOIN nodes n ON n.id = p.id ORDER BY p.depth DESC
 """
 
-# --- the journal ------------------------------------------------------------------------------------
+# --- scopes -----------------------------------------------------------------------------------------
 
 SCOPE = "SELECT id FROM scopes WHERE scope_key = ?"
-ADD_SCOPE = "INSERT INTO scopes (scope_key) VALUES (?)"
+ADD_SCOPE = "INSERT INTO scopes (scope_key, session_id, process_id) VALUES (?, ?, ?)"
+FINISH_SCOPE = """
+    UPDATE scopes SET finished_at_ms = ? WHERE scope_key = ? AND finished_at_ms IS NULL
+"""
+
+# --- the journal ------------------------------------------------------------------------------------
+
 #: First writer wins; the row count tells who that was.
 ADD_RECORD = """
     INSERT INTO journal (scope, replay_key, kind, identity, surroundings, envelope, outcome,
-                         recorded_at_ms, duration_ms, fencing_token)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                         recorded_at_ms, duration_ms, fencing_token, blob, bytes, due_at_ms)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (scope, replay_key) DO NOTHING
 """
+ADD_BLOB = "INSERT OR IGNORE INTO blobs (digest, content) VALUES (?, ?)"
+ADD_SURROUNDINGS = "INSERT OR IGNORE INTO surroundings (digest, content) VALUES (?, ?)"
+SURROUNDINGS = "SELECT content FROM surroundings WHERE digest = ?"
 _RECORD_COLUMNS = """
     j.replay_key, j.kind, j.identity, j.surroundings, j.envelope, j.outcome, j.recorded_at_ms,
-    j.duration_ms, j.fencing_token
+    j.duration_ms, j.fencing_token, j.blob, b.content
+"""
+_RECORDS = """
+    scopes s JOIN journal j ON j.scope = s.id LEFT JOIN blobs b ON b.digest = j.blob
 """
 RECORD = f"""
-    SELECT {_RECORD_COLUMNS} FROM scopes s JOIN journal j ON j.scope = s.id
-    WHERE s.scope_key = ? AND j.replay_key = ?
+    SELECT {_RECORD_COLUMNS} FROM {_RECORDS} WHERE s.scope_key = ? AND j.replay_key = ?
 """  # noqa: S608
 JOURNAL = f"""
-    SELECT {_RECORD_COLUMNS} FROM scopes s JOIN journal j ON j.scope = s.id
-    WHERE s.scope_key = ? ORDER BY j.id
+    SELECT {_RECORD_COLUMNS} FROM {_RECORDS} WHERE s.scope_key = ? ORDER BY j.id
 """  # noqa: S608
+HAS_RECORD = """
+    SELECT 1 FROM scopes s JOIN journal j ON j.scope = s.id
+    WHERE s.scope_key = ? AND j.replay_key = ?
+"""
+#: A journal in brief. Rows from before sizes were kept are measured.
+JOURNAL_ENTRIES = """
+    SELECT j.replay_key, j.kind, j.recorded_at_ms, j.duration_ms,
+           coalesce(j.bytes, length(CAST(j.outcome AS BLOB))), j.fencing_token, j.due_at_ms
+    FROM scopes s JOIN journal j ON j.scope = s.id
+    WHERE s.scope_key = ? ORDER BY j.id
+"""
+
+# --- promises ---------------------------------------------------------------------------------------
+
+ADD_SECRET = "INSERT OR IGNORE INTO meta (singleton, signing_secret) VALUES (1, ?)"  # noqa: S105  a statement
+SECRET = "SELECT signing_secret FROM meta WHERE singleton = 1"  # noqa: S105
+#: Resolutions come as bytes: an error about text that is not UTF-8 would show it.
+_WAIT_COLUMNS = """
+    w.key_id, s.scope_key, w.session_id, w.wait, w.turn_control, w.deadline_at_ms,
+    CAST(w.resolution AS BLOB), w.created_at_ms, w.resolved_at_ms
+"""
+_WAITS = "await_events w LEFT JOIN scopes s ON s.id = w.scope"
+WAIT = f"SELECT {_WAIT_COLUMNS} FROM {_WAITS} WHERE w.key_id = ?"  # noqa: S608
+#: Those among a JSON array of key ids that are there.
+WAITS_AMONG = f"""
+    SELECT {_WAIT_COLUMNS} FROM {_WAITS} WHERE w.key_id IN (SELECT value FROM json_each(?))
+"""  # noqa: S608
+WAITS_OF_SCOPE = f"""
+    SELECT {_WAIT_COLUMNS} FROM scopes s JOIN await_events w ON w.scope = s.id
+    WHERE s.scope_key = ? ORDER BY w.id
+"""  # noqa: S608
+WAITS_OF_SESSION = f"""
+    SELECT {_WAIT_COLUMNS} FROM {_WAITS} WHERE w.session_id = ? ORDER BY w.id
+"""  # noqa: S608
+ADD_WAIT = """
+    INSERT INTO await_events (key_id, scope, session_id, wait, turn_control, deadline_at_ms,
+                              resolution, created_at_ms, resolved_at_ms)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+#: First resolution wins.
+RESOLVE_WAIT = """
+    UPDATE await_events SET resolution = ?, resolved_at_ms = ?
+    WHERE key_id = ? AND resolution IS NULL
+"""
+WAIT_KEYS_OF_SESSION = "SELECT key_id FROM await_events WHERE session_id = ? ORDER BY id"
+FORGET_WAITS_OF_SESSION = "DELETE FROM await_events WHERE session_id = ?"
+IS_REVOKED = "SELECT 1 FROM revoked_sessions WHERE session_id = ?"
+REVOKE = "INSERT OR IGNORE INTO revoked_sessions (session_id, revoked_at_ms) VALUES (?, ?)"
+
+# --- retiring ---------------------------------------------------------------------------------------
+
+SCOPES_OF_SESSION = "SELECT id FROM scopes WHERE session_id = ? ORDER BY id LIMIT ?"
+SCOPES_OF_PROCESS = "SELECT id FROM scopes WHERE process_id = ? ORDER BY id LIMIT ?"
+SCOPES_OF_KEY = "SELECT id FROM scopes WHERE scope_key = ? LIMIT ?"
+SCOPES_FINISHED = """
+    SELECT id FROM scopes WHERE finished_at_ms < ? ORDER BY finished_at_ms, id LIMIT ?
+"""
+#: Unfinished scopes that hold nothing but promises which were all resolved before a time.
+SCOPES_UNCLAIMED = """
+    SELECT w.scope, s.scope_key
+    FROM await_events w JOIN scopes s ON s.id = w.scope
+    WHERE w.resolved_at_ms < :before AND s.finished_at_ms IS NULL
+        AND NOT EXISTS (SELECT 1 FROM journal j WHERE j.scope = w.scope)
+        AND NOT EXISTS (
+            SELECT 1 FROM await_events o
+            WHERE o.scope = w.scope AND (o.resolved_at_ms IS NULL OR o.resolved_at_ms >= :before)
+        )
+    ORDER BY w.resolved_at_ms, w.id
+"""
+#: Of the records that go: what they refer to. Nothing else can become unused by their going.
+BLOBS_OF = """
+    SELECT DISTINCT blob FROM journal
+    WHERE scope IN (SELECT value FROM json_each(?)) AND blob IS NOT NULL
+"""
+SURROUNDINGS_OF = """
+    SELECT DISTINCT surroundings FROM journal
+    WHERE scope IN (SELECT value FROM json_each(?)) AND surroundings <> ''
+"""
+DELETE_RECORDS = "DELETE FROM journal WHERE scope IN (SELECT value FROM json_each(?))"
+DELETE_WAITS = "DELETE FROM await_events WHERE scope IN (SELECT value FROM json_each(?))"
+DELETE_SCOPES = "DELETE FROM scopes WHERE id IN (SELECT value FROM json_each(?))"
+DELETE_UNUSED_BLOBS = """
+    DELETE FROM blobs
+    WHERE digest IN (SELECT value FROM json_each(?))
+        AND NOT EXISTS (SELECT 1 FROM journal j WHERE j.blob = blobs.digest)
+"""
+DELETE_UNUSED_SURROUNDINGS = """
+    DELETE FROM surroundings
+    WHERE digest IN (SELECT value FROM json_each(?))
+        AND NOT EXISTS (
+            SELECT 1 FROM journal j WHERE j.surroundings = surroundings.digest AND j.surroundings <> ''
+        )
+"""

@@ -1,9 +1,12 @@
-"""The readers: a few threads, each with a connection that cannot write and never waits for the writer."""
+"""The readers: a few threads, each with a connection that cannot write and never waits for the writer.
+
+One more looks whether anything was written; its answers must not wait for a long read.
+"""
 
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -11,6 +14,7 @@ from typing import TypeVar
 import msgspec
 
 from lash.stores.sqlite.connection import closed_error, connect, translated
+from lash.stores.sqlite.rows import Row
 
 T = TypeVar("T")
 
@@ -27,6 +31,8 @@ class Readers:
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="lash-reader")
+        # SQLite counts the commits of others for each connection, so one connection has to do it.
+        self._watcher = ThreadPoolExecutor(1, thread_name_prefix="lash-watcher")
 
     async def read(self, operation: Callable[[sqlite3.Connection], T]) -> T:
         """What `operation` finds.
@@ -34,11 +40,32 @@ class Readers:
         Raises:
             StoreError: `store_closed`, `store_corrupt`, and what SQLite reports.
         """
+        return await self._run(self._threads, lambda: self._perform(operation))
+
+    async def all(self, query: str, key: str, build: Callable[[Row], T]) -> Sequence[T]:
+        """What a query with one parameter gives, each row built.
+
+        Raises:
+            StoreError: As `read`.
+        """
+        return await self.read(
+            lambda connection: [build(row) for row in connection.execute(query, (key,))]
+        )
+
+    async def data_version(self) -> int:
+        """A number that changes whenever another connection has committed, the writer's included.
+
+        Raises:
+            StoreError: `store_closed`, and what SQLite reports.
+        """
+        return await self._run(self._watcher, self._data_version)
+
+    async def _run(self, threads: ThreadPoolExecutor, call: Callable[[], T]) -> T:
         if self._closed:
             raise closed_error(self._path)
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._threads, self._perform, operation)
+            return await loop.run_in_executor(threads, call)
         except (sqlite3.Error, msgspec.MsgspecError) as error:
             raise translated(error, self._path) from error
 
@@ -49,6 +76,7 @@ class Readers:
     def close(self) -> None:
         """Finish the reads that were begun, then close. Blocks; call it off the loop."""
         self._threads.shutdown()
+        self._watcher.shutdown()
         while self._connections:
             self._connections.pop().close()
 
@@ -60,6 +88,10 @@ class Readers:
         finally:
             if connection.in_transaction:  # SQLite ends it by itself when a page cannot be read
                 connection.execute("ROLLBACK")
+
+    def _data_version(self) -> int:
+        (version,) = self._connection().execute("PRAGMA data_version").fetchone()
+        return int(version)
 
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)

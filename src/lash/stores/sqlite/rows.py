@@ -1,15 +1,17 @@
-"""Rows to values and back, on an open transaction. No decisions: those are the planner's."""
+"""Rows of sessions to values and back, on an open transaction. No decisions: those are the planner's.
+
+SQLite keeps a value of any type in any column, so every row is checked against its columns' types.
+"""
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
 from lash.core.errors import StoreError
 from lash.core.json import encode
 from lash.core.leases import Fence, Lease, LeaseOwner, LeaseState
-from lash.effects.journal import JournalRecord
 from lash.llm.usage import Usage
 from lash.sessions.model import (
     AcceptedTurn,
@@ -24,7 +26,9 @@ from lash.sessions.planner import KnownTurn
 from lash.stores.sqlite import queries
 from lash.turn.messages import Message
 
-#: sqlite3 gives rows as tuples of anything; each function below knows its columns.
+T = TypeVar("T")
+
+#: sqlite3 gives rows as tuples of anything; `checked` gives them their types.
 Row: TypeAlias = tuple[Any, ...]
 
 _MESSAGE = msgspec.json.Decoder(Message)
@@ -32,6 +36,58 @@ _USAGE = msgspec.json.Decoder(Usage)
 _INPUT = msgspec.json.Decoder(TurnInput)
 _RECORD = msgspec.json.Decoder(TurnRecord)
 _PARKED = msgspec.json.Decoder(Parked)
+
+
+class _Head(NamedTuple):
+    session_id: str
+    agent_name: str
+    agent_version: str
+    created_at_ms: int
+    revision: int
+    leaf_id: str | None
+    leaf_digest: str
+    turn_index: int
+    usage: str
+
+
+class _Held(NamedTuple):
+    fencing_token: int
+    owner_id: str
+    incarnation: str
+    host: str
+    nonce: str
+    claimed_at_ms: int
+    expires_at_ms: int
+
+
+class _Input(NamedTuple):
+    session_id: str
+    turn_id: str
+    sequence: int
+    source_key: str | None
+    agent_name: str
+    agent_version: str
+    input: str
+    accepted_at_ms: int
+    parked: str | None
+    restarts: int
+
+
+class _Node(NamedTuple):
+    node_id: str
+    parent_id: str | None
+    digest: str
+    turn_id: str
+    message: str
+
+
+def checked(value: object, kind: type[T]) -> T:
+    """A row, or one column of it, with the types it must have.
+
+    Raises:
+        msgspec.ValidationError: It has another; the operation fails with `store_corrupt`.
+    """
+    return msgspec.convert(value, kind)
 
 
 def text(value: object) -> str:
@@ -45,20 +101,21 @@ def text(value: object) -> str:
 def read_head(connection: sqlite3.Connection, session_id: str) -> tuple[SessionHead | None, int]:
     """A session's head, and how many turns it has accepted."""
     row: Row | None = connection.execute(queries.HEAD, (session_id,)).fetchone()
-    return (None, 0) if row is None else (session_head(row), row[9])
+    return (None, 0) if row is None else (session_head(row[:9]), checked(row[9], int))
 
 
 def session_head(row: Row) -> SessionHead:
-    """A head from the first columns of its row."""
+    """A head from its columns."""
+    columns = checked(row, _Head)
     return SessionHead(
-        session_id=row[0],
-        agent=AgentRef(name=row[1], version=row[2]),
-        created_at_ms=row[3],
-        revision=row[4],
-        leaf_id=row[5],
-        leaf_digest=row[6],
-        turn_index=row[7],
-        usage=_USAGE.decode(row[8]),
+        session_id=columns.session_id,
+        agent=AgentRef(name=columns.agent_name, version=columns.agent_version),
+        created_at_ms=columns.created_at_ms,
+        revision=columns.revision,
+        leaf_id=columns.leaf_id,
+        leaf_digest=columns.leaf_digest,
+        turn_index=columns.turn_index,
+        usage=_USAGE.decode(columns.usage),
     )
 
 
@@ -70,22 +127,19 @@ def read_lease(connection: sqlite3.Connection, session_id: str) -> LeaseState:
 
 def lease_state(row: Row) -> LeaseState:
     """A lease from its columns; the token outlives the holder."""
-    token, owner_id, incarnation, host, nonce, claimed, expires = row
-    if nonce is None:
-        return LeaseState(fencing_token=token or 0)
+    if row[4] is None:
+        return LeaseState(fencing_token=checked(row[0] or 0, int))
+    columns = checked(row, _Held)
     held = Lease(
-        owner=LeaseOwner(owner_id=owner_id, incarnation=incarnation, host=host),
-        nonce=nonce,
-        fencing_token=token,
-        claimed_at_ms=claimed,
-        expires_at_ms=expires,
+        owner=LeaseOwner(
+            owner_id=columns.owner_id, incarnation=columns.incarnation, host=columns.host
+        ),
+        nonce=columns.nonce,
+        fencing_token=columns.fencing_token,
+        claimed_at_ms=columns.claimed_at_ms,
+        expires_at_ms=columns.expires_at_ms,
     )
-    return LeaseState(fencing_token=token, held=held)
-
-
-def parked_reason(column: str | None) -> Parked | None:
-    """Why a turn is parked, if it is."""
-    return None if column is None else _PARKED.decode(column)
+    return LeaseState(fencing_token=columns.fencing_token, held=held)
 
 
 def write_lease(connection: sqlite3.Connection, session_id: str, lease: Lease) -> None:
@@ -114,17 +168,24 @@ def free_lease(connection: sqlite3.Connection, session_id: str, fence: Fence) ->
 
 
 def accepted_turn(row: Row) -> AcceptedTurn:
-    """An accepted turn from its row."""
+    """An accepted turn from its columns."""
+    columns = checked(row, _Input)
     return AcceptedTurn(
-        session_id=row[0],
-        turn_id=row[1],
-        sequence=row[2],
-        source_key=row[3],
-        agent=AgentRef(name=row[4], version=row[5]),
-        input=_INPUT.decode(row[6]),
-        accepted_at_ms=row[7],
-        parked=parked_reason(row[8]),
+        session_id=columns.session_id,
+        turn_id=columns.turn_id,
+        sequence=columns.sequence,
+        source_key=columns.source_key,
+        agent=AgentRef(name=columns.agent_name, version=columns.agent_version),
+        input=_INPUT.decode(columns.input),
+        accepted_at_ms=columns.accepted_at_ms,
+        parked=parked_reason(columns.parked),
+        restarts=columns.restarts,
     )
+
+
+def parked_reason(column: str | None) -> Parked | None:
+    """Why a turn is parked, if it is."""
+    return None if column is None else _PARKED.decode(checked(column, str))
 
 
 def add_input(connection: sqlite3.Connection, turn: AcceptedTurn) -> None:
@@ -139,6 +200,7 @@ def add_input(connection: sqlite3.Connection, turn: AcceptedTurn) -> None:
         text(turn.input),
         turn.accepted_at_ms,
         None,
+        turn.restarts,
     )
     connection.execute(queries.ADD_INPUT, values)
 
@@ -146,14 +208,15 @@ def add_input(connection: sqlite3.Connection, turn: AcceptedTurn) -> None:
 def find_turn(
     connection: sqlite3.Connection, session_id: str, turn_id: str, source_key: str | None = None
 ) -> KnownTurn | None:
-    """A turn accepted before under an id or a source key."""
+    """A turn accepted before under an id or a source key; one that was begun again, as it is now."""
     row: Row | None = connection.execute(queries.INPUT_BY_TURN, (session_id, turn_id)).fetchone()
     if row is None and source_key is not None:
         row = connection.execute(queries.INPUT_BY_SOURCE, (session_id, source_key)).fetchone()
     if row is None:
         return None
-    turn = accepted_turn(row)
-    if not row[9]:
+    row = _newest(connection, session_id, row)
+    turn = accepted_turn(row[:10])
+    if not row[10]:
         return KnownTurn(turn_id=turn.turn_id, input=turn.input, open=turn)
     found = read_receipt(connection, session_id, turn.turn_id)
     if found is None:
@@ -162,6 +225,37 @@ def find_turn(
             f"Turn {turn.turn_id} of session {session_id} is settled but has no record.",
         )
     return KnownTurn(turn_id=turn.turn_id, input=turn.input, record=found[0])
+
+
+def _newest(connection: sqlite3.Connection, session_id: str, row: Row) -> Row:
+    """The row of the turn that this one became."""
+    while row[11] is not None:
+        later: Row | None = connection.execute(
+            queries.INPUT_BY_TURN, (session_id, row[11])
+        ).fetchone()
+        # Restarts only grow, so a damaged file cannot lead round in a circle.
+        if later is None or checked(later[9], int) <= checked(row[9], int):
+            raise StoreError(
+                "store_corrupt",
+                f"Turn {row[1]} of session {session_id} was begun again, but not as what its row "
+                "says. The database was damaged; restore it from a backup.",
+            )
+        row = later
+    return row
+
+
+def find_open_turn(
+    connection: sqlite3.Connection, session_id: str, turn_id: str
+) -> AcceptedTurn | None:
+    """An open turn by its own id. An id that was begun again names no open turn."""
+    row: Row | None = connection.execute(queries.INPUT_BY_TURN, (session_id, turn_id)).fetchone()
+    return None if row is None or row[10] else accepted_turn(row[:10])
+
+
+def has_input(connection: sqlite3.Connection, session_id: str, turn_id: str) -> bool:
+    """Whether a turn id was used in a session."""
+    found = connection.execute(queries.HAS_INPUT, (session_id, turn_id)).fetchone()
+    return found is not None
 
 
 def open_turns(connection: sqlite3.Connection, session_id: str) -> tuple[AcceptedTurn, ...]:
@@ -175,15 +269,15 @@ def read_receipt(
 ) -> tuple[TurnRecord, str] | None:
     """A committed turn and the hash of its commit."""
     row: Row | None = connection.execute(queries.TURN, (session_id, turn_id)).fetchone()
-    return None if row is None else (_RECORD.decode(row[0]), row[1])
+    return None if row is None else (turn_record(row[:1]), checked(row[1], str))
 
 
 def turn_record(row: Row) -> TurnRecord:
-    """A committed turn from its row."""
-    return _RECORD.decode(row[0])
+    """A committed turn from its column."""
+    return _RECORD.decode(checked(row[0], str))
 
 
-# --- nodes and journal --------------------------------------------------------------------------------
+# --- nodes ------------------------------------------------------------------------------------------
 
 
 def add_nodes(
@@ -198,63 +292,12 @@ def add_nodes(
 
 
 def session_node(row: Row) -> SessionNode:
-    """A node from its row."""
+    """A node from its columns."""
+    columns = checked(row, _Node)
     return SessionNode(
-        node_id=row[0],
-        parent_id=row[1],
-        digest=row[2],
-        turn_id=row[3],
-        message=_MESSAGE.decode(row[4]),
+        node_id=columns.node_id,
+        parent_id=columns.parent_id,
+        digest=columns.digest,
+        turn_id=columns.turn_id,
+        message=_MESSAGE.decode(columns.message),
     )
-
-
-def journal_record(row: Row) -> JournalRecord:
-    """A journal record from its row."""
-    return JournalRecord(
-        replay_key=row[0],
-        kind=row[1],
-        identity=row[2],
-        surroundings=row[3],
-        envelope=row[4],
-        outcome=row[5],
-        recorded_at_ms=row[6],
-        duration_ms=row[7],
-        fencing_token=row[8],
-    )
-
-
-def find_record(
-    connection: sqlite3.Connection, scope_key: str, replay_key: str
-) -> JournalRecord | None:
-    """The record under a key."""
-    row: Row | None = connection.execute(queries.RECORD, (scope_key, replay_key)).fetchone()
-    return None if row is None else journal_record(row)
-
-
-def add_records(
-    connection: sqlite3.Connection, scope_key: str, records: Sequence[JournalRecord]
-) -> JournalRecord | None:
-    """Append to a scope's journal, up to the first key that is taken; its record, or None."""
-    if not records:
-        return None
-    row = connection.execute(queries.SCOPE, (scope_key,)).fetchone()
-    scope = row[0] if row else connection.execute(queries.ADD_SCOPE, (scope_key,)).lastrowid
-    for record in records:
-        added = connection.execute(
-            queries.ADD_RECORD,
-            (
-                scope,
-                record.replay_key,
-                record.kind,
-                record.identity,
-                record.surroundings,
-                record.envelope,
-                record.outcome,
-                record.recorded_at_ms,
-                record.duration_ms,
-                record.fencing_token,
-            ),
-        )
-        if added.rowcount != 1:
-            return find_record(connection, scope_key, record.replay_key)
-    return None

@@ -38,11 +38,16 @@ pytest.register_assert_rewrite(
         for module in (
             "accepting",
             "committing",
+            "finishing",
             "journaling",
             "leasing",
             "listing",
             "refusing",
+            "restarting",
+            "retiring",
             "rig",
+            "sweeping",
+            "waiting",
         )
     )
 )

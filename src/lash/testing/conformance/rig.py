@@ -7,7 +7,9 @@ from typing import TypeVar
 import pytest
 
 from lash.core.leases import Lease, LeaseOwner
-from lash.effects.journal import WriteAuthority
+from lash.core.scopes import ExecutionScope, journal_key
+from lash.effects.journal import Recorded, WriteAuthority
+from lash.effects.waits.transitions import WaitRow, WaitState
 from lash.sessions.model import SessionState
 from lash.sessions.planner import Accepted, ClaimedSession, CommitReceipt
 from lash.sessions.store import Store
@@ -80,6 +82,21 @@ class Rig:
         (summary,) = await self.store.list_sessions()
         return summary.state
 
+    async def recorded(self, scope: ExecutionScope, *keys: str, outcome: str = "1") -> str:
+        """Record effects in a scope that nobody holds a lease of; the scope's key."""
+        scope_key = journal_key(scope)
+        records = [samples.record(key, outcome) for key in keys or ("r1",)]
+        expect(Recorded, await self.store.record(scope_key, records, None))
+        return scope_key
+
+    async def keys(self, scope_key: str) -> list[str]:
+        """The replay keys a journal holds, in order."""
+        return [record.replay_key for record in await self.store.load_journal(scope_key)]
+
+    async def stands(self, row: WaitRow) -> WaitState:
+        """How a promise stands; looking does not touch it."""
+        return (await self.store.inspect_waits([row]))[row.key_id]
+
     async def everything(self, session: str = "s") -> dict[str, object]:
         """All that can be read about a session."""
         store = self.store
@@ -95,6 +112,9 @@ class Rig:
             "known": [await store.find_turn(session, turn_id) for turn_id in turn_ids],
             "lease": await store.lease_of(session),
             "journals": [list(await store.load_journal(scope)) for scope in scopes],
+            "entries": [list(await store.list_journal(scope)) for scope in scopes],
+            "waits": [list(await store.list_waits(scope)) for scope in scopes],
+            "revoked": await store.is_revoked(session),
             "sessions": list(await store.list_sessions()),
             "work": list(await store.open_sessions()),
         }

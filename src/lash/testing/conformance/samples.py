@@ -3,8 +3,19 @@
 from collections.abc import Sequence
 
 from lash.core.leases import Fence, LeaseClaim, LeaseOwner
-from lash.core.scopes import TurnScope, journal_key
+from lash.core.scopes import ExecutionScope, RuntimeOperationScope, TurnScope, journal_key
 from lash.effects.journal import JournalRecord
+from lash.effects.transitions import SPILL_BYTES
+from lash.effects.waits.keys import mint
+from lash.effects.waits.model import (
+    AwaitEventWaitIdentity,
+    CustomWait,
+    ExternalCompletionError,
+    ResolvedErr,
+    ResolvedOk,
+)
+from lash.effects.waits.store import AwaitEventStore
+from lash.effects.waits.transitions import WaitRow, row_of
 from lash.llm.usage import Usage
 from lash.sessions.model import AgentRef, TextItem, TurnInput
 from lash.sessions.planner import AcceptRequest, TurnCommit
@@ -17,6 +28,14 @@ SUPPORT = AgentRef(name="support")
 #: Two owners on other hosts: no store can prove anything about them.
 ANA = LeaseOwner(owner_id="ana", incarnation="ana-1", host="host-a")
 BEN = LeaseOwner(owner_id="ben", incarnation="ben-1", host="host-b")
+
+#: How a wait may end, with everything that JSON can carry.
+YES = ResolvedOk(payload={"by": "ana", "lines": [1, 2.5, None, "é ☃"]})
+NO = ResolvedErr(payload=ExternalCompletionError(code="refused", message="no", raw={"n": 1}))
+
+#: An outcome too large for a journal's row, and what surrounds an effect.
+BIG = '{"type":"checkpoint","text":"' + "é" * SPILL_BYTES + '"}'
+CONTENT = '{"instructions":"Be brief."}'
 
 
 def said(text: str) -> TurnInput:
@@ -98,6 +117,11 @@ def scope_of(turn_id: str, session: str = "s") -> str:
     return journal_key(TurnScope(session_id=session, turn_id=turn_id))
 
 
+def operation(name: str) -> RuntimeOperationScope:
+    """An operation of the host."""
+    return RuntimeOperationScope(operation_id=name)
+
+
 def turn_commit(
     turn_id: str,
     fence: Fence,
@@ -124,13 +148,36 @@ def turn_commit(
     )
 
 
-def record(key: str, outcome: str = '{"type":"checkpoint"}', *, token: int = 0) -> JournalRecord:
+def wait_row(
+    store: AwaitEventStore,
+    wait: AwaitEventWaitIdentity | str = "approval",
+    scope: ExecutionScope | None = None,
+    *,
+    deadline_at_ms: int | None = None,
+) -> WaitRow:
+    """A promise of a scope, by default of the first turn, as it is when it is made."""
+    named = CustomWait(key=wait) if isinstance(wait, str) else wait
+    owner = scope or TurnScope(session_id="s", turn_id="t1")
+    key = mint(store.signing_secret, owner, named)
+    return row_of(key, journal_key(owner), deadline_at_ms)
+
+
+def record(
+    key: str,
+    outcome: str = '{"type":"checkpoint"}',
+    *,
+    token: int = 0,
+    kind: str = "checkpoint",
+    surroundings: str = "",
+    content: str | None = None,
+) -> JournalRecord:
     """A recorded effect."""
     return JournalRecord(
         replay_key=key,
-        kind="checkpoint",
+        kind=kind,
         identity="1:identity",
-        surroundings="",
+        surroundings=surroundings,
+        surroundings_content=content,
         envelope='{"identity":{},"surroundings":{}}',
         outcome=outcome,
         recorded_at_ms=1_750_000_000_000,

@@ -2,10 +2,15 @@
 
 from lash.testing.conformance.accepting import AcceptProperties
 from lash.testing.conformance.committing import CommitProperties
+from lash.testing.conformance.finishing import FinishProperties
 from lash.testing.conformance.journaling import JournalProperties
 from lash.testing.conformance.leasing import LeaseProperties
 from lash.testing.conformance.listing import ListingProperties
 from lash.testing.conformance.refusing import RefusalProperties
+from lash.testing.conformance.restarting import RestartProperties, WaitingTurnProperties
+from lash.testing.conformance.retiring import RetireProperties
+from lash.testing.conformance.sweeping import SweepProperties
+from lash.testing.conformance.waiting import WaitProperties
 
 
 class StoreConformance(
@@ -13,7 +18,13 @@ class StoreConformance(
     LeaseProperties,
     CommitProperties,
     RefusalProperties,
+    RestartProperties,
+    WaitingTurnProperties,
     JournalProperties,
+    FinishProperties,
+    RetireProperties,
+    WaitProperties,
+    SweepProperties,
     ListingProperties,
 ):
     """Every property of a store. See the package for how to run it on yours."""

@@ -1,0 +1,82 @@
+"""Answering what waits for the outside: tool calls that were deferred, waits of operations."""
+
+from typing import Protocol
+
+from lash.core.errors import LashError
+from lash.core.json import to_json
+from lash.effects.hosts import EffectHost
+from lash.effects.waits.keys import key_from_text
+from lash.effects.waits.model import (
+    AwaitEventKey,
+    ExternalCompletionError,
+    Resolution,
+    ResolvedCancelled,
+    ResolvedErr,
+    ResolvedOk,
+    ResolveOutcome,
+    UnknownOrRevoked,
+)
+
+
+class CompletionsHost(Protocol):
+    """What completions need of the runtime they belong to."""
+
+    @property
+    def effects(self) -> EffectHost:
+        """Where promises are kept."""
+        ...
+
+
+class Completions:
+    """Resolves promises by their key, in any process over the same store.
+
+    A key is given as `AwaitEventKey`, as its JSON, or as its token. The first resolution stands for
+    ever, also one that comes before anybody waits. Unknown, forged and revoked keys are answered with
+    `UnknownOrRevoked`, which does not tell them apart.
+    """
+
+    def __init__(self, host: CompletionsHost) -> None:
+        self._host = host
+
+    async def resolve(self, key: AwaitEventKey | str, value: object = None) -> ResolveOutcome:
+        """Answer with a value, which must have a JSON form.
+
+        Raises:
+            LashError: `value_not_json`.
+        """
+        return await self._resolve(key, ResolvedOk(payload=to_json(value)))
+
+    async def fail(
+        self, key: AwaitEventKey | str, message: str, *, code: str = "external", raw: object = None
+    ) -> ResolveOutcome:
+        """Answer that the outside could not do its part."""
+        error = ExternalCompletionError(code=code, message=message, raw=to_json(raw))
+        return await self._resolve(key, ResolvedErr(payload=error))
+
+    async def cancel(self, key: AwaitEventKey | str) -> ResolveOutcome:
+        """Answer that nobody will."""
+        return await self._resolve(key, ResolvedCancelled())
+
+    async def peek(self, key: AwaitEventKey | str) -> Resolution | None:
+        """The resolution, or None while there is none.
+
+        Raises:
+            LashError: `await_event_unknown_or_revoked`.
+        """
+        found = _key(key)
+        if found is None:
+            raise LashError(
+                "await_event_unknown_or_revoked",
+                "This is not a key of this store; ask for a new one.",
+            )
+        return await self._host.effects.peek_await_event(found)
+
+    async def _resolve(self, key: AwaitEventKey | str, resolution: Resolution) -> ResolveOutcome:
+        found = _key(key)
+        if found is None:
+            return UnknownOrRevoked()
+        return await self._host.effects.resolve_await_event(found, resolution)
+
+
+def _key(given: AwaitEventKey | str) -> AwaitEventKey | None:
+    return given if isinstance(given, AwaitEventKey) else key_from_text(given)

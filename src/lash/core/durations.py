@@ -1,0 +1,35 @@
+"""Lengths of time as callers give them: a `timedelta`, or seconds."""
+
+import math
+from datetime import timedelta
+from typing import TypeAlias
+
+from lash.core.errors import ConfigurationError
+
+Duration: TypeAlias = timedelta | float | int
+
+#: A thousand years: what is longer was given in the wrong unit.
+_LONGEST_MS = 1000 * 366 * 24 * 3600 * 1000
+
+
+def milliseconds(duration: Duration, what: str) -> int:
+    """A duration in whole milliseconds, rounded up, so that nothing ends before its time.
+
+    Raises:
+        ConfigurationError: `duration_invalid`.
+    """
+    if isinstance(duration, timedelta):
+        seconds = duration.total_seconds()
+    elif isinstance(duration, bool) or not isinstance(duration, int | float):
+        raise _invalid(what, f"not {type(duration).__name__}")
+    else:
+        seconds = float(duration)
+    if not math.isfinite(seconds) or seconds < 0 or seconds * 1000 > _LONGEST_MS:
+        raise _invalid(what, f"not {duration!r}")
+    return math.ceil(round(seconds * 1000, 6))
+
+
+def _invalid(what: str, given: str) -> ConfigurationError:
+    return ConfigurationError(
+        "duration_invalid", f"{what} takes seconds or a timedelta, zero or more, {given}."
+    )

@@ -1,0 +1,237 @@
+"""Waiting for promises: rows are the truth, everything else is a hint to read them (D6).
+
+One task reads for all who wait in this process: when somebody here has resolved something, when the
+store's change token moves, and now and then without any hint, ever more slowly. It runs only while
+somebody waits.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+
+from lash.core.cancel import CancelToken
+from lash.core.clock import Clock
+from lash.core.errors import LashError
+from lash.effects.shielding import shielded
+from lash.effects.waits.model import (
+    AlreadyResolved,
+    Resolution,
+    ResolveAccepted,
+    ResolvedCancelled,
+    ResolvedTimeout,
+    unknown_or_revoked,
+)
+from lash.effects.waits.store import AwaitEventStore
+from lash.effects.waits.transitions import (
+    WaitPending,
+    WaitResolved,
+    WaitRevoked,
+    WaitRow,
+    WaitState,
+    is_due,
+)
+
+_log = logging.getLogger("lash.effects")
+
+#: Without hints, the rows are read after this long, then after twice as long, and so on.
+_POLL_FIRST_S = 0.025
+_POLL_MAX_S = 1.0
+#: How often the store's change token is looked at. Somebody else's resolution is seen within this
+#: and one read.
+_HINT_S = 0.03
+
+
+class _Waiter:
+    """One task that waits; woken whenever it should look again."""
+
+    __slots__ = ("_loop", "_woken", "row", "state")
+
+    def __init__(self, row: WaitRow) -> None:
+        self.row = row
+        self.state: WaitState | None = None
+        self._loop = asyncio.get_running_loop()
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def wake_from_anywhere(self) -> None:
+        """A cancel token may be tripped in any thread, also when the loop is gone."""
+        try:
+            self._loop.call_soon_threadsafe(self._woken.set)
+        except RuntimeError:
+            pass
+
+    async def woken(self) -> None:
+        await self._woken.wait()
+        self._woken.clear()
+
+
+class WaitBoard:
+    """Who waits in this process, over one store."""
+
+    def __init__(self, store: AwaitEventStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._waiters: dict[object, _Waiter] = {}
+        self._nudged = asyncio.Event()
+        self._reader: asyncio.Task[None] | None = None
+
+    async def wait(
+        self, row: WaitRow, cancel: CancelToken | None = None, deadline_at_ms: int | None = None
+    ) -> Resolution:
+        """Wait for a promise. Dropping the wait writes nothing.
+
+        A deadline in the row, and a cancel, are resolutions like any other: proposed, and what won
+        is returned. A promise that steers a turn is never written by its waiter.
+
+        Args:
+            row: The promise; its deadline is kept if this is the first wait.
+            cancel: Gives up the wait.
+            deadline_at_ms: For promises that steer a turn: when this waiter gives up.
+
+        Raises:
+            LashError: `await_event_unknown_or_revoked`, `turn_control_wait_cancelled`,
+                `turn_control_wait_timeout`.
+            StoreError: The store could not be read when the wait began.
+        """
+        waiter, place = _Waiter(row), object()
+        # On the board before the first read, so that nothing happens unseen in between.
+        self._waiters[place] = waiter
+        unsubscribe = self._listen(waiter, cancel)
+        try:
+            waiter.state = await self._store.open_wait(row)
+            while True:
+                match waiter.state:
+                    case WaitResolved(resolution=resolution):
+                        return resolution
+                    case WaitRevoked():
+                        raise unknown_or_revoked()
+                    case WaitPending(deadline_at_ms=own):
+                        ended = await self._give_up(row, own, cancel, deadline_at_ms)
+                        if ended is not None:
+                            return ended
+                    case _:  # retired meanwhile: begin again
+                        waiter.state = await self._store.open_wait(row)
+                        continue
+                self._read_on()
+                await self._next(waiter, own if own is not None else deadline_at_ms)
+        finally:
+            unsubscribe()
+            del self._waiters[place]
+
+    def nudge(self) -> None:
+        """Something was resolved here: look at once."""
+        self._nudged.set()
+
+    async def aclose(self) -> None:
+        """Stop reading. Whoever still waits is the caller's to cancel."""
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.wait([self._reader])
+
+    # --- one waiter -----------------------------------------------------------------------------
+
+    def _listen(self, waiter: _Waiter, cancel: CancelToken | None) -> Callable[[], None]:
+        if cancel is None:
+            return lambda: None
+        return cancel.on_cancel(lambda _: waiter.wake_from_anywhere())
+
+    async def _give_up(
+        self,
+        row: WaitRow,
+        due_at_ms: int | None,
+        cancel: CancelToken | None,
+        deadline_at_ms: int | None,
+    ) -> Resolution | None:
+        """The promise's end, if it is time for this waiter to give up; what won, not what it wanted."""
+        now_ms = self._clock.now_ms()
+        if row.turn_control:
+            if cancel is not None and cancel.cancelled:
+                raise LashError("turn_control_wait_cancelled", "The wait for a turn was given up.")
+            if is_due(deadline_at_ms, now_ms):
+                raise LashError(
+                    "turn_control_wait_timeout", "The turn did not get there before the deadline."
+                )
+            return None
+        if is_due(due_at_ms, now_ms):
+            return await self._propose(row, ResolvedTimeout())
+        if cancel is not None and cancel.cancelled:
+            return await self._propose(row, ResolvedCancelled())
+        return None
+
+    async def _propose(self, row: WaitRow, resolution: Resolution) -> Resolution:
+        outcome = await shielded(self._store.resolve_wait(row, resolution))
+        self.nudge()
+        match outcome:
+            case ResolveAccepted():
+                return resolution
+            case AlreadyResolved(terminal=terminal):
+                return terminal
+            case _:
+                raise unknown_or_revoked()
+
+    async def _next(self, waiter: _Waiter, due_at_ms: int | None) -> None:
+        """Wait until there is something to look at: a new state, a cancel, or the deadline."""
+        if due_at_ms is None:
+            await waiter.woken()
+            return
+        left = max(0.0, (due_at_ms - self._clock.now_ms()) / 1000)
+        await _first_of(waiter.woken(), self._clock.sleep(left))
+
+    # --- reading for all ------------------------------------------------------------------------
+
+    def _read_on(self) -> None:
+        """Have the rows read; a reader that is resting looks at once for whoever came just now."""
+        self.nudge()
+        if self._reader is None or self._reader.done():
+            self._reader = asyncio.get_running_loop().create_task(
+                self._read(), name="lash-await-events"
+            )
+
+    async def _read(self) -> None:
+        wait = _POLL_FIRST_S
+        while self._waiters:
+            try:
+                # Read before the rows: a write in between moves it past what is remembered here.
+                token = await self._store.change_token()
+                await self._look()
+            except Exception:  # noqa: BLE001  the store may answer the next time
+                _log.warning("waits could not be read; trying again", exc_info=True)
+                token = None
+            told = await self._pause(wait, token)
+            wait = _POLL_FIRST_S if told else min(wait * 2, _POLL_MAX_S)
+
+    async def _look(self) -> None:
+        self._nudged.clear()
+        waiters = list(self._waiters.values())
+        states = await self._store.inspect_waits([waiter.row for waiter in waiters])
+        for waiter in waiters:
+            state = states[waiter.row.key_id]
+            if not isinstance(state, WaitPending):
+                waiter.state = state
+                waiter.wake()
+
+    async def _pause(self, seconds: float, token: int | None) -> bool:
+        """Rest until the rows should be read again; whether that is because something was written."""
+        left = seconds
+        while left > 0:
+            tick = left if token is None else min(_HINT_S, left)
+            if await _first_of(self._nudged.wait(), self._clock.sleep(tick)):
+                return True
+            left -= tick
+            if token is not None and left > 0 and await self._store.change_token() != token:
+                return True
+        return False
+
+
+async def _first_of(event: Coroutine[object, object, object], timer: Awaitable[None]) -> bool:
+    """Wait for either; whether the event was there. Neither is waited for afterwards."""
+    first = asyncio.ensure_future(event)
+    second = asyncio.ensure_future(timer)
+    try:
+        await asyncio.wait((first, second), return_when=asyncio.FIRST_COMPLETED)
+        return first.done()
+    finally:
+        first.cancel()
+        second.cancel()

@@ -1,0 +1,60 @@
+"""Direct completions as the runtime carries them out: one model call with its ladder, no turn."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import msgspec
+
+from lash.core.clock import Clock
+from lash.effects.outcomes import DirectCall, DirectOutcome
+from lash.llm.direct import DirectResult, OutputContract, direct_result
+from lash.llm.provider import Provider
+from lash.llm.request import LlmRequest, ModelSpec
+from lash.llm.retry import RetryPolicy
+from lash.llm.usage import Usage
+from lash.runtime.model_call import ModelCall
+
+
+@dataclass(frozen=True, slots=True)
+class BoundModel:
+    """A model with the provider that serves it and the patience to have with it."""
+
+    spec: ModelSpec
+    provider: Provider
+    retry: RetryPolicy
+
+
+#: Finds the model that a caller names; None names the default.
+ResolveModel: TypeAlias = Callable[[object], BoundModel]
+
+
+async def complete(
+    request: LlmRequest, model: BoundModel, clock: Clock, usage_source: str
+) -> DirectOutcome:
+    """Ask the model; what it failed with is data in the outcome."""
+    call = ModelCall(model.provider, request, model.retry, clock, lambda _: None)
+    answered = await call.run()
+    return DirectOutcome(
+        record=msgspec.structs.replace(answered.record, source=usage_source),
+        response=answered.response,
+        failure=answered.failure,
+        wasted=answered.wasted,
+    )
+
+
+def result_of(contract: OutputContract, outcome: DirectOutcome) -> DirectResult[object]:
+    """What a completed call came to.
+
+    Raises:
+        DirectError: `direct_failed`, `invalid_structured_output`.
+    """
+    answer = outcome.response or outcome.failure
+    return direct_result(contract, outcome.record, answer, outcome.wasted)
+
+
+def booked(outcome: DirectOutcome) -> DirectCall:
+    """What a call cost, as it is booked with the attempt that made it."""
+    answer = outcome.response or outcome.failure
+    usage = (answer.usage if answer else Usage()) + outcome.wasted
+    return DirectCall(record=outcome.record, usage=usage)

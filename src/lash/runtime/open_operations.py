@@ -1,0 +1,69 @@
+"""The operations that are open in this runtime: those who enter one by one name share a controller."""
+
+from dataclasses import dataclass
+
+from lash.core.clock import Clock, IdSource
+from lash.effects.controller import EffectController
+from lash.effects.hosts import EffectHost
+from lash.effects.journal import Journal
+from lash.effects.shielding import shielded
+from lash.runtime.direct import ResolveModel
+from lash.runtime.environment import Environment
+from lash.runtime.operations import operation_key, operation_scope
+
+
+@dataclass(slots=True)
+class _Open:
+    """An operation that somebody is in."""
+
+    controller: EffectController
+    inside: int = 0
+
+
+class OpenOperations:
+    """What operations need of the runtime they run in."""
+
+    def __init__(self, effects: EffectHost, journal: Journal, environment: Environment) -> None:
+        self._effects = effects
+        self._journal = journal
+        self._environment = environment
+        self._open: dict[str, _Open] = {}
+
+    @property
+    def effects(self) -> EffectHost:
+        """Where effects are kept."""
+        return self._effects
+
+    @property
+    def clock(self) -> Clock:
+        """Where time comes from."""
+        return self._environment.clock
+
+    @property
+    def ids(self) -> IdSource:
+        """Where chance comes from."""
+        return self._environment.ids
+
+    @property
+    def resolve_model(self) -> ResolveModel:
+        """Finds the model a caller names."""
+        return self._environment.resolve_model
+
+    def enter_operation(self, operation_id: str) -> EffectController:
+        """The operation's controller."""
+        opened = self._open.get(operation_id)
+        if opened is None:
+            controller = self._effects.scoped(operation_scope(operation_id))
+            opened = self._open[operation_id] = _Open(controller)
+        opened.inside += 1
+        return opened.controller
+
+    async def leave_operation(self, operation_id: str, *, finished: bool) -> None:
+        """Leave; if the work is done, write what waited and say so."""
+        opened = self._open[operation_id]
+        opened.inside -= 1
+        if not opened.inside:
+            del self._open[operation_id]
+        if finished and not opened.inside and self._effects.capabilities.owns_replay:
+            deferred = opened.controller.deferred()
+            await shielded(self._journal.finish_scope(operation_key(operation_id), deferred))

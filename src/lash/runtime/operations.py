@@ -1,0 +1,465 @@
+"""Operations: host code whose effects are recorded under a name of the host's own.
+
+An operation is entered again with the same id after a crash, and goes on behind what it recorded. It
+holds no lease: of two processes that run it at once, the first to record an effect wins.
+"""
+
+import hashlib
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Protocol, Self, TypeVar, overload
+
+from lash.core.causality import scope_effect
+from lash.core.clock import Clock, IdSource
+from lash.core.durations import Duration, milliseconds
+from lash.core.errors import LashError, WaitError
+from lash.core.json import JsonObject, JsonValue
+from lash.core.scopes import RuntimeOperationScope, journal_key
+from lash.effects import executors, keys
+from lash.effects.commands import (
+    AwaitEventCommand,
+    DirectCommand,
+    EffectCommand,
+    PeekAwaitEventCommand,
+    RuntimeValueCommand,
+    RuntimeValueOperation,
+    SleepCommand,
+    command_kind,
+)
+from lash.effects.controller import EffectController
+from lash.effects.envelope import RuntimeEffectEnvelope
+from lash.effects.executors import LocalExecutor
+from lash.effects.hosts import EffectHost
+from lash.effects.keys import Ordinals
+from lash.effects.outcomes import (
+    AwaitEventOutcome,
+    DirectOutcome,
+    EffectFailed,
+    EffectOutcome,
+    PeekAwaitEventOutcome,
+    RuntimeValueOutcome,
+)
+from lash.effects.waits.model import (
+    AwaitEventKey,
+    CustomWait,
+    Resolution,
+    ResolvedCancelled,
+    ResolvedErr,
+    ResolvedOk,
+    ResolvedTimeout,
+)
+from lash.llm.direct import DirectResult, direct_request, output_contract, request_name
+from lash.llm.request import LlmScope
+from lash.runtime.direct import ResolveModel, complete, result_of
+from lash.runtime.steps import (
+    ONCE,
+    Step,
+    StepRetry,
+    call_of,
+    given_to,
+    result_type,
+    run_step,
+    step_name,
+)
+
+T = TypeVar("T")
+
+
+class OperationHost(Protocol):
+    """What an operation needs of the runtime it runs in."""
+
+    @property
+    def effects(self) -> EffectHost:
+        """Where its effects are kept."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """Where time comes from."""
+        ...
+
+    @property
+    def ids(self) -> IdSource:
+        """Where chance comes from."""
+        ...
+
+    @property
+    def resolve_model(self) -> ResolveModel:
+        """Finds the model a caller names; None names the default."""
+        ...
+
+    def enter_operation(self, operation_id: str) -> EffectController:
+        """The operation's controller; those who are in it at the same time share one."""
+        ...
+
+    async def leave_operation(self, operation_id: str, *, finished: bool) -> None:
+        """One of those who share it leaves; if it is finished, what waited to be written is."""
+        ...
+
+
+class Operation:
+    """One named piece of host code. Use it as `async with runtime.operation(id) as op`.
+
+    Leaving the block without an exception says that the work is done: its records may then be removed
+    by retention. Until they are, running it again gives the recorded outcomes.
+    """
+
+    def __init__(self, host: OperationHost, operation_id: str) -> None:
+        self._host = host
+        self._ordinals = Ordinals()
+        self._controller: EffectController | None = None
+        self.id = operation_id
+
+    def __repr__(self) -> str:
+        return f"Operation({self.id!r})"
+
+    async def __aenter__(self) -> Self:
+        if self._controller is not None:
+            raise LashError(
+                "operation_not_entered", "An operation is entered once; ask for another."
+            )
+        self._controller = self._host.enter_operation(self.id)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._controller = None
+        await self._host.leave_operation(self.id, finished=error is None)
+
+    # --- steps ----------------------------------------------------------------------------------
+
+    @overload
+    def step(
+        self,
+        function: Callable[..., Awaitable[T]],
+        /,
+        *args: object,
+        name: str | None = None,
+        retry: StepRetry | None = None,
+        timeout: Duration | None = None,
+        **keywords: object,
+    ) -> Coroutine[object, object, T]: ...
+
+    @overload
+    def step(
+        self,
+        function: Callable[..., T],
+        /,
+        *args: object,
+        name: str | None = None,
+        retry: StepRetry | None = None,
+        timeout: Duration | None = None,
+        **keywords: object,
+    ) -> Coroutine[object, object, T]: ...
+
+    def step(
+        self,
+        function: Callable[..., object],
+        /,
+        *args: object,
+        name: str | None = None,
+        retry: StepRetry | None = None,
+        timeout: Duration | None = None,
+        **keywords: object,
+    ) -> Coroutine[object, object, object]:
+        """Run a function once and record its value, or give the recorded one.
+
+        Steps of one name are told apart by the order in which they are asked for, so they may run side
+        by side. Plain functions run in a thread. The value must have a JSON form; it is read as the
+        function's return annotation says, on the first run as on every later one.
+
+        Args:
+            function: What to run.
+            *args: What it is called with.
+            name: What the step is called; the function's own name by default.
+            retry: How often it is run again when it raises; once by default.
+            timeout: How long one attempt may take.
+            **keywords: What it is called with, by name.
+
+        Raises:
+            StepError: `durable_step_failed` once no attempt is left, and on every later run.
+            ReplayError: `effect_replay_mismatch` when it was recorded with other arguments.
+            LashError: `durable_effect_empty_step_id`, `operation_not_entered`.
+        """
+        controller, called = self._entered(), step_name(function, name)
+        step: Step[object] = Step(
+            key=keys.step_key(called, self._ordinals.take(f"step:{called}")),
+            name=called,
+            call=call_of(function, args, keywords),
+            given=given_to(args, keywords),
+            result=result_type(function),
+            retry=retry or ONCE,
+            timeout_s=None
+            if timeout is None
+            else milliseconds(timeout, "The timeout of a step") / 1000,
+        )
+        return run_step(controller, step)
+
+    # --- time, waits, chance ----------------------------------------------------------------------
+
+    async def sleep(self, duration: Duration) -> None:
+        """Wait. The due time is fixed the first time, so a restart does not begin the wait again."""
+        command = SleepCommand(duration_ms=milliseconds(duration, "sleep"))
+        key = keys.sleep_key(self._ordinals.take("sleep"))
+        await self._execute(key, command, executors.sleeping())
+
+    async def key(self, name: str) -> AwaitEventKey:
+        """The key by which the outside resolves what `wait(name)` waits for.
+
+        Raises:
+            LashError: `durable_effect_empty_event_key`, `operation_not_entered`.
+        """
+        scope = self._entered().scope
+        if not name.strip():
+            raise LashError("durable_effect_empty_event_key", "What is waited for needs a name.")
+        return await self._host.effects.await_event_key(scope, CustomWait(key=name))
+
+    async def wait(self, name: str, *, timeout: Duration | None = None) -> JsonValue:  # noqa: ASYNC109
+        """Wait until the outside resolves `name`, and give what it was resolved with.
+
+        A name is resolved once: waiting for it again gives the same answer.
+
+        Args:
+            name: What is waited for.
+            timeout: How long, counted from the first time this wait began.
+
+        Raises:
+            WaitError: `durable_effect_event_timeout`, `durable_effect_event_cancelled`, or the code
+                the outside gave.
+        """
+        ordinal = self._ordinals.take(f"wait:{name}")
+        due = None
+        if timeout is not None:
+            due = self._host.clock.now_ms() + milliseconds(timeout, "The timeout of a wait")
+        command = AwaitEventCommand(key=await self.key(name))
+        waiting = executors.awaiting(deadline_at_ms=due)
+        outcome = await self._execute(keys.wait_key(name, ordinal), command, waiting)
+        if not isinstance(outcome, AwaitEventOutcome):
+            raise _wrong(outcome)
+        return _payload(name, outcome.resolution)
+
+    async def peek(self, name: str) -> Resolution | None:
+        """How `name` stands now, without waiting; recorded, because it steers what follows."""
+        ordinal = self._ordinals.take(f"peek:{name}")
+        command = PeekAwaitEventCommand(key=await self.key(name))
+        outcome = await self._execute(keys.peek_key(name, ordinal), command, executors.awaiting())
+        if not isinstance(outcome, PeekAwaitEventOutcome):
+            raise _wrong(outcome)
+        return outcome.resolution
+
+    async def now(self) -> datetime:
+        """The time as it was when it was first asked for, in UTC."""
+        now_ms = await self._value("now", self._host.clock.now_ms)
+        return datetime.fromtimestamp(float(now_ms) / 1000, UTC)
+
+    async def random(self) -> float:
+        """A number in [0, 1); the same on every run."""
+        return float(await self._value("random", lambda: _fraction(self._host.ids)))
+
+    async def uuid(self) -> uuid.UUID:
+        """A fresh UUID; the same on every run."""
+        return uuid.UUID(str(await self._value("uuid", lambda: str(_uuid(self._host.ids)))))
+
+    async def _value(
+        self, operation: RuntimeValueOperation, draw: Callable[[], int | float | str]
+    ) -> int | float | str:
+        async def perform() -> EffectOutcome:
+            return RuntimeValueOutcome(value=draw())
+
+        key = keys.value_key(operation, self._ordinals.take(f"value:{operation}"))
+        command = RuntimeValueCommand(operation=operation)
+        outcome = await self._execute(key, command, executors.runtime_value(perform))
+        if not isinstance(outcome, RuntimeValueOutcome):
+            raise _wrong(outcome)
+        return outcome.value
+
+    # --- models -----------------------------------------------------------------------------------
+
+    @overload
+    def direct(
+        self,
+        prompt: str,
+        *,
+        model: object = None,
+        instructions: str = "",
+        key: str | None = None,
+        usage_source: str = "direct",
+    ) -> Coroutine[object, object, DirectResult[str]]: ...
+
+    @overload
+    def direct(
+        self,
+        prompt: str,
+        *,
+        output: type[T],
+        model: object = None,
+        instructions: str = "",
+        key: str | None = None,
+        usage_source: str = "direct",
+    ) -> Coroutine[object, object, DirectResult[T]]: ...
+
+    @overload
+    def direct(
+        self,
+        prompt: str,
+        *,
+        output: JsonObject,
+        model: object = None,
+        instructions: str = "",
+        key: str | None = None,
+        usage_source: str = "direct",
+    ) -> Coroutine[object, object, DirectResult[JsonValue]]: ...
+
+    def direct(
+        self,
+        prompt: str,
+        *,
+        output: object = None,
+        model: object = None,
+        instructions: str = "",
+        key: str | None = None,
+        usage_source: str = "direct",
+    ) -> Coroutine[object, object, DirectResult[object]]:
+        """Ask a model once and record its answer, or give the recorded one.
+
+        Args:
+            prompt: What to ask.
+            output: None for text, `dict` for any JSON object, a type, or a JSON schema.
+            model: Which model; the runtime's only agent's by default.
+            instructions: The system prompt.
+            key: Your own name for the request: asked again under it, the same answer is given.
+                Without one, requests are told apart by the order in which they are asked for.
+            usage_source: In whose name the tokens are booked.
+
+        Raises:
+            DirectError: `direct_failed`, `invalid_structured_output`.
+            ConfigurationError: `direct_request_invalid`, and what resolving the model raises.
+        """
+        return self.ask(
+            prompt,
+            output=output,
+            model=model,
+            instructions=instructions,
+            key=key,
+            usage_source=usage_source,
+        )
+
+    def ask(
+        self,
+        prompt: str,
+        *,
+        output: object,
+        model: object,
+        instructions: str,
+        key: str | None,
+        usage_source: str,
+    ) -> Coroutine[object, object, DirectResult[object]]:
+        """`direct` for callers who pass on an output they do not know the type of."""
+        controller = self._entered()
+        ordinal = 0 if key is not None else self._ordinals.take(f"direct:{usage_source}")
+        replay_key = keys.direct_key(usage_source, request=key, ordinal=ordinal)
+        contract = output_contract(output)
+        bound = self._host.resolve_model(model)
+        request = direct_request(
+            prompt,
+            model=bound.spec,
+            instructions=instructions,
+            output=contract.spec,
+            scope=LlmScope(
+                session_id=self.id, request_id=request_name(self.id, usage_source, replay_key)
+            ),
+        )
+
+        async def perform() -> EffectOutcome:
+            return await complete(request, bound, self._host.clock, usage_source)
+
+        async def ask() -> DirectResult[object]:
+            command = DirectCommand(request=request, usage_source=usage_source)
+            outcome = await controller.execute(
+                _envelope(replay_key, command), executors.direct(perform)
+            )
+            if not isinstance(outcome, DirectOutcome):
+                raise _wrong(outcome)
+            return result_of(contract, outcome)
+
+        return ask()
+
+    # --- small things -----------------------------------------------------------------------------
+
+    async def _execute(
+        self, key: str, command: EffectCommand, executor: LocalExecutor
+    ) -> EffectOutcome:
+        outcome = await self._entered().execute(_envelope(key, command), executor)
+        if isinstance(outcome, EffectFailed):
+            raise _wrong(outcome)
+        return outcome
+
+    def _entered(self) -> EffectController:
+        if self._controller is None:
+            raise LashError(
+                "operation_not_entered",
+                f"Use operation {self.id!r} inside `async with runtime.operation(…) as op`.",
+            )
+        return self._controller
+
+
+def operation_scope(operation_id: str) -> RuntimeOperationScope:
+    """The scope an operation's effects are recorded in."""
+    return RuntimeOperationScope(operation_id=operation_id)
+
+
+def operation_key(operation_id: str) -> str:
+    """The key of an operation's journal."""
+    return journal_key(operation_scope(operation_id))
+
+
+def _envelope(key: str, command: EffectCommand) -> RuntimeEffectEnvelope:
+    return RuntimeEffectEnvelope(
+        invocation=scope_effect(kind=command_kind(command), key=key), command=command
+    )
+
+
+def _payload(name: str, resolution: Resolution) -> JsonValue:
+    match resolution:
+        case ResolvedOk(payload=payload):
+            return payload
+        case ResolvedErr(payload=error):
+            raise WaitError(error.code, error.message, name=name)
+        case ResolvedTimeout():
+            raise WaitError(
+                "durable_effect_event_timeout",
+                f"Nobody resolved {name!r} before its deadline.",
+                name=name,
+            )
+        case ResolvedCancelled():
+            raise WaitError(
+                "durable_effect_event_cancelled", f"The wait for {name!r} was cancelled.", name=name
+            )
+
+
+def _wrong(outcome: EffectOutcome) -> LashError:
+    if isinstance(outcome, EffectFailed):
+        return LashError(outcome.code, outcome.message)
+    return LashError(
+        "runtime_effect_wrong_outcome",
+        "The journal holds an outcome of another kind under this key.",
+    )
+
+
+def _chance(ids: IdSource) -> bytes:
+    """Bytes of chance from the injected source, so that a simulation gives the same ones."""
+    return hashlib.sha256(ids.new("value").encode()).digest()
+
+
+def _fraction(ids: IdSource) -> float:
+    return (int.from_bytes(_chance(ids)[:8]) >> 11) / (1 << 53)
+
+
+def _uuid(ids: IdSource) -> uuid.UUID:
+    return uuid.UUID(bytes=_chance(ids)[:16], version=4)

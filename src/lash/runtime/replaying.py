@@ -1,0 +1,240 @@
+"""Driving a recorded turn again, to see whether today's code still comes to the same.
+
+Nothing is executed and nothing is written: what is not recorded ends the replay. This finds a clock,
+a random id or an unsorted set in an agent before a crash in production does.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from lash.core.clock import Clock
+from lash.core.errors import LashError
+from lash.core.json import Data, JsonValue, encode
+from lash.core.leases import Fence
+from lash.core.scopes import TurnScope, journal_key
+from lash.core.seams import unobserved
+from lash.effects.divergence import changes
+from lash.effects.hosts import EffectHost
+from lash.effects.journal import JournalEntry, WriteAuthority
+from lash.effects.replaying import Divergence, ReplayController, ReplayStoppedError
+from lash.runtime.agents import AgentDefinition, AgentRegistry, default_model
+from lash.runtime.direct import BoundModel
+from lash.runtime.history import History
+from lash.runtime.refusals import missing_agent
+from lash.runtime.turn_drive import DriveContext, TurnDrive
+from lash.sessions.model import AcceptedTurn, AgentRef, SessionHead, TurnRecord
+from lash.sessions.planner import CommitReceipt, KnownTurn, TurnCommit
+from lash.sessions.store import Store
+from lash.turn.messages import Message
+
+Verdict: TypeAlias = Literal["identical", "drifted", "diverged"]
+
+
+class ReplayReport(Data):
+    """What driving a recorded turn again came to.
+
+    Attributes:
+        session_id: The session.
+        turn_id: The turn.
+        verdict: `identical`; `drifted` when only surroundings changed, which a runtime accepts by
+            default; `diverged` when a runtime would park the turn, or come to something else.
+        committed: Whether the turn had ended. Of an open one, only what is recorded is compared.
+        effects: How many effects were replayed.
+        agent: Whose turn it is, as it was recorded.
+        replayed_with: Which version drove it now.
+        divergence: The first difference that matters.
+        drift: How surroundings differ.
+        next_effect: For an open turn: what it would do next.
+    """
+
+    session_id: str
+    turn_id: str
+    verdict: Verdict
+    committed: bool
+    effects: int
+    agent: AgentRef
+    replayed_with: AgentRef
+    divergence: Divergence | None = None
+    drift: tuple[Divergence, ...] = ()
+    next_effect: str | None = None
+
+
+async def replay_turn(
+    session_id: str,
+    turn_id: str,
+    *,
+    store: Store,
+    effects: EffectHost,
+    agents: AgentRegistry,
+    clock: Clock,
+) -> ReplayReport:
+    """Drive a turn against its journal.
+
+    Raises:
+        LashError: `session_unknown`, `turn_unknown`; `agent_missing` when no version is registered.
+        StoreError: The store could not be read.
+    """
+    head, known = await _find(store, session_id, turn_id)
+    ref = known.agent or head.agent
+    agent = _agent(agents, ref)
+    turn = AcceptedTurn(
+        session_id=session_id,
+        turn_id=known.turn_id,
+        sequence=0,
+        agent=ref,
+        input=known.input,
+        accepted_at_ms=0,
+        restarts=known.open.restarts if known.open else 0,
+    )
+    controller = ReplayController(store, TurnScope(session_id=session_id, turn_id=known.turn_id))
+    history = await _history_before(store, head, known.turn_id, known.record)
+    drive = TurnDrive(_context(store, effects, controller, clock, session_id), agent, turn, history)
+    divergence: Divergence | None = None
+    pending: str | None = None
+    try:
+        commit = await drive.play()
+        divergence = await _compare(store, controller, known.record, commit)
+    except ReplayStoppedError as stopped:
+        if known.record is None and stopped.divergence.what == "missing":
+            pending = f"{stopped.divergence.effect} {stopped.divergence.replay_key}"
+            divergence = await _unused(store, controller)
+        else:
+            divergence = stopped.divergence
+    drift = tuple(controller.drifted)
+    return ReplayReport(
+        session_id=session_id,
+        turn_id=known.turn_id,
+        verdict="diverged" if divergence else "drifted" if drift else "identical",
+        committed=known.record is not None,
+        effects=len(controller.asked) - (pending is not None),
+        agent=ref,
+        replayed_with=agent.ref,
+        divergence=divergence,
+        drift=drift,
+        next_effect=pending,
+    )
+
+
+async def load_journal(store: Store, session_id: str, turn_id: str) -> Sequence[JournalEntry]:
+    """What a turn recorded so far, in order.
+
+    Raises:
+        LashError: `session_unknown`, `turn_unknown`.
+    """
+    _, known = await _find(store, session_id, turn_id)
+    scope = TurnScope(session_id=session_id, turn_id=known.turn_id)
+    return await store.list_journal(journal_key(scope))
+
+
+async def _find(store: Store, session_id: str, turn_id: str) -> tuple[SessionHead, KnownTurn]:
+    head = await store.load_head(session_id)
+    if head is None:
+        raise LashError("session_unknown", f"There is no session {session_id!r} in this store.")
+    known = await store.find_turn(session_id, turn_id)
+    if known is None:
+        raise LashError(
+            "turn_unknown", f"Session {session_id!r} has no turn {turn_id!r}.", turn_id=turn_id
+        )
+    return head, known
+
+
+def _agent(agents: AgentRegistry, ref: AgentRef) -> AgentDefinition:
+    """The agent that drove the turn, or the newest of its name: to see what a deploy would do."""
+    found = agents.find(ref)
+    if found is not None:
+        return found
+    if ref.name not in agents.names:
+        raise missing_agent(ref, agents)
+    return agents.newest(ref.name)
+
+
+async def _history_before(
+    store: Store, head: SessionHead, turn_id: str, record: TurnRecord | None
+) -> History:
+    """The committed history as the turn found it."""
+    nodes = list(await store.load_path(head.session_id))
+    if record is None:
+        return History(head, [node.message for node in nodes])
+    first = next((place for place, node in enumerate(nodes) if node.turn_id == turn_id), len(nodes))
+    before = nodes[:first]
+    leaf = before[-1] if before else None
+    standing = msgspec.structs.replace(
+        head,
+        revision=record.revision - 1,
+        leaf_id=leaf.node_id if leaf else None,
+        leaf_digest=leaf.digest if leaf else "",
+        turn_index=record.turn_index - 1,
+    )
+    return History(standing, [node.message for node in before])
+
+
+async def _compare(
+    store: Store, controller: ReplayController, record: TurnRecord | None, commit: TurnCommit
+) -> Divergence | None:
+    """Whether the replay came to what was committed, by way of everything that was recorded."""
+    unused = await _unused(store, controller)
+    if unused is not None or record is None:
+        return unused
+    nodes = await store.load_path(record.session_id)
+    kept = [node.message for node in nodes if node.turn_id == record.turn_id]
+    before, now = _content(record, kept), _content(commit, commit.messages)
+    found = tuple(changes(before, now, "result"))
+    if not found:
+        return None
+    cause = "the same effects lead to another result: what is made of them changed"
+    return Divergence(what="result", cause=cause, changes=found)
+
+
+def _content(turn: TurnRecord | TurnCommit, messages: Sequence[Message]) -> JsonValue:
+    content = {
+        "outcome": turn.outcome,
+        "text": turn.text,
+        "usage": turn.usage,
+        "tool_calls": turn.tool_calls,
+        "messages": list(messages),
+    }
+    return msgspec.json.decode(encode(content))  # type: ignore[no-any-return]  # JSON by construction
+
+
+async def _unused(store: Store, controller: ReplayController) -> Divergence | None:
+    """The first record that was never asked for."""
+    asked = set(controller.asked)
+    for entry in await store.list_journal(journal_key(controller.scope)):
+        # A sleep that was broken off has a second record, which goes with the first.
+        if entry.replay_key.removesuffix(":cancelled") not in asked:
+            cause = "the code no longer asks for something that was recorded"
+            return Divergence(
+                what="unused", cause=cause, effect=entry.kind, replay_key=entry.replay_key
+            )
+    return None
+
+
+def _context(
+    store: Store,
+    effects: EffectHost,
+    controller: ReplayController,
+    clock: Clock,
+    session_id: str,
+) -> DriveContext:
+    def no_model(model: object) -> BoundModel:
+        raise LashError("model_invalid", f"{model!r} is not asked while replaying.")
+
+    def no_commit(receipt: CommitReceipt) -> None:
+        raise AssertionError(receipt)  # a replay is played, never committed
+
+    return DriveContext(
+        store=store,
+        host=effects,
+        controller=controller,
+        models=lambda agent: default_model(agent, no_model),
+        clock=clock,
+        announce=lambda _: None,
+        committed=no_commit,
+        seams=unobserved,
+        authority=WriteAuthority(
+            session_id=session_id, fence=Fence(fencing_token=0, nonce="replay")
+        ),
+        scope_key=journal_key(controller.scope),
+    )

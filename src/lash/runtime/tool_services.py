@@ -1,0 +1,68 @@
+"""What the runtime does for the body of one tool attempt: a key for a late answer, a model to ask.
+
+An attempt is the atom: what it asks a model is not recorded on its own, and is booked with it.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from lash.core.clock import Clock
+from lash.core.durations import Duration, milliseconds
+from lash.effects.outcomes import DirectCall
+from lash.effects.waits.model import AwaitEventKey
+from lash.llm.direct import DirectResult, direct_request, output_contract, request_name
+from lash.llm.request import LlmScope
+from lash.runtime.direct import ResolveModel, booked, complete, result_of
+
+
+@dataclass(slots=True)
+class AttemptServices:
+    """Stands behind the context of one attempt.
+
+    Attributes:
+        session_id: The session.
+        turn_id: The turn.
+        attempt_key: The attempt's replay key; names its requests at the provider.
+        key: Mints the call's completion key.
+        models: Finds the model a body names.
+        clock: Fixes deadlines.
+        direct_calls: What the body asked models so far.
+    """
+
+    session_id: str
+    turn_id: str | None
+    attempt_key: str
+    key: Callable[[], Awaitable[AwaitEventKey]]
+    models: ResolveModel
+    clock: Clock
+    direct_calls: list[DirectCall] = field(default_factory=list)
+
+    async def completion_key(self) -> AwaitEventKey:
+        """The key by which the outside answers this call."""
+        return await self.key()
+
+    def deadline_after(self, timeout: Duration) -> int:
+        """When a wait that begins now times out."""
+        return self.clock.now_ms() + milliseconds(timeout, "The timeout of defer")
+
+    async def direct(
+        self, prompt: str, *, output: object, instructions: str, model: object
+    ) -> DirectResult[object]:
+        """Ask a model once, and book it whatever comes of it."""
+        contract = output_contract(output)
+        bound = self.models(model)
+        name = f"{self.attempt_key}:direct:{len(self.direct_calls) + 1}"
+        request = direct_request(
+            prompt,
+            model=bound.spec,
+            instructions=instructions,
+            output=contract.spec,
+            scope=LlmScope(
+                session_id=self.session_id,
+                turn_id=self.turn_id,
+                request_id=request_name(self.session_id, "tool", name),
+            ),
+        )
+        outcome = await complete(request, bound, self.clock, "tool")
+        self.direct_calls.append(booked(outcome))
+        return result_of(contract, outcome)

@@ -1,0 +1,326 @@
+"""Sessions in memory: the same planner as in the durable stores."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from lash.core.clock import Clock
+from lash.core.leases import (
+    Busy,
+    Fence,
+    LeaseClaim,
+    LeaseState,
+    decide_claim,
+    decide_release,
+    decide_renewal,
+    is_current,
+)
+from lash.core.scopes import TurnScope, journal_key
+from lash.core.seams import SeamObserver
+from lash.effects.journal import WriteAuthority
+from lash.sessions.model import (
+    AcceptedTurn,
+    Parked,
+    SessionHead,
+    SessionNode,
+    SessionSummary,
+    TurnInput,
+    TurnRecord,
+)
+from lash.sessions.planner import (
+    Accepted,
+    AcceptFacts,
+    AcceptRequest,
+    AcceptResult,
+    ClaimedSession,
+    ClaimResult,
+    CommitFacts,
+    CommitPlan,
+    CommitReceipt,
+    CommitResult,
+    KnownTurn,
+    OpenSession,
+    TurnCommit,
+    active_path,
+    plan_accept,
+    plan_commit,
+    plan_restart,
+)
+from lash.sessions.summary import summarise
+from lash.stores.memory.scopes import Scopes
+
+
+@dataclass(slots=True)
+class _Session:
+    """All that is kept of one session. `superseded` leads from an id to the one it goes on under."""
+
+    head: SessionHead
+    updated_at_ms: int
+    accepted: int = 0
+    lease: LeaseState = field(default_factory=LeaseState)
+    open: dict[str, AcceptedTurn] = field(default_factory=dict)
+    inputs: dict[str, TurnInput] = field(default_factory=dict)
+    by_source: dict[str, str] = field(default_factory=dict)
+    superseded: dict[str, str] = field(default_factory=dict)
+    committed: dict[str, tuple[TurnRecord, str]] = field(default_factory=dict)
+    nodes: dict[str, SessionNode] = field(default_factory=dict)
+
+    def open_turns(self) -> tuple[AcceptedTurn, ...]:
+        return tuple(sorted(self.open.values(), key=lambda turn: turn.sequence))
+
+    def add(self, turn: AcceptedTurn) -> None:
+        self.open[turn.turn_id] = turn
+        self.inputs[turn.turn_id] = turn.input
+        if turn.source_key is not None:
+            self.by_source[turn.source_key] = turn.turn_id
+
+    def known(self, turn_id: str, source_key: str | None = None) -> KnownTurn | None:
+        if turn_id not in self.inputs and source_key is not None:
+            turn_id = self.by_source.get(source_key, turn_id)
+        while turn_id in self.superseded:
+            turn_id = self.superseded[turn_id]
+        accepted = self.inputs.get(turn_id)
+        if accepted is None:
+            return None
+        receipt = self.committed.get(turn_id)
+        return KnownTurn(
+            turn_id=turn_id,
+            input=accepted,
+            open=self.open.get(turn_id),
+            record=receipt[0] if receipt else None,
+        )
+
+
+class Sessions:
+    """Every session. Every method is one transaction: it checks first, then writes, and never awaits.
+
+    Args:
+        clock: The store's clock.
+        seams: Told where a durable store would have written and not yet committed.
+        scopes: Where journals are kept.
+        changed: Called after every write that others may wait for.
+    """
+
+    def __init__(
+        self, clock: Clock, seams: SeamObserver, scopes: Scopes, changed: Callable[[], None]
+    ) -> None:
+        self._clock = clock
+        self._seams = seams
+        self._scopes = scopes
+        self._changed = changed
+        self._sessions: dict[str, _Session] = {}
+
+    # --- accepting ------------------------------------------------------------------------------
+
+    def accept(self, request: AcceptRequest) -> AcceptResult:
+        """Accept input and take the session's lease."""
+        session = self._sessions.get(request.session_id)
+        facts = AcceptFacts(
+            now_ms=self._clock.now_ms(),
+            lease=session.lease if session else LeaseState(),
+            next_sequence=session.accepted + 1 if session else 1,
+            head=session.head if session else None,
+            known=session.known(request.turn_id, request.source_key) if session else None,
+            open_turns=session.open_turns() if session else (),
+        )
+        result = plan_accept(facts, request)
+        if not isinstance(result, Accepted):
+            return result
+        self._seams("accept.inside")
+        if session is None:
+            session = _Session(head=result.head, updated_at_ms=facts.now_ms)
+            self._sessions[request.session_id] = session
+        session.accepted = result.turn.sequence
+        session.updated_at_ms = facts.now_ms
+        session.lease = LeaseState(fencing_token=result.lease.fencing_token, held=result.lease)
+        session.add(result.turn)
+        self._changed()
+        return result
+
+    # --- leases ---------------------------------------------------------------------------------
+
+    def claim(self, session_id: str, claim: LeaseClaim) -> ClaimResult | None:
+        """Take a session's lease to drive its open turns."""
+        session = self._sessions.get(session_id)
+        if session is None:
+            return None
+        claimed = decide_claim(session.lease, claim, self._clock.now_ms())
+        if isinstance(claimed, Busy):
+            return claimed
+        session.lease = LeaseState(fencing_token=claimed.lease.fencing_token, held=claimed.lease)
+        return ClaimedSession(lease=claimed.lease, head=session.head, turns=session.open_turns())
+
+    def renew(self, leases: Sequence[WriteAuthority], ttl_ms: int) -> Sequence[str]:
+        """Extend leases; returns the sessions whose lease is lost."""
+        lost: list[str] = []
+        for held in leases:
+            session = self._sessions.get(held.session_id)
+            state = session.lease if session else LeaseState()
+            renewed = decide_renewal(state, held.fence, ttl_ms, self._clock.now_ms())
+            if session is None or renewed is None:
+                lost.append(held.session_id)
+            else:
+                session.lease = LeaseState(fencing_token=renewed.fencing_token, held=renewed)
+        return lost
+
+    def release(self, session_id: str, fence: Fence) -> bool:
+        """Give a lease back."""
+        session = self._sessions.get(session_id)
+        freed = decide_release(session.lease, fence) if session else None
+        if session is None or freed is None:
+            return False
+        session.lease = freed
+        return True
+
+    def is_current(self, authority: WriteAuthority) -> bool:
+        """Whether a writer holds the lease it says it holds."""
+        session = self._sessions.get(authority.session_id)
+        return session is not None and is_current(session.lease, authority.fence)
+
+    def _is_live(self, session: _Session) -> bool:
+        held = session.lease.held
+        return held is not None and held.expires_at_ms > self._clock.now_ms()
+
+    # --- committing -----------------------------------------------------------------------------
+
+    def commit(self, commit: TurnCommit) -> CommitResult:
+        """Land a turn, whole or not at all."""
+        session = self._sessions.get(commit.session_id)
+        planned = plan_commit(self._commit_facts(session, commit), commit)
+        if not isinstance(planned, CommitPlan):
+            return planned
+        session = self._sessions[commit.session_id]  # planned, so it exists
+        self._seams("commit.inside")
+        session.head = planned.head
+        session.updated_at_ms = planned.record.timing.committed_at_ms
+        session.nodes.update((node.node_id, node) for node in planned.nodes)
+        session.committed[commit.turn_id] = (planned.record, planned.commit_hash)
+        del session.open[commit.turn_id]
+        self._scopes.append(commit.scope_key, commit.journal)
+        self._scopes.finish(commit.scope_key)
+        if planned.release_lease:
+            session.lease = LeaseState(fencing_token=session.lease.fencing_token)
+        self._changed()
+        return CommitReceipt(
+            record=planned.record, head=planned.head, lease_kept=not planned.release_lease
+        )
+
+    def _commit_facts(self, session: _Session | None, commit: TurnCommit) -> CommitFacts:
+        receipt = session.committed.get(commit.turn_id) if session else None
+        open_turns = session.open_turns() if session else ()
+        nodes = session.nodes if session else {}
+        journal = self._scopes.records(commit.scope_key)
+        return CommitFacts(
+            now_ms=self._clock.now_ms(),
+            lease=session.lease if session else LeaseState(),
+            head=session.head if session else None,
+            turn=session.open.get(commit.turn_id) if session else None,
+            receipt=receipt[0] if receipt else None,
+            receipt_hash=receipt[1] if receipt else None,
+            existing_nodes=frozenset(m.id for m in commit.messages if m.id in nodes),
+            other_open_turns=sum(turn.turn_id != commit.turn_id for turn in open_turns),
+            recorded_keys=frozenset(
+                r.replay_key for r in commit.journal if r.replay_key in journal
+            ),
+        )
+
+    # --- parking and beginning again ------------------------------------------------------------
+
+    def park(self, session_id: str, turn_id: str, parked: Parked | None, fence: Fence) -> bool:
+        """Say why an open turn cannot go on, or that it can again."""
+        session = self._sessions.get(session_id)
+        turn = session.open.get(turn_id) if session else None
+        if session is None or turn is None or not is_current(session.lease, fence):
+            return False
+        stamped = None if parked is None else self._stamped(parked)
+        session.open[turn_id] = msgspec.structs.replace(turn, parked=stamped)
+        return True
+
+    def note_waiting(self, session_id: str, turn_id: str, parked: Parked) -> bool:
+        """Say what an open turn waits for that nobody drives."""
+        session = self._sessions.get(session_id)
+        turn = session.open.get(turn_id) if session else None
+        if session is None or turn is None or turn.parked is not None or self._is_live(session):
+            return False
+        session.open[turn_id] = msgspec.structs.replace(turn, parked=self._stamped(parked))
+        return True
+
+    def _stamped(self, parked: Parked) -> Parked:
+        return msgspec.structs.replace(parked, parked_at_ms=self._clock.now_ms())
+
+    def restart(self, session_id: str, turn_id: str, fence: Fence) -> AcceptedTurn | None:
+        """Begin an open turn again from its input, under an id of its own."""
+        session = self._sessions.get(session_id)
+        turn = session.open.get(turn_id) if session else None
+        if session is None or turn is None or not is_current(session.lease, fence):
+            return None
+        again = plan_restart(turn, session.inputs.__contains__)
+        del session.open[turn_id]
+        session.superseded[turn_id] = again.turn_id
+        session.add(again)
+        self._scopes.finish(journal_key(TurnScope(session_id=session_id, turn_id=turn_id)))
+        return again
+
+    # --- reading --------------------------------------------------------------------------------
+
+    def find_turn(self, session_id: str, turn_id: str) -> KnownTurn | None:
+        """A turn, open or committed."""
+        session = self._sessions.get(session_id)
+        return session.known(turn_id) if session else None
+
+    def is_open(self, scope: TurnScope) -> bool:
+        """Whether a scope is that of an open turn."""
+        session = self._sessions.get(scope.session_id)
+        return session is not None and scope.turn_id in session.open
+
+    def open(self) -> Sequence[OpenSession]:
+        """Sessions with accepted input that is not committed, oldest first."""
+        found = [
+            OpenSession(session_id=session_id, turns=session.open_turns(), lease=session.lease)
+            for session_id, session in self._sessions.items()
+        ]
+        live = (session for session in found if session.turns)
+        return sorted(live, key=lambda item: (item.turns[0].accepted_at_ms, item.session_id))
+
+    def lease_of(self, session_id: str) -> LeaseState:
+        """Who holds a session."""
+        session = self._sessions.get(session_id)
+        return session.lease if session else LeaseState()
+
+    def head(self, session_id: str) -> SessionHead | None:
+        """Where a session stands."""
+        session = self._sessions.get(session_id)
+        return session.head if session else None
+
+    def path(self, session_id: str) -> Sequence[SessionNode]:
+        """The active path, root first."""
+        session = self._sessions.get(session_id)
+        return active_path(session.head.leaf_id, session.nodes.get) if session else []
+
+    def summaries(self) -> Sequence[SessionSummary]:
+        """All sessions, most recently changed first."""
+        ordered = sorted(
+            self._sessions.values(), key=lambda item: (-item.updated_at_ms, item.head.session_id)
+        )
+        return [self._summary(session) for session in ordered]
+
+    def _summary(self, session: _Session) -> SessionSummary:
+        open_turns = session.open_turns()
+        return summarise(
+            session.head,
+            running=self._is_live(session),
+            open_turns=len(open_turns),
+            parked=open_turns[0].parked if open_turns else None,
+            updated_at_ms=session.updated_at_ms,
+        )
+
+    def turns(self, session_id: str) -> Sequence[TurnRecord]:
+        """The committed turns of a session, in order."""
+        session = self._sessions.get(session_id)
+        return [record for record, _ in session.committed.values()] if session else []
+
+    def open_turns(self, session_id: str) -> Sequence[AcceptedTurn]:
+        """The turns of a session that are accepted and not committed, in order."""
+        session = self._sessions.get(session_id)
+        return session.open_turns() if session else ()

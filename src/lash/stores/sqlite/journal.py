@@ -1,0 +1,263 @@
+"""The journal in SQLite: records by scope and replay key, their large outcomes by content."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from lash.core.clock import Clock
+from lash.core.errors import StoreError
+from lash.core.json import digest_bytes
+from lash.core.leases import is_current
+from lash.core.scopes import from_journal_key
+from lash.core.seams import SeamObserver
+from lash.effects.journal import (
+    AlreadyRecorded,
+    FenceRefused,
+    JournalEntry,
+    JournalRecord,
+    Recorded,
+    RecordResult,
+    Retirement,
+    RetireTarget,
+    WriteAuthority,
+)
+from lash.effects.transitions import SPILL_BYTES
+from lash.stores.contents import due_at_ms
+from lash.stores.sqlite import queries, retiring
+from lash.stores.sqlite.readers import Readers
+from lash.stores.sqlite.rows import Row, checked, read_lease
+from lash.stores.sqlite.schema import process_of_scope, session_of_scope
+from lash.stores.sqlite.writer import Writer
+
+
+class _Record(NamedTuple):
+    replay_key: str
+    kind: str
+    identity: str
+    surroundings: str
+    envelope: str
+    outcome: str
+    recorded_at_ms: int
+    duration_ms: float
+    fencing_token: int
+    blob: str | None
+    content: str | None
+
+
+class _Entry(NamedTuple):
+    replay_key: str
+    kind: str
+    recorded_at_ms: int
+    duration_ms: float
+    bytes: int
+    fencing_token: int
+    due_at_ms: int | None
+
+
+class _Taken(Exception):  # noqa: N818  control flow inside one transaction: it rolls the others back
+    """A replay key was recorded before."""
+
+    def __init__(self, winner: JournalRecord) -> None:
+        super().__init__(winner.replay_key)
+        self.winner = winner
+
+
+class JournalTable:
+    """The journal of a database; see `lash.effects.journal.Journal`."""
+
+    def __init__(self, writer: Writer, readers: Readers, clock: Clock, seams: SeamObserver) -> None:
+        self._writer = writer
+        self._readers = readers
+        self._clock = clock
+        self._seams = seams
+
+    async def record(
+        self,
+        scope_key: str,
+        records: Sequence[JournalRecord],
+        authority: WriteAuthority | None,
+    ) -> RecordResult:
+        """Append under a fence; without one, the first writer wins."""
+
+        def operation(connection: sqlite3.Connection) -> RecordResult:
+            if authority is not None and not is_current(
+                read_lease(connection, authority.session_id), authority.fence
+            ):
+                return FenceRefused()
+            winner = add_records(connection, scope_key, records)
+            if winner is not None:
+                raise _Taken(winner)
+            self._seams("record.inside")
+            return Recorded()
+
+        try:
+            return await self._writer.submit(operation)
+        except _Taken as taken:
+            return AlreadyRecorded(winner=taken.winner)
+
+    async def finish(
+        self, scope_key: str, records: Sequence[JournalRecord]
+    ) -> Recorded | AlreadyRecorded:
+        """Keep what waited, except for keys that are taken, and mark the scope finished."""
+
+        def operation(connection: sqlite3.Connection) -> Recorded | AlreadyRecorded:
+            scope = scope_of(connection, scope_key)
+            taken: JournalRecord | None = None
+            for record in records:
+                if not _add(connection, scope, record) and taken is None:
+                    taken = _winner(connection, scope_key, record.replay_key)
+            finish_scope(connection, scope_key, self._clock.now_ms())
+            if records:
+                self._seams("record.inside")
+            return Recorded() if taken is None else AlreadyRecorded(winner=taken)
+
+        return await self._writer.submit(operation)
+
+    async def lookup(self, scope_key: str, replay_key: str) -> JournalRecord | None:
+        """The record under a key."""
+        return await self._readers.read(
+            lambda connection: find_record(connection, scope_key, replay_key)
+        )
+
+    async def load(self, scope_key: str) -> Sequence[JournalRecord]:
+        """All records of a scope, in order."""
+        return await self._readers.all(queries.JOURNAL, scope_key, _record)
+
+    async def entries(self, scope_key: str) -> Sequence[JournalEntry]:
+        """All records of a scope in brief, in order; outcomes are not read."""
+        return await self._readers.all(queries.JOURNAL_ENTRIES, scope_key, _entry)
+
+    async def surroundings(self, digest: str) -> str | None:
+        """The content of surroundings."""
+        found = await self._readers.all(
+            queries.SURROUNDINGS, digest, lambda row: checked(row[0], str)
+        )
+        return found[0] if found else None
+
+    async def retire(self, target: RetireTarget, limit: int) -> Retirement:
+        """Remove scopes."""
+        return await self._writer.submit(
+            lambda connection: retiring.retire(connection, target, limit)
+        )
+
+
+# --- scopes -----------------------------------------------------------------------------------------
+
+
+def scope_of(connection: sqlite3.Connection, scope_key: str) -> int:
+    """The number of a scope; it is made if it is new."""
+    row: Row | None = connection.execute(queries.SCOPE, (scope_key,)).fetchone()
+    if row is not None:
+        return checked(row[0], int)
+    scope = from_journal_key(scope_key)
+    owners = (session_of_scope(scope), process_of_scope(scope))
+    added = connection.execute(queries.ADD_SCOPE, (scope_key, *owners))
+    return checked(added.lastrowid or 0, int)
+
+
+def finish_scope(connection: sqlite3.Connection, scope_key: str, now_ms: int) -> None:
+    """Mark a scope finished, if it is there and was not before."""
+    connection.execute(queries.FINISH_SCOPE, (now_ms, scope_key))
+
+
+# --- records ----------------------------------------------------------------------------------------
+
+
+def add_records(
+    connection: sqlite3.Connection, scope_key: str, records: Sequence[JournalRecord]
+) -> JournalRecord | None:
+    """Append to a scope's journal, up to the first key that is taken; its record, or None."""
+    if not records:
+        return None
+    scope = scope_of(connection, scope_key)
+    for record in records:
+        if not _add(connection, scope, record):
+            return _winner(connection, scope_key, record.replay_key)
+    return None
+
+
+def find_record(
+    connection: sqlite3.Connection, scope_key: str, replay_key: str
+) -> JournalRecord | None:
+    """The record under a key."""
+    row: Row | None = connection.execute(queries.RECORD, (scope_key, replay_key)).fetchone()
+    return None if row is None else _record(row)
+
+
+def has_record(connection: sqlite3.Connection, scope_key: str, replay_key: str) -> bool:
+    """Whether a key is taken."""
+    return connection.execute(queries.HAS_RECORD, (scope_key, replay_key)).fetchone() is not None
+
+
+def _add(connection: sqlite3.Connection, scope: int, record: JournalRecord) -> bool:
+    """Append a record unless its key is taken; with it what it refers to."""
+    content = record.outcome.encode()
+    blob = digest_bytes("effect-outcome", content) if len(content) > SPILL_BYTES else None
+    added = connection.execute(
+        queries.ADD_RECORD,
+        (
+            scope,
+            record.replay_key,
+            record.kind,
+            record.identity,
+            record.surroundings,
+            record.envelope,
+            record.outcome if blob is None else "",
+            record.recorded_at_ms,
+            record.duration_ms,
+            record.fencing_token,
+            blob,
+            len(content),
+            due_at_ms(record),
+        ),
+    )
+    if added.rowcount != 1:
+        return False
+    if blob is not None:
+        connection.execute(queries.ADD_BLOB, (blob, record.outcome))
+    if record.surroundings_content is not None and record.surroundings:
+        given = (record.surroundings, record.surroundings_content)
+        connection.execute(queries.ADD_SURROUNDINGS, given)
+    return True
+
+
+def _winner(connection: sqlite3.Connection, scope_key: str, replay_key: str) -> JournalRecord:
+    winner = find_record(connection, scope_key, replay_key)
+    if winner is None:
+        raise StoreError(
+            "store_corrupt", f"The journal's index holds {replay_key}, but not its record."
+        )
+    return winner
+
+
+def _record(row: Row) -> JournalRecord:
+    columns = checked(row, _Record)
+    return JournalRecord(
+        replay_key=columns.replay_key,
+        kind=columns.kind,
+        identity=columns.identity,
+        surroundings=columns.surroundings,
+        envelope=columns.envelope,
+        outcome=columns.outcome if columns.blob is None else _unspilled(columns, columns.blob),
+        recorded_at_ms=columns.recorded_at_ms,
+        duration_ms=columns.duration_ms,
+        fencing_token=columns.fencing_token,
+    )
+
+
+def _unspilled(columns: _Record, blob: str) -> str:
+    """A large outcome, which must be what its digest says: it stands for what was done."""
+    content = columns.content
+    if content is not None and digest_bytes("effect-outcome", content.encode()) == blob:
+        return content
+    fault = "is missing" if content is None else "is not what was recorded"
+    raise StoreError(
+        "store_corrupt",
+        f"The outcome of {columns.replay_key} {fault}: the database was damaged; restore it from a "
+        "backup.",
+        replay_key=columns.replay_key,
+    )
+
+
+def _entry(row: Row) -> JournalEntry:
+    return JournalEntry(**checked(row, _Entry)._asdict())

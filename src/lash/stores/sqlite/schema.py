@@ -1,0 +1,255 @@
+"""The tables of the SQLite store, and how those of older versions become them."""
+
+import sqlite3
+from collections.abc import Callable
+
+from lash.core.scopes import (
+    ExecutionScope,
+    ProcessScope,
+    TurnScope,
+    from_journal_key,
+    scope_session_id,
+)
+
+#: "lash" in ASCII: marks a file as ours.
+APPLICATION_ID = 0x6C617368
+SCHEMA_VERSION = 2
+
+# What came with version 2, made alike for new and for older files.
+
+# One row: the secret that signs wait keys.
+_META = """
+    CREATE TABLE meta (
+        singleton INTEGER PRIMARY KEY CHECK (singleton = 1),
+        signing_secret BLOB NOT NULL
+    )
+"""
+# Promises. `scope` owns a row: it goes with its scope.
+_AWAIT_EVENTS = """
+    CREATE TABLE await_events (
+        id INTEGER PRIMARY KEY,
+        key_id TEXT NOT NULL UNIQUE,
+        scope INTEGER NOT NULL REFERENCES scopes (id),
+        session_id TEXT,
+        wait TEXT NOT NULL,
+        turn_control INTEGER NOT NULL,
+        deadline_at_ms INTEGER,
+        resolution TEXT,
+        created_at_ms INTEGER NOT NULL,
+        resolved_at_ms INTEGER
+    )
+"""
+# Sessions whose keys are refused for ever. Rows are never removed.
+_REVOKED_SESSIONS = """
+    CREATE TABLE revoked_sessions (
+        session_id TEXT PRIMARY KEY,
+        revoked_at_ms INTEGER NOT NULL
+    )
+"""
+# What many records share or what is too large for a row, by content.
+_SURROUNDINGS = "CREATE TABLE surroundings (digest TEXT PRIMARY KEY, content TEXT NOT NULL)"
+_BLOBS = "CREATE TABLE blobs (digest TEXT PRIMARY KEY, content TEXT NOT NULL)"
+
+_SECOND = (
+    _META,
+    _AWAIT_EVENTS,
+    "CREATE INDEX await_events_by_scope ON await_events (scope)",
+    """
+    CREATE INDEX await_events_by_session ON await_events (session_id) WHERE session_id IS NOT NULL
+    """,
+    """
+    CREATE INDEX await_events_resolved ON await_events (resolved_at_ms)
+        WHERE resolved_at_ms IS NOT NULL
+    """,
+    _REVOKED_SESSIONS,
+    _SURROUNDINGS,
+    _BLOBS,
+    "CREATE INDEX scopes_by_session ON scopes (session_id) WHERE session_id IS NOT NULL",
+    "CREATE INDEX scopes_by_process ON scopes (process_id) WHERE process_id IS NOT NULL",
+    "CREATE INDEX scopes_finished ON scopes (finished_at_ms) WHERE finished_at_ms IS NOT NULL",
+    "CREATE INDEX journal_by_blob ON journal (blob) WHERE blob IS NOT NULL",
+    "CREATE INDEX journal_by_surroundings ON journal (surroundings) WHERE surroundings <> ''",
+)
+
+SCHEMA = (
+    # Where each session stands. `accepted` numbers its turns.
+    """
+    CREATE TABLE sessions (
+        session_id TEXT PRIMARY KEY,
+        agent_name TEXT NOT NULL,
+        agent_version TEXT NOT NULL,
+        created_at_ms INTEGER NOT NULL,
+        updated_at_ms INTEGER NOT NULL,
+        accepted INTEGER NOT NULL DEFAULT 0,
+        revision INTEGER NOT NULL DEFAULT 0,
+        leaf_id TEXT,
+        leaf_digest TEXT NOT NULL DEFAULT '',
+        turn_index INTEGER NOT NULL DEFAULT 0,
+        usage TEXT NOT NULL DEFAULT '{}'
+    )
+    """,
+    # Who drives each session. The fencing token survives release; a free lease has no nonce.
+    """
+    CREATE TABLE leases (
+        session_id TEXT PRIMARY KEY,
+        fencing_token INTEGER NOT NULL,
+        owner_id TEXT,
+        incarnation TEXT,
+        host TEXT,
+        nonce TEXT,
+        claimed_at_ms INTEGER,
+        expires_at_ms INTEGER
+    )
+    """,
+    # Accepted input. It stays after its turn committed, so that its keys stay idempotent. A turn that
+    # was begun again leaves its row behind, closed, with the id it goes on under.
+    """
+    CREATE TABLE inputs (
+        session_id TEXT NOT NULL,
+        turn_id TEXT NOT NULL,
+        sequence INTEGER NOT NULL,
+        source_key TEXT,
+        agent_name TEXT NOT NULL,
+        agent_version TEXT NOT NULL,
+        input TEXT NOT NULL,
+        accepted_at_ms INTEGER NOT NULL,
+        committed INTEGER NOT NULL DEFAULT 0,
+        parked TEXT,
+        superseded_by TEXT,
+        restarts INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (session_id, turn_id)
+    )
+    """,
+    """
+    CREATE UNIQUE INDEX inputs_by_source ON inputs (session_id, source_key)
+        WHERE source_key IS NOT NULL
+    """,
+    "CREATE INDEX inputs_open ON inputs (session_id, sequence) WHERE committed = 0",
+    # Committed turns: the receipt and what TurnResult tells.
+    """
+    CREATE TABLE turns (
+        session_id TEXT NOT NULL,
+        turn_id TEXT NOT NULL,
+        revision INTEGER NOT NULL,
+        commit_hash TEXT NOT NULL,
+        record TEXT NOT NULL,
+        PRIMARY KEY (session_id, turn_id)
+    )
+    """,
+    "CREATE UNIQUE INDEX turns_by_revision ON turns (session_id, revision)",
+    # The session graph. Nodes are never changed.
+    """
+    CREATE TABLE nodes (
+        id INTEGER PRIMARY KEY,
+        session_id TEXT NOT NULL,
+        node_id TEXT NOT NULL,
+        parent_id TEXT,
+        digest TEXT NOT NULL,
+        turn_id TEXT NOT NULL,
+        message TEXT NOT NULL
+    )
+    """,
+    "CREATE UNIQUE INDEX nodes_by_id ON nodes (session_id, node_id)",
+    # Whose journals and promises there are: a long key is kept once, and what it says beside it.
+    """
+    CREATE TABLE scopes (
+        id INTEGER PRIMARY KEY,
+        scope_key TEXT NOT NULL UNIQUE,
+        session_id TEXT,
+        process_id TEXT,
+        finished_at_ms INTEGER
+    )
+    """,
+    # The journal. A large outcome lies in `blobs` and is empty here. `bytes` is its size; NULL in
+    # rows from before it was kept.
+    """
+    CREATE TABLE journal (
+        id INTEGER PRIMARY KEY,
+        scope INTEGER NOT NULL REFERENCES scopes (id),
+        replay_key TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        identity TEXT NOT NULL,
+        surroundings TEXT NOT NULL,
+        envelope TEXT NOT NULL,
+        outcome TEXT NOT NULL,
+        recorded_at_ms INTEGER NOT NULL,
+        duration_ms REAL NOT NULL,
+        fencing_token INTEGER NOT NULL,
+        blob TEXT,
+        bytes INTEGER,
+        due_at_ms INTEGER
+    )
+    """,
+    "CREATE UNIQUE INDEX journal_by_key ON journal (scope, replay_key)",
+    *_SECOND,
+)
+
+#: Statements that bring a database from the version before a key to that key.
+MIGRATIONS: dict[int, tuple[str, ...]] = {
+    2: (
+        "ALTER TABLE inputs ADD COLUMN superseded_by TEXT",
+        "ALTER TABLE inputs ADD COLUMN restarts INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE scopes ADD COLUMN session_id TEXT",
+        "ALTER TABLE scopes ADD COLUMN process_id TEXT",
+        "ALTER TABLE scopes ADD COLUMN finished_at_ms INTEGER",
+        "ALTER TABLE journal ADD COLUMN blob TEXT",
+        "ALTER TABLE journal ADD COLUMN bytes INTEGER",
+        "ALTER TABLE journal ADD COLUMN due_at_ms INTEGER",
+        *_SECOND,
+        # Whose a scope is. A key that is not ours stays nobody's.
+        """
+        UPDATE scopes SET
+            session_id = session_of_scope(scope_key), process_id = process_of_scope(scope_key)
+        """,
+        # The journals of turns that were committed are those of finished scopes.
+        """
+        UPDATE scopes SET finished_at_ms = (
+            SELECT CASE WHEN json_valid(t.record)
+                THEN json_extract(t.record, '$.timing.committed_at_ms') END
+            FROM turns t
+            WHERE t.session_id = scopes.session_id AND t.turn_id = turn_of_scope(scopes.scope_key)
+        )
+        """,
+        # Each commit was a turn, so the revision says which one it was.
+        """
+        UPDATE turns SET record = json_set(record, '$.turn_index', revision)
+        WHERE json_valid(record)
+        """,
+        """
+        UPDATE journal SET due_at_ms =
+            CASE WHEN json_valid(outcome) THEN json_extract(outcome, '$.due_at_ms') END
+        WHERE kind = 'sleep'
+        """,
+    )
+}
+
+
+def session_of_scope(scope: ExecutionScope | None) -> str | None:
+    """The session a scope belongs to, if it belongs to one."""
+    return None if scope is None else scope_session_id(scope)
+
+
+def process_of_scope(scope: ExecutionScope | None) -> str | None:
+    """The process a scope is, if it is one."""
+    return scope.process_id if isinstance(scope, ProcessScope) else None
+
+
+def _turn_of_scope(scope: ExecutionScope | None) -> str | None:
+    return scope.turn_id if isinstance(scope, TurnScope) else None
+
+
+def add_functions(connection: sqlite3.Connection) -> None:
+    """Let migrations read scope keys as the code does."""
+    readings = {
+        "session_of_scope": session_of_scope,
+        "process_of_scope": process_of_scope,
+        "turn_of_scope": _turn_of_scope,
+    }
+    for name, reading in readings.items():
+
+        def read(
+            key: object, reading: Callable[[ExecutionScope | None], str | None] = reading
+        ) -> str | None:
+            return reading(from_journal_key(key) if isinstance(key, str) else None)
+
+        connection.create_function(name, 1, read, deterministic=True)

@@ -1,0 +1,355 @@
+"""Sessions in SQLite: reads facts, calls the planner, persists its plan."""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from lash.core.clock import Clock
+from lash.core.errors import StoreError
+from lash.core.leases import (
+    Busy,
+    Fence,
+    LeaseClaim,
+    LeaseOwner,
+    LeaseState,
+    decide_claim,
+    decide_release,
+    decide_renewal,
+    is_current,
+)
+from lash.core.scopes import TurnScope, journal_key
+from lash.core.seams import SeamObserver
+from lash.effects.journal import WriteAuthority
+from lash.sessions.model import (
+    AcceptedTurn,
+    Parked,
+    SessionHead,
+    SessionNode,
+    SessionSummary,
+    TurnRecord,
+)
+from lash.sessions.planner import (
+    Accepted,
+    AcceptFacts,
+    AcceptRequest,
+    AcceptResult,
+    ClaimedSession,
+    ClaimResult,
+    CommitFacts,
+    CommitPlan,
+    CommitReceipt,
+    CommitResult,
+    KnownTurn,
+    OpenSession,
+    TurnCommit,
+    plan_accept,
+    plan_commit,
+    plan_restart,
+)
+from lash.sessions.summary import summarise
+from lash.stores.sqlite import queries, rows
+from lash.stores.sqlite.journal import add_records, finish_scope, has_record
+from lash.stores.sqlite.readers import Readers
+from lash.stores.sqlite.writer import Writer
+
+
+class SessionTables:
+    """The sessions of a database; see `lash.sessions.store.SessionStore`."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        readers: Readers,
+        clock: Clock,
+        seams: SeamObserver,
+        is_dead: Callable[[LeaseOwner], bool],
+    ) -> None:
+        self._writer = writer
+        self._readers = readers
+        self._clock = clock
+        self._seams = seams
+        self._is_dead = is_dead
+
+    # --- accepting ------------------------------------------------------------------------------
+
+    async def accept(self, request: AcceptRequest) -> AcceptResult:
+        """Accept input and take the session's lease, in one transaction."""
+        return await self._writer.submit(lambda connection: self._accept(connection, request))
+
+    def _accept(self, connection: sqlite3.Connection, request: AcceptRequest) -> AcceptResult:
+        session_id = request.session_id
+        head, accepted = rows.read_head(connection, session_id)
+        facts = AcceptFacts(
+            now_ms=self._clock.now_ms(),
+            lease=rows.read_lease(connection, session_id),
+            next_sequence=accepted + 1,
+            head=head,
+            known=rows.find_turn(connection, session_id, request.turn_id, request.source_key),
+            open_turns=rows.open_turns(connection, session_id),
+        )
+        result = plan_accept(facts, request)
+        if not isinstance(result, Accepted):
+            return result
+        if result.new_session:
+            agent = request.agent
+            connection.execute(
+                queries.ADD_SESSION,
+                (session_id, agent.name, agent.version, facts.now_ms, facts.now_ms),
+            )
+        else:
+            connection.execute(queries.COUNT_ACCEPTED, (facts.now_ms, session_id))
+        rows.write_lease(connection, session_id, result.lease)
+        rows.add_input(connection, result.turn)
+        self._seams("accept.inside")
+        return result
+
+    # --- leases ---------------------------------------------------------------------------------
+
+    async def claim(self, session_id: str, claim: LeaseClaim) -> ClaimResult | None:
+        """Take a session's lease to drive its open turns."""
+
+        def operation(connection: sqlite3.Connection) -> ClaimResult | None:
+            head, _ = rows.read_head(connection, session_id)
+            if head is None:
+                return None
+            state = rows.read_lease(connection, session_id)
+            claimed = decide_claim(state, claim, self._clock.now_ms())
+            if isinstance(claimed, Busy):
+                return claimed
+            rows.write_lease(connection, session_id, claimed.lease)
+            turns = rows.open_turns(connection, session_id)
+            return ClaimedSession(lease=claimed.lease, head=head, turns=turns)
+
+        return await self._writer.submit(operation)
+
+    async def renew(self, leases: Sequence[WriteAuthority], ttl_ms: int) -> Sequence[str]:
+        """Extend leases, all in one transaction; returns the sessions whose lease is lost."""
+
+        def operation(connection: sqlite3.Connection) -> Sequence[str]:
+            lost: list[str] = []
+            for held in leases:
+                state = rows.read_lease(connection, held.session_id)
+                renewed = decide_renewal(state, held.fence, ttl_ms, self._clock.now_ms())
+                if renewed is None:
+                    lost.append(held.session_id)
+                else:
+                    rows.write_lease(connection, held.session_id, renewed)
+            return lost
+
+        return await self._writer.submit(operation)
+
+    async def release(self, session_id: str, fence: Fence) -> bool:
+        """Give a lease back."""
+
+        def operation(connection: sqlite3.Connection) -> bool:
+            if decide_release(rows.read_lease(connection, session_id), fence) is None:
+                return False
+            rows.free_lease(connection, session_id, fence)
+            return True
+
+        return await self._writer.submit(operation)
+
+    def _is_live(self, state: LeaseState) -> bool:
+        held = state.held
+        if held is None or held.expires_at_ms <= self._clock.now_ms():
+            return False
+        return not self._is_dead(held.owner)
+
+    # --- committing -----------------------------------------------------------------------------
+
+    async def commit(self, commit: TurnCommit) -> CommitResult:
+        """Land a turn, whole or not at all."""
+        return await self._writer.submit(lambda connection: self._commit(connection, commit))
+
+    def _commit(self, connection: sqlite3.Connection, commit: TurnCommit) -> CommitResult:
+        session_id = commit.session_id
+        planned = plan_commit(self._commit_facts(connection, commit), commit)
+        if not isinstance(planned, CommitPlan):
+            return planned
+        head = planned.head
+        now_ms = planned.record.timing.committed_at_ms
+        moved = connection.execute(
+            queries.ADVANCE_HEAD,
+            (
+                head.agent.name,
+                head.agent.version,
+                now_ms,
+                head.revision,
+                head.leaf_id,
+                head.leaf_digest,
+                head.turn_index,
+                rows.text(head.usage),
+                session_id,
+                commit.expected_revision,
+            ),
+        )
+        settled = connection.execute(queries.SETTLE_INPUT, (session_id, commit.turn_id))
+        clash = add_records(connection, commit.scope_key, commit.journal)
+        if moved.rowcount != 1 or settled.rowcount != 1 or clash is not None:
+            raise StoreError("store_corrupt", f"Session {session_id} changed within a transaction.")
+        finish_scope(connection, commit.scope_key, now_ms)
+        rows.add_nodes(connection, session_id, planned.nodes)
+        record = (head.revision, planned.commit_hash, rows.text(planned.record))
+        connection.execute(queries.ADD_TURN, (session_id, commit.turn_id, *record))
+        if planned.release_lease:
+            rows.free_lease(connection, session_id, commit.fence)
+        self._seams("commit.inside")
+        return CommitReceipt(record=planned.record, head=head, lease_kept=not planned.release_lease)
+
+    def _commit_facts(self, connection: sqlite3.Connection, commit: TurnCommit) -> CommitFacts:
+        session_id = commit.session_id
+        head, _ = rows.read_head(connection, session_id)
+        receipt = rows.read_receipt(connection, session_id, commit.turn_id)
+        taken = (
+            message.id
+            for message in commit.messages
+            if connection.execute(queries.HAS_NODE, (session_id, message.id)).fetchone()
+        )
+        others = connection.execute(queries.COUNT_OTHER_OPEN, (session_id, commit.turn_id))
+        return CommitFacts(
+            now_ms=self._clock.now_ms(),
+            lease=rows.read_lease(connection, session_id),
+            head=head,
+            turn=rows.find_open_turn(connection, session_id, commit.turn_id),
+            receipt=receipt[0] if receipt else None,
+            receipt_hash=receipt[1] if receipt else None,
+            existing_nodes=frozenset(taken),
+            other_open_turns=others.fetchone()[0],
+            recorded_keys=frozenset(
+                record.replay_key
+                for record in commit.journal
+                if has_record(connection, commit.scope_key, record.replay_key)
+            ),
+        )
+
+    # --- parking and beginning again ------------------------------------------------------------
+
+    async def park(
+        self, session_id: str, turn_id: str, parked: Parked | None, fence: Fence
+    ) -> bool:
+        """Say why an open turn cannot go on, or that it can again."""
+
+        def operation(connection: sqlite3.Connection) -> bool:
+            if not is_current(rows.read_lease(connection, session_id), fence):
+                return False
+            stamped = None if parked is None else self._stamped(parked)
+            updated = connection.execute(queries.PARK_INPUT, (stamped, session_id, turn_id))
+            return updated.rowcount == 1
+
+        return await self._writer.submit(operation)
+
+    async def note_waiting(self, session_id: str, turn_id: str, parked: Parked) -> bool:
+        """Say what an open turn waits for that nobody drives."""
+
+        def operation(connection: sqlite3.Connection) -> bool:
+            if self._is_live(rows.read_lease(connection, session_id)):
+                return False
+            values = (self._stamped(parked), session_id, turn_id)
+            return connection.execute(queries.NOTE_INPUT, values).rowcount == 1
+
+        return await self._writer.submit(operation)
+
+    def _stamped(self, parked: Parked) -> str:
+        return rows.text(msgspec.structs.replace(parked, parked_at_ms=self._clock.now_ms()))
+
+    async def restart(self, session_id: str, turn_id: str, fence: Fence) -> AcceptedTurn | None:
+        """Begin an open turn again from its input, under an id of its own."""
+
+        def operation(connection: sqlite3.Connection) -> AcceptedTurn | None:
+            if not is_current(rows.read_lease(connection, session_id), fence):
+                return None
+            turn = rows.find_open_turn(connection, session_id, turn_id)
+            if turn is None:
+                return None
+            again = plan_restart(turn, lambda taken: rows.has_input(connection, session_id, taken))
+            values = (again.turn_id, session_id, turn_id)
+            # First, because a source key is held by one row at a time.
+            if connection.execute(queries.SUPERSEDE_INPUT, values).rowcount != 1:
+                raise StoreError("store_corrupt", f"Turn {turn_id} changed within a transaction.")
+            rows.add_input(connection, again)
+            old = TurnScope(session_id=session_id, turn_id=turn_id)
+            finish_scope(connection, journal_key(old), self._clock.now_ms())
+            return again
+
+        return await self._writer.submit(operation)
+
+    # --- reading --------------------------------------------------------------------------------
+
+    async def find_turn(self, session_id: str, turn_id: str) -> KnownTurn | None:
+        """A turn, open or committed."""
+        return await self._readers.read(
+            lambda connection: rows.find_turn(connection, session_id, turn_id)
+        )
+
+    async def open(self) -> Sequence[OpenSession]:
+        """Sessions with accepted input that is not committed, oldest first."""
+
+        def operation(connection: sqlite3.Connection) -> Sequence[OpenSession]:
+            found = [
+                OpenSession(
+                    session_id=session_id,
+                    turns=rows.open_turns(connection, session_id),
+                    lease=rows.read_lease(connection, session_id),
+                )
+                for (session_id,) in connection.execute(queries.OPEN_SESSIONS).fetchall()
+            ]
+            return sorted(found, key=lambda item: (item.turns[0].accepted_at_ms, item.session_id))
+
+        return await self._readers.read(operation)
+
+    async def lease_of(self, session_id: str) -> LeaseState:
+        """Who holds a session."""
+        return await self._readers.read(lambda connection: rows.read_lease(connection, session_id))
+
+    async def head(self, session_id: str) -> SessionHead | None:
+        """Where a session stands."""
+        head, _ = await self._readers.read(
+            lambda connection: rows.read_head(connection, session_id)
+        )
+        return head
+
+    async def path(self, session_id: str) -> Sequence[SessionNode]:
+        """The active path, root first."""
+
+        def operation(connection: sqlite3.Connection) -> Sequence[SessionNode]:
+            head, _ = rows.read_head(connection, session_id)
+            if head is None or head.leaf_id is None:
+                return []
+            found = connection.execute(queries.ACTIVE_PATH, {"session": session_id})
+            path = [rows.session_node(row) for row in found]
+            if not path or path[0].parent_id is not None:
+                raise StoreError(
+                    "store_corrupt",
+                    f"The history of session {session_id} does not reach its beginning: a message "
+                    "is missing. The database was damaged; restore it from a backup.",
+                    session_id=session_id,
+                )
+            return path
+
+        return await self._readers.read(operation)
+
+    async def summaries(self) -> Sequence[SessionSummary]:
+        """All sessions, most recently changed first."""
+        return await self._readers.read(
+            lambda connection: [
+                self._summary(row) for row in connection.execute(queries.LIST_SESSIONS)
+            ]
+        )
+
+    def _summary(self, row: rows.Row) -> SessionSummary:
+        return summarise(
+            rows.session_head(row[:9]),
+            running=self._is_live(rows.lease_state(row[12:19])),
+            open_turns=rows.checked(row[10], int),
+            parked=rows.parked_reason(row[11]),
+            updated_at_ms=rows.checked(row[9], int),
+        )
+
+    async def turns(self, session_id: str) -> Sequence[TurnRecord]:
+        """The committed turns of a session, in order."""
+        return await self._readers.all(queries.LIST_TURNS, session_id, rows.turn_record)
+
+    async def open_turns(self, session_id: str) -> Sequence[AcceptedTurn]:
+        """The turns of a session that are accepted and not committed, in order."""
+        return await self._readers.all(queries.OPEN_INPUTS, session_id, rows.accepted_turn)

@@ -1,0 +1,209 @@
+"""Promises in SQLite: each change is one transaction with the checks it rests on."""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from lash.core.clock import Clock
+from lash.core.errors import StoreError
+from lash.effects.waits.model import Resolution, ResolvedCancelled, ResolveOutcome
+from lash.effects.waits.transitions import (
+    WaitMissing,
+    WaitPending,
+    WaitRow,
+    WaitState,
+    plan_resolve,
+    plan_sweep,
+)
+from lash.stores.contents import (
+    read_resolution,
+    resolution_text,
+    unreadable_resolution,
+    wait_state,
+)
+from lash.stores.sqlite import queries
+from lash.stores.sqlite.journal import scope_of
+from lash.stores.sqlite.readers import Readers
+from lash.stores.sqlite.rows import Row, checked
+from lash.stores.sqlite.writer import Writer
+
+
+class _Wait(NamedTuple):
+    key_id: str
+    scope_key: str
+    session_id: str | None
+    wait: str
+    turn_control: int
+    deadline_at_ms: int | None
+    resolution: bytes | None
+    created_at_ms: int
+    resolved_at_ms: int | None
+
+
+class AwaitEventTable:
+    """The promises of a database; see `lash.effects.waits.store.AwaitEventStore`."""
+
+    def __init__(self, writer: Writer, readers: Readers, clock: Clock) -> None:
+        self._writer = writer
+        self._readers = readers
+        self._clock = clock
+
+    async def open(self, row: WaitRow) -> WaitState:
+        """Make sure that a promise is there. One that is costs no write."""
+        state = await self._readers.read(lambda connection: _state(connection, row))
+        if not isinstance(state, WaitMissing):
+            return state
+
+        def operation(connection: sqlite3.Connection) -> WaitState:
+            state = _state(connection, row)
+            if not isinstance(state, WaitMissing):
+                return state  # somebody else was here in between
+            _add(connection, row, self._clock.now_ms())
+            return WaitPending(deadline_at_ms=row.deadline_at_ms)
+
+        return await self._writer.submit(operation)
+
+    async def resolve(self, row: WaitRow, resolution: Resolution) -> ResolveOutcome:
+        """Resolve a promise; the first resolution wins."""
+
+        def operation(connection: sqlite3.Connection) -> ResolveOutcome:
+            now_ms = self._clock.now_ms()
+            state = _state(connection, row)
+            plan = plan_resolve(state, resolution, now_ms)
+            if plan.store is not None:
+                if isinstance(state, WaitMissing):
+                    _add(connection, row, now_ms, plan.store)
+                else:
+                    _resolve(connection, row.key_id, plan.store, now_ms)
+            return plan.outcome
+
+        return await self._writer.submit(operation)
+
+    async def inspect(self, rows: Sequence[WaitRow]) -> Mapping[str, WaitState]:
+        """How promises stand, all at one moment."""
+        if not rows:
+            return {}
+
+        def operation(connection: sqlite3.Connection) -> Mapping[str, WaitState]:
+            sessions = {row.session_id for row in rows if row.session_id is not None}
+            revoked = {name for name in sessions if _is_revoked(connection, name)}
+            keys = msgspec.json.encode([row.key_id for row in rows]).decode()
+            there = {
+                wait.key_id: wait
+                for wait in map(_wait, connection.execute(queries.WAITS_AMONG, (keys,)))
+            }
+            return {
+                row.key_id: wait_state(
+                    there.get(row.key_id), row, revoked=row.session_id in revoked
+                )
+                for row in rows
+            }
+
+        return await self._readers.read(operation)
+
+    async def cancel_session(self, session_id: str) -> Sequence[str]:
+        """Cancel what is pending in a session."""
+
+        def operation(connection: sqlite3.Connection) -> Sequence[str]:
+            now_ms = self._clock.now_ms()
+            cancelled: list[str] = []
+            found = connection.execute(queries.WAITS_OF_SESSION, (session_id,)).fetchall()
+            for row in map(_wait, found):
+                state = wait_state(row, row, revoked=False)
+                proposed = plan_sweep(state, turn_control=row.turn_control, now_ms=now_ms)
+                if proposed is not None:
+                    _resolve(connection, row.key_id, proposed, now_ms)
+                if isinstance(proposed, ResolvedCancelled):
+                    cancelled.append(row.key_id)
+            return cancelled
+
+        return await self._writer.submit(operation)
+
+    async def revoke_session(self, session_id: str) -> Sequence[str]:
+        """Forget the promises of a session, and refuse its keys from now on."""
+
+        def operation(connection: sqlite3.Connection) -> Sequence[str]:
+            found = connection.execute(queries.WAIT_KEYS_OF_SESSION, (session_id,))
+            forgotten = [checked(key_id, str) for (key_id,) in found]
+            connection.execute(queries.FORGET_WAITS_OF_SESSION, (session_id,))
+            connection.execute(queries.REVOKE, (session_id, self._clock.now_ms()))
+            return forgotten
+
+        return await self._writer.submit(operation)
+
+    async def is_revoked(self, session_id: str) -> bool:
+        """Whether a session's keys are refused."""
+        return await self._readers.read(lambda connection: _is_revoked(connection, session_id))
+
+    async def of_scope(self, scope_key: str) -> Sequence[WaitRow]:
+        """The promises of a scope, in the order in which they were made."""
+        return await self._readers.all(queries.WAITS_OF_SCOPE, scope_key, _wait)
+
+
+def _state(connection: sqlite3.Connection, asked: WaitRow) -> WaitState:
+    """How a promise stands in this transaction."""
+    row: Row | None = connection.execute(queries.WAIT, (asked.key_id,)).fetchone()
+    revoked = asked.session_id is not None and _is_revoked(connection, asked.session_id)
+    return wait_state(None if row is None else _wait(row), asked, revoked=revoked)
+
+
+def _is_revoked(connection: sqlite3.Connection, session_id: str) -> bool:
+    return connection.execute(queries.IS_REVOKED, (session_id,)).fetchone() is not None
+
+
+def _add(
+    connection: sqlite3.Connection,
+    row: WaitRow,
+    now_ms: int,
+    resolution: Resolution | None = None,
+) -> None:
+    """Make a promise; one that is resolved at once has no deadline."""
+    early = resolution is not None
+    values = (
+        row.key_id,
+        scope_of(connection, row.scope_key),
+        row.session_id,
+        row.wait,
+        row.turn_control,
+        None if early else row.deadline_at_ms,
+        None if resolution is None else resolution_text(resolution),
+        now_ms,
+        now_ms if early else None,
+    )
+    connection.execute(queries.ADD_WAIT, values)
+
+
+def _resolve(
+    connection: sqlite3.Connection, key_id: str, resolution: Resolution, now_ms: int
+) -> None:
+    values = (resolution_text(resolution), now_ms, key_id)
+    if connection.execute(queries.RESOLVE_WAIT, values).rowcount != 1:
+        raise StoreError("store_corrupt", f"Promise {key_id} changed within a transaction.")
+
+
+def _wait(row: Row) -> WaitRow:
+    columns = checked(row, _Wait)
+    return WaitRow(
+        key_id=columns.key_id,
+        scope_key=columns.scope_key,
+        session_id=columns.session_id,
+        wait=columns.wait,
+        turn_control=bool(columns.turn_control),
+        deadline_at_ms=columns.deadline_at_ms,
+        resolution=_resolution(columns.key_id, columns.resolution),
+        created_at_ms=columns.created_at_ms,
+        resolved_at_ms=columns.resolved_at_ms,
+    )
+
+
+def _resolution(key_id: str, column: bytes | None) -> str | None:
+    """A resolution's JSON, which must be one."""
+    if column is None:
+        return None
+    read_resolution(column, key_id)
+    try:
+        return column.decode()
+    except UnicodeDecodeError:
+        raise unreadable_resolution(key_id) from None
