@@ -36,8 +36,9 @@ floors: $(STAMP)
 
 check: lint types floors test  ## lint, types, floors, tests
 
-bench: $(STAMP)  ## measure what a durable turn costs
+bench: $(STAMP)  ## measure what a durable turn and a durable effect cost
 	@$(BIN)/python bench/turn.py
+	@$(BIN)/python bench/effects.py
 
 format: $(STAMP)
 	@$(BIN)/ruff check --fix .

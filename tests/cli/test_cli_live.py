@@ -2,14 +2,24 @@
 
 import io
 from collections.abc import Sequence
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from lash.app.results import TurnResult
 from lash.cli.live import LivePrinter
-from lash.cli.wording import ago, elapsed, one_line, printable
+from lash.cli.wording import ago, elapsed, local_time, one_line, printable, size_text
 from lash.llm.usage import Usage
-from lash.runtime.events import ModelAttemptReset, RetryScheduled, TextDelta, TurnEvent
+from lash.runtime.events import (
+    ModelAttemptReset,
+    RetryScheduled,
+    TextDelta,
+    ToolCallDeferred,
+    TurnEvent,
+    TurnParked,
+    TurnRestarted,
+)
 from lash.sessions.model import TurnTiming
 from lash.turn.outcome import (
     AssistantMessage,
@@ -84,6 +94,29 @@ def test_a_retracted_answer_begins_again_and_a_note_says_so(
     assert notes[1] == "[retry] attempt 2 of 4 in 2.0 s · retryable failure"
 
 
+def test_what_holds_a_turn_up_is_told_on_stderr(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parked = TurnParked(session_id="s", turn_id="t", code="effect_replay_mismatch", message="No.")
+    events: list[TurnEvent] = [
+        ToolCallDeferred(call_id="c", tool="refund"),
+        ToolCallDeferred(call_id="c", tool="refund", deadline_at_ms=4_000_000_000_000),
+        TurnRestarted(
+            session_id="s", turn_id="t", restarted_as="t:restart:1", message="A\nreason."
+        ),
+        parked,
+        msgspec.structs.replace(parked, waits_for="agent"),
+    ]
+    assert printed(events, finished("Done.")) == "Done.\n"
+    assert capsys.readouterr().err.splitlines()[:5] == [
+        "[tool] refund · waits for an answer",
+        "[tool] refund · waits for an answer until 2096-10-02 07:06:40",
+        "[restart] begun again as t:restart:1: A reason.",
+        "[parked] the turn waits for a person",
+        "[parked] the turn waits for a runtime that has its agent",
+    ]
+
+
 def test_an_answer_that_was_not_streamed_is_printed_at_the_end() -> None:
     assert printed([], finished("From the journal.")) == "From the journal.\n"
 
@@ -144,6 +177,27 @@ def test_durations_read_well(ms: float, told: str) -> None:
 )
 def test_ages_read_well(age_ms: int, told: str) -> None:
     assert ago(1_000_000_000, 1_000_000_000 + age_ms) == told
+
+
+@pytest.mark.parametrize(
+    ("size", "told"),
+    [(0, "0 B"), (999, "999 B"), (1_000, "1.0 kB"), (999_949, "999.9 kB"), (999_950, "1.0 MB")],
+)
+def test_sizes_read_well(size: int, told: str) -> None:
+    assert size_text(size) == told
+
+
+@pytest.mark.parametrize(
+    ("at_ms", "told"),
+    [
+        (0, "1970-01-01 00:00:00"),
+        (4_000_000_000_999, "2096-10-02 07:06:40"),
+        (2**62, "the distant future"),
+        (-(2**62), "the distant past"),
+    ],
+)
+def test_moments_read_well(at_ms: int, told: str, here: Path) -> None:
+    assert local_time(at_ms) == told
 
 
 def test_text_is_cut_to_a_line_and_freed_of_control_characters() -> None:

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from recorded_turns import START_MS, left_open
 
 import lash
 from lash.cli import main
@@ -77,7 +78,9 @@ def test_sessions_are_a_table_with_what_needs_a_person(
     assert rows[0].split() == ["c-43", "billing", "v3", "parked", "0", "2", "0", "just", "now"]
     assert rows[1].split() == ["c-42", "support", "v1", "idle", "2", "0", "60", "just", "now"]
     reason = " ".join(" ".join(rows[2:]).split())
-    assert reason == ("c-43 is parked: The code asked for something else. [effect_replay_mismatch]")
+    assert reason == (
+        "c-43 needs a person: The code asked for something else. [effect_replay_mismatch]"
+    )
 
 
 def test_sessions_as_json_have_every_key(filled: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,9 +126,52 @@ def test_show_tells_of_open_turns(filled: Path, capsys: pytest.CaptureFixture[st
     parked, queued = out.split("\nopen turn · ")[1:]
     assert parked.startswith("parked · accepted ")
     assert "Refund me." in parked
+    assert "parked needs a person: The code asked for something else." in " ".join(parked.split())
     assert "[effect_replay_mismatch]" in parked
     assert queued.startswith("queued · accepted ")
     assert "Hello?" in queued
+
+
+def test_a_turn_that_waits_for_its_agent_says_so(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def leave() -> None:
+        app = await left_open(here / "lash.db", "Money back.", "tool_attempt")
+        app.agent.version = "2"
+        async with lash.Runtime("lash.db", agents=[app.agent]) as runtime:
+            await runtime.idle(timeout=20)
+
+    asyncio.run(leave())
+    capsys.readouterr()  # what the runtime logged
+    assert main(["sessions"]) == 0
+    _, row, *reason = capsys.readouterr().out.splitlines()
+    assert row.split()[:6] == ["c-42", "support", "v1", "parked", "0", "1"]
+    told = " ".join(" ".join(reason).split())
+    assert told.startswith("c-42 waits for a runtime that has its agent: The turn was accepted by")
+    assert told.endswith("[agent_version_missing]")
+    assert main(["sessions", "--json"]) == 0
+    (session,) = json.loads(capsys.readouterr().out)["sessions"]
+    assert (session["state"], session["parked"]["waits_for"]) == ("parked", "agent")
+    assert main(["show", "c-42"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "open turn · parked · " in shown
+    assert "parked waits for a runtime that has its agent: The turn was accepted by" in shown
+
+
+def test_a_deferred_tool_call_is_shown_with_its_deadline(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = asyncio.run(left_open(here / "lash.db", "Money back.", "tool_attempt"))
+    assert main(["show", "c-42"]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines[-2:] == [
+        "user Money back.",
+        "tool refund · waits for an answer until 2096-10-02 08:06:40",
+    ]
+    assert main(["show", "c-42", "--json"]) == 0
+    ((wait,),) = [turn["waits"] for turn in json.loads(capsys.readouterr().out)["open_turns"]]
+    assert (wait["key_id"], wait["tool"]) == (app.keys[0].key_id, "refund")
+    assert (wait["state"], wait["deadline_at_ms"]) == ("waiting", START_MS + 3_600_000)
 
 
 def test_show_as_json_holds_messages_calls_and_open_turns(

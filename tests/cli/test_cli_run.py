@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 from cli_harness import lash, start
+from recorded_turns import until
 
 from lash.cli import main
 from lash.testing.openai_server import Answer, HttpError, OpenAIServer, Stall
 
 SHOP = '''
+import pathlib
 import lash
 
 @lash.tool
@@ -21,6 +23,15 @@ async def lookup_order(order_id: str) -> dict:
 def double(number: int) -> int:
     """Double a number."""
     return number * 2
+
+@lash.tool
+async def approve(ctx: lash.ToolContext) -> object:
+    """Wait for somebody to approve."""
+    def announce(key):
+        written = pathlib.Path("key.part")
+        written.write_text(key.token)
+        written.rename("key")
+    return await ctx.defer(announce)
 
 everything = [lookup_order, double]
 seven = 7
@@ -140,6 +151,24 @@ async def test_an_interrupted_turn_is_finished_by_the_next_run(tmp_path: Path) -
     assert after.json["open_turns"] == []
 
 
+async def test_a_deferred_tool_is_answered_from_another_terminal(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(SHOP)
+    script = [Answer(tool_calls=[("approve", {})]), Answer("Refunded.")]
+    async with OpenAIServer(script) as server:
+        arguments = ("run", "Refund 7.", "--tools", "shop:approve")
+        command = await start(*arguments, cwd=tmp_path, env=reaching(server))
+        await until((tmp_path / "key").exists)
+        key = (tmp_path / "key").read_text()
+        resolved = await lash("resolve", key, '{"approved": true}', cwd=tmp_path)
+        ended = await command.ended()
+    assert (resolved.code, resolved.err) == (0, "")
+    assert resolved.out.startswith("accepted: ")
+    assert (ended.code, ended.out) == (0, "Refunded.\n")
+    assert "[tool] approve · waits for an answer\n" in ended.err
+    assert key not in resolved.out + ended.err
+    assert '{"approved":true}' in str(server.requests[1].body["messages"])
+
+
 async def test_the_scripted_model_needs_nothing_and_says_what_it_is(tmp_path: Path) -> None:
     ended = await lash("run", "Knock, knock.", "--model", "scripted", cwd=tmp_path)
     assert ended.code == 0
@@ -236,8 +265,11 @@ async def test_version_and_help_are_given(tmp_path: Path) -> None:
     assert version.out.startswith("lash ")
     helped = await lash("--help", cwd=tmp_path)
     assert helped.code == 0
-    for command in ("demo", "run", "sessions", "show"):
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+    for command in ("demo", "run", "sessions", "show", "journal", "replay", "resolve"):
         assert f"lash {command}" in helped.out
+        assert f"`lash {command}" in page
+        assert (await lash(command, "--help", cwd=tmp_path)).code == 0
 
 
 def test_importing_lash_and_its_parser_leaves_rich_alone() -> None:

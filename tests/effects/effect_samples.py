@@ -30,7 +30,7 @@ from lash.effects.journal import (
     RetireTarget,
     WriteAuthority,
 )
-from lash.effects.journaling import JournalingController
+from lash.effects.journaling import JournalingController, KnownSurroundings
 from lash.effects.outcomes import EffectOutcome, ToolAttemptOutcome
 from lash.effects.transitions import DriftPolicy
 from lash.effects.waits.model import AwaitEventKey, CustomWait
@@ -178,6 +178,12 @@ class SlowJournal:
         await self._give_way()
         return result
 
+    async def recorded_keys(self, scope_key: str, limit: int) -> Sequence[str]:
+        await self._give_way()
+        found = await self._inner.recorded_keys(scope_key, limit)
+        await self._give_way()
+        return found
+
     async def load_journal(self, scope_key: str) -> Sequence[JournalRecord]:
         return await self._inner.load_journal(scope_key)
 
@@ -241,6 +247,8 @@ class World:
         journal: Journal | None = None,
         on_drift: DriftPolicy = "accept",
         fresh: bool = False,
+        surroundings: KnownSurroundings | None = None,
+        on_parked: Callable[[], None] | None = None,
     ) -> JournalingController:
         return JournalingController(
             journal or self.journal,
@@ -250,6 +258,8 @@ class World:
             self.promises(),
             on_drift=on_drift,
             fresh=fresh,
+            surroundings=surroundings,
+            on_parked=on_parked,
         )
 
     async def keys(self) -> list[str]:

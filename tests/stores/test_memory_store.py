@@ -20,7 +20,18 @@ class TestMemoryStore(StoreConformance):
 
 
 def test_it_says_that_it_dies_with_the_process() -> None:
-    assert MemoryStore(VirtualClock()).tier == "ephemeral"
+    store = MemoryStore(VirtualClock())
+
+    assert store.tier == "ephemeral"
+    assert dict(store.facets) == {
+        "sessions": "ephemeral",
+        "journal": "ephemeral",
+        "await_events": "ephemeral",
+    }
+
+
+def test_each_store_has_a_secret_of_its_own() -> None:
+    assert MemoryStore(VirtualClock()).signing_secret != MemoryStore(VirtualClock()).signing_secret
 
 
 async def test_a_seam_that_breaks_leaves_nothing_half_done() -> None:

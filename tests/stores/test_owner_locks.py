@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from lash.core.leases import LeaseOwner
+from lash.sessions.model import Parked
+from lash.sessions.planner import Accepted
 from lash.stores.sqlite import SqliteStore
 from lash.stores.sqlite.owners import OwnerLocks
 from lash.testing.clock import VirtualClock
+from lash.testing.conformance.samples import request
 
 _HOLDER = """
 import sys
@@ -148,3 +151,22 @@ async def test_the_store_hands_out_owners_and_lets_go_of_them(database: Path) ->
     assert two.is_dead(owner)
     await two.aclose()
     assert [entry.name for entry in database.parent.iterdir()] == ["agents.db"]
+
+
+async def test_what_a_turn_waits_for_is_noted_as_soon_as_its_driver_is_dead(database: Path) -> None:
+    store = SqliteStore(database, VirtualClock())
+    reason = Parked(code="agent_missing", message="none here", waits_for="agent")
+    with other_process(database, "killed") as (process, owner):
+        assert isinstance(await store.accept_turn(request("t1", owner=owner)), Accepted)
+        assert not await store.note_waiting("s", "t1", reason)
+        (driven,) = await store.list_sessions()
+        process.kill()
+        process.wait(30)
+
+        assert await store.note_waiting("s", "t1", reason)
+
+    (turn,) = await store.list_open_turns("s")
+    assert turn.parked is not None
+    assert (turn.parked.code, turn.parked.waits_for) == ("agent_missing", "agent")
+    assert driven.state == "running"
+    await store.aclose()

@@ -78,19 +78,32 @@ async def test_the_file_says_whose_it_is_and_in_which_version(path: Path) -> Non
         names = other.execute("SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'")
         found = sorted(name for (name,) in names)
     assert application.to_bytes(4, "big") == b"lash"
-    assert version == 1
+    assert version == 2
     assert mode == "wal"
     assert found == [
+        "await_events",
+        "await_events_by_scope",
+        "await_events_by_session",
+        "await_events_resolved",
+        "blobs",
         "inputs",
         "inputs_by_source",
         "inputs_open",
         "journal",
+        "journal_by_blob",
         "journal_by_key",
+        "journal_by_surroundings",
         "leases",
+        "meta",
         "nodes",
         "nodes_by_id",
+        "revoked_sessions",
         "scopes",
+        "scopes_by_process",
+        "scopes_by_session",
+        "scopes_finished",
         "sessions",
+        "surroundings",
         "turns",
         "turns_by_revision",
     ]
@@ -232,14 +245,14 @@ def test_what_another_program_left_half_written_stays_its_own(path: Path) -> Non
 
 async def test_a_newer_schema_is_left_alone(path: Path) -> None:
     await filled(path)
-    execute(path, "PRAGMA user_version = 2")
+    execute(path, "PRAGMA user_version = 3")
     before = path.read_bytes()
 
     error = refused(path)
 
     assert (error.code, error.terminal) == ("store_schema_newer", True)
     assert "Upgrade lash-runtime" in error.message
-    assert error.details["found"] == 2
+    assert error.details["found"] == 3
     assert path.read_bytes() == before
 
 
@@ -512,6 +525,9 @@ _DAMAGE = [
     ("DELETE FROM nodes", ["load_path"]),
     ("UPDATE turns SET record = '{}'", ["list_turns", "find committed"]),
     ("DELETE FROM turns", ["find committed"]),
+    ("UPDATE inputs SET superseded_by = 't2' WHERE turn_id = 't1'", ["find committed"]),
+    ("UPDATE inputs SET superseded_by = 't1'", ["find open", "find committed", "accept"]),
+    ("UPDATE inputs SET superseded_by = 't9'", ["find open", "find committed", "accept"]),
     (
         "UPDATE inputs SET input = 'null'",
         ["list_open_turns", "open_sessions", "find open", "accept", "claim"],
@@ -548,10 +564,19 @@ async def test_what_was_not_damaged_can_still_be_read_and_written(path: Path) ->
     await store.aclose()
 
 
+def overwrite(path: Path, *pages: int) -> None:
+    """Damage pages of a database, counted from 1."""
+    with path.open("r+b") as file:
+        for page in pages:
+            file.seek(4096 * (page - 1))
+            file.write(b"\x5a" * 4096)
+
+
 async def test_damaged_pages_are_reported(path: Path) -> None:
     await filled(path)
-    content = path.read_bytes()
-    path.write_bytes(content[:4096] + b"\x5a" * (len(content) - 4096))
+    with closing(sqlite3.connect(path)) as other:
+        roots = other.execute("SELECT rootpage FROM sqlite_master WHERE tbl_name = 'sessions'")
+        overwrite(path, *(page for (page,) in roots.fetchall()))
     store = SqliteStore(path, VirtualClock())
 
     with pytest.raises(StoreError) as failure:
@@ -560,6 +585,16 @@ async def test_damaged_pages_are_reported(path: Path) -> None:
     assert failure.value.code == "store_corrupt"
     assert "restore it from a backup" in failure.value.message
     await store.aclose()
+
+
+async def test_a_database_whose_layout_is_damaged_is_not_opened(path: Path) -> None:
+    await filled(path)
+    overwrite(path, *range(2, path.stat().st_size // 4096 + 1))
+
+    error = refused(path)
+
+    assert error.code == "store_corrupt"
+    assert "restore it from a backup" in error.message
 
 
 @pytest.mark.timeout(20)

@@ -23,3 +23,15 @@ class TestSqliteStore(StoreConformance):
     async def reopen(self, store: Store, clock: VirtualClock) -> Store:
         await store.aclose()
         return SqliteStore(self.path, clock, create=False)
+
+
+async def test_it_says_that_all_of_it_survives_the_process(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "agents.db", VirtualClock())
+
+    assert store.tier == "durable"
+    assert dict(store.facets) == {
+        "sessions": "durable",
+        "journal": "durable",
+        "await_events": "durable",
+    }
+    await store.aclose()

@@ -119,9 +119,9 @@ async def test_a_refusal_in_a_group_leaves_the_others_whole(path: Path) -> None:
         await store.record("op", [record("taken")], None)
         blocker = await accept_many(store, ["blocker"])
         await gate.entered()
-        before = asyncio.create_task(store.record("op", [record("before")], None))
-        refused = asyncio.create_task(store.record("op", [record("lost"), record("taken")], None))
-        after = asyncio.create_task(store.record("op", [record("after")], None))
+        before = asyncio.ensure_future(store.record("op", [record("before")], None))
+        refused = asyncio.ensure_future(store.record("op", [record("lost"), record("taken")], None))
+        after = asyncio.ensure_future(store.record("op", [record("after")], None))
         await give_way()
         gate.open()
 
@@ -145,7 +145,7 @@ async def test_an_operation_that_breaks_in_a_group_is_told_alone(path: Path) -> 
         blocker = await accept_many(store, ["blocker"])
         await gate.entered()
         failing = store._writer.submit(broken)
-        fine = asyncio.create_task(store.record("op", [record("r1")], None))
+        fine = asyncio.ensure_future(store.record("op", [record("r1")], None))
         await give_way()
         gate.open()
 
@@ -154,6 +154,31 @@ async def test_an_operation_that_breaks_in_a_group_is_told_alone(path: Path) -> 
         assert isinstance(await fine, Recorded)
         await asyncio.gather(*blocker)
     assert count(path, "scopes") == 1
+
+
+async def test_a_damaged_row_that_one_of_a_group_meets_is_told_to_it_alone(path: Path) -> None:
+    gate = Gate(1)
+    async with opened(path, gate) as store:
+        await store.record("op", [record("taken")], None)
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("UPDATE journal SET outcome = x'ff'")
+            other.commit()
+        blocker = await accept_many(store, ["blocker"])
+        await gate.entered()
+        before = asyncio.ensure_future(store.record("op", [record("before")], None))
+        damaged = asyncio.ensure_future(store.record("op", [record("taken")], None))
+        after = asyncio.ensure_future(store.record("op", [record("after")], None))
+        await give_way()
+        gate.open()
+
+        assert await before == Recorded()
+        with pytest.raises(StoreError) as failure:
+            await damaged
+        assert failure.value.code == "store_corrupt"
+        assert await after == Recorded()
+        await asyncio.gather(*blocker)
+        listed = [entry.replay_key for entry in await store.list_journal("op")]
+        assert listed == ["taken", "before", "after"]
 
 
 async def test_a_failed_commit_is_told_to_every_one_of_its_operations(path: Path) -> None:

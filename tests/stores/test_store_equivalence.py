@@ -1,7 +1,7 @@
 """Whatever is asked of them in whatever order, SQLite and memory give the same answers.
 
 Operations are drawn at random from few names, so that they meet: the same turn twice, stale fences,
-keys that are taken. After each one, both stores must have said the same and hold the same.
+keys that are taken, promises that were resolved before anybody waited. After each one, both stores must have said the same and hold the same.
 """
 
 import asyncio
@@ -10,12 +10,39 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from lash.core.leases import Fence, LeaseOwner
-from lash.effects.journal import WriteAuthority
+from lash.core.scopes import (
+    ExecutionScope,
+    ProcessScope,
+    QueueDrainScope,
+    RuntimeOperationScope,
+    TurnScope,
+    journal_key,
+)
+from lash.effects.journal import (
+    JournalRecord,
+    RetireFinished,
+    Retirement,
+    RetireOperation,
+    RetireProcess,
+    RetireSession,
+    RetireTarget,
+    WriteAuthority,
+)
+from lash.effects.transitions import SPILL_BYTES
+from lash.effects.waits.model import (
+    AwaitEventWaitIdentity,
+    Resolution,
+    ResolvedCancelled,
+    ResolvedOk,
+    ResolvedTimeout,
+    TurnTerminalWait,
+)
 from lash.sessions.model import AgentRef, Parked
 from lash.sessions.planner import Accepted, ClaimedSession
 from lash.sessions.store import Store
@@ -28,15 +55,49 @@ T = TypeVar("T")
 
 CARL = LeaseOwner(owner_id="carl", incarnation="carl-1", host="host-c")
 sessions = st.sampled_from(["s1", "s2"])
-turns = st.sampled_from(["t1", "t2", "t3"])
+turns = st.sampled_from(["t1", "t2", "t1:restart:1"])
 owners = st.sampled_from([samples.ANA, samples.BEN, CARL])
 texts = st.sampled_from(["hello", "goodbye"])
 agents = st.sampled_from([samples.SUPPORT, samples.SUPPORT, AgentRef(name="sales")])
 keys = st.sampled_from(["r1", "r2", "r3", "r4"])
-reasons = st.sampled_from([None, Parked(code="agent_missing", message="none here")])
+PERSON = Parked(code="effect_drift_refused", message="decide")
+AGENT = Parked(code="agent_missing", message="none here", waits_for="agent")
+reasons = st.sampled_from([None, PERSON, AGENT])
+SCOPES: list[ExecutionScope] = [
+    TurnScope(session_id="s1", turn_id="t1"),
+    TurnScope(session_id="s1", turn_id="t2"),
+    TurnScope(session_id="s2", turn_id="t1"),
+    QueueDrainScope(session_id="s1", drain_id="t1"),
+    ProcessScope(process_id="p"),
+    RuntimeOperationScope(operation_id="o1"),
+    RuntimeOperationScope(operation_id="o2"),
+]
+WAITS: list[AwaitEventWaitIdentity | str] = ["approval", TurnTerminalWait()]
+scopes = st.sampled_from(SCOPES)
+waits = st.sampled_from(WAITS)
+retirable: st.SearchStrategy[RetireTarget] = st.one_of(
+    st.just(RetireSession(session_id="s1")),
+    st.just(RetireProcess(process_id="p")),
+    st.just(RetireOperation(operation_id="o1")),
+)
+resolutions = st.sampled_from(
+    [ResolvedOk(payload={"by": ["ana", 1]}), ResolvedTimeout(), ResolvedCancelled()]
+)
+outcomes = st.sampled_from(['"small"', '"' + "é" * SPILL_BYTES + '"'])
+around = st.sampled_from(["", "1:a", "1:b"])
 
 
-class TwoStores(RuleBasedStateMachine):
+def recorded(key: str, outcome: str, digest: str, *, given: bool) -> JournalRecord:
+    """A record of a sleep or of another effect, with its surroundings or only their digest."""
+    if digest == "" and outcome == '"small"':
+        return samples.record(key, '{"due_at_ms":7,"type":"sleep"}', kind="sleep")
+    content = f'{{"what":"{digest}"}}' if given else None
+    return samples.record(key, outcome, surroundings=digest, content=content)
+
+
+class Pair(RuleBasedStateMachine):
+    """A memory store and a SQLite store that are asked the same, and must answer the same."""
+
     def __init__(self) -> None:
         super().__init__()
         self.directory = tempfile.TemporaryDirectory()
@@ -45,9 +106,6 @@ class TwoStores(RuleBasedStateMachine):
         self.path = Path(self.directory.name) / "agents.db"
         self.memory: Store = MemoryStore(self.clock)
         self.sqlite: Store = SqliteStore(self.path, self.clock)
-        #: Every fence that was ever given; most are stale soon.
-        self.fences = [Fence(fencing_token=1, nonce="forged")]
-        self.touched: set[str] = set()
 
     def teardown(self) -> None:
         self.runner.run(self.sqlite.aclose())
@@ -61,6 +119,24 @@ class TwoStores(RuleBasedStateMachine):
         expected, answer = self.runner.run(ask())
         assert answer == expected
         return expected
+
+    @rule(seconds=st.sampled_from([0.001, 4.0, 30.0]))
+    def pass_time(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    @rule()
+    def reopen(self) -> None:
+        self.runner.run(self.sqlite.aclose())
+        self.sqlite = SqliteStore(self.path, self.clock, create=False)
+
+
+class TwoStores(Pair):
+    """Sessions, their turns and their leases."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: Every fence that was ever given; most are stale soon.
+        self.fences = [Fence(fencing_token=1, nonce="forged")]
 
     def fence(self, back: int) -> Fence:
         return self.fences[-1 - back % len(self.fences)]
@@ -94,7 +170,6 @@ class TwoStores(RuleBasedStateMachine):
             presumed_dead=dead,
         )
         answer = self.both(lambda store: store.accept_turn(request))
-        self.touched.add(session)
         if isinstance(answer, Accepted):
             self.fences.append(answer.lease.fence)
 
@@ -162,14 +237,14 @@ class TwoStores(RuleBasedStateMachine):
         scope = samples.scope_of(turn, session)
         self.both(lambda store: store.record(scope, records, proof))
 
-    @rule(seconds=st.sampled_from([0.001, 4.0, 30.0]))
-    def pass_time(self, seconds: float) -> None:
-        self.clock.advance(seconds)
+    @rule(session=sessions, turn=turns, back=st.integers(0, 1))
+    def restart(self, session: str, turn: str, back: int) -> None:
+        fence = self.fence(back)
+        self.both(lambda store: store.restart_turn(session, turn, fence))
 
-    @rule()
-    def reopen(self) -> None:
-        self.runner.run(self.sqlite.aclose())
-        self.sqlite = SqliteStore(self.path, self.clock, create=False)
+    @rule(session=sessions, turn=turns, reason=st.sampled_from([PERSON, AGENT]))
+    def note_waiting(self, session: str, turn: str, reason: Parked) -> None:
+        self.both(lambda store: store.note_waiting(session, turn, reason))
 
     @invariant()
     def both_hold_the_same(self) -> None:
@@ -189,7 +264,7 @@ class TwoStores(RuleBasedStateMachine):
             list(await store.list_sessions()),
             list(await store.open_sessions()),
         ]
-        for turn in ("t1", "t2", "t3"):
+        for turn in ("t1", "t2", "t1:restart:1", "t1:restart:2"):
             scope = samples.scope_of(turn, session)
             found.append(await store.find_turn(session, turn))
             found.append(list(await store.load_journal(scope)))
@@ -197,10 +272,109 @@ class TwoStores(RuleBasedStateMachine):
         return found
 
 
-TestTwoStores = TwoStores.TestCase
-TestTwoStores.settings = settings(
+class TwoJournals(Pair):
+    """Journals and promises, and what becomes of them."""
+
+    @rule(
+        scope=scopes,
+        keys=st.lists(keys, max_size=3),
+        outcome=outcomes,
+        digest=around,
+        given=st.booleans(),
+    )
+    def record(
+        self, scope: ExecutionScope, keys: list[str], outcome: str, digest: str, given: bool
+    ) -> None:
+        records = [recorded(key, outcome, digest, given=given) for key in keys]
+        self.both(lambda store: store.record(journal_key(scope), records, None))
+
+    @rule(scope=scopes, keys=st.lists(keys, max_size=3), digest=around)
+    def finish(self, scope: ExecutionScope, keys: list[str], digest: str) -> None:
+        records = [recorded(key, '"finished"', digest, given=True) for key in keys]
+        self.both(lambda store: store.finish_scope(journal_key(scope), records))
+
+    @rule(session=sessions, turn=st.sampled_from(["t1", "t2"]), revision=st.integers(0, 1))
+    def settle(self, session: str, turn: str, revision: int) -> None:
+        """Accept a turn, and commit it where that is possible."""
+        accepted = self.both(
+            lambda store: store.accept_turn(samples.request(turn, session=session))
+        )
+        if isinstance(accepted, Accepted):
+            commit = samples.turn_commit(
+                turn, accepted.lease.fence, session=session, revision=revision
+            )
+            self.both(lambda store: store.commit_turn(commit))
+
+    @rule(scope=scopes, wait=waits, seconds=st.sampled_from([None, 1, 10]))
+    def open_wait(
+        self, scope: ExecutionScope, wait: AwaitEventWaitIdentity | str, seconds: int | None
+    ) -> None:
+        deadline = None if seconds is None else self.clock.now_ms() + seconds * 1000
+        row = samples.wait_row(self.memory, wait, scope, deadline_at_ms=deadline)
+        self.both(lambda store: store.open_wait(row))
+
+    @rule(scope=scopes, wait=waits, resolution=resolutions, foreign=st.integers(0, 5))
+    def resolve_wait(
+        self,
+        scope: ExecutionScope,
+        wait: AwaitEventWaitIdentity | str,
+        resolution: Resolution,
+        foreign: int,
+    ) -> None:
+        row = samples.wait_row(self.memory, wait, scope, deadline_at_ms=1)
+        if foreign == 0:
+            row = msgspec.structs.replace(row, wait='{"type":"custom","key":"another"}')
+        self.both(lambda store: store.resolve_wait(row, resolution))
+
+    @rule(session=sessions)
+    def cancel_waits(self, session: str) -> None:
+        self.both(lambda store: store.cancel_session_waits(session))
+
+    @rule(session=sessions, seldom=st.integers(0, 3))
+    def revoke_waits(self, session: str, seldom: int) -> None:
+        if seldom == 0:
+            self.both(lambda store: store.revoke_session_waits(session))
+
+    @rule(owner=retirable, limit=st.integers(0, 3))
+    def retire(self, owner: RetireTarget, limit: int) -> None:
+        self.both(lambda store: self.retired(store, owner, limit))
+
+    @rule(ago_ms=st.sampled_from([0, 1, 5_000]), limit=st.integers(0, 4))
+    def retire_finished(self, ago_ms: int, limit: int) -> None:
+        target = RetireFinished(before_ms=self.clock.now_ms() - ago_ms)
+        self.both(lambda store: self.retired(store, target, limit))
+
+    async def retired(self, store: Store, target: RetireTarget, limit: int) -> Retirement:
+        """What was removed, except for blobs: memory has none."""
+        gone = await store.retire(target, limit=limit)
+        return msgspec.structs.replace(gone, blobs=0)
+
+    @invariant()
+    def both_hold_the_same(self) -> None:
+        self.both(self.contents)
+
+    async def contents(self, store: Store) -> list[object]:
+        found: list[object] = []
+        rows = []
+        for scope in SCOPES:
+            key = journal_key(scope)
+            found.append(list(await store.load_journal(key)))
+            found.append(list(await store.list_journal(key)))
+            found.append(list(await store.list_waits(key)))
+            rows += [samples.wait_row(self.memory, wait, scope) for wait in WAITS]
+        found.append(dict(await store.inspect_waits(rows)))
+        found += [await store.load_surroundings(digest) for digest in ("1:a", "1:b")]
+        found += [await store.is_revoked(session) for session in ("s1", "s2")]
+        return found
+
+
+_SETTINGS = settings(
     max_examples=40,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+TestTwoStores = TwoStores.TestCase
+TestTwoStores.settings = _SETTINGS
+TestTwoJournals = TwoJournals.TestCase
+TestTwoJournals.settings = _SETTINGS

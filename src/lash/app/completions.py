@@ -4,6 +4,7 @@ from typing import Protocol
 
 from lash.core.errors import LashError
 from lash.core.json import to_json
+from lash.core.text import spelled_out
 from lash.effects.hosts import EffectHost
 from lash.effects.waits.keys import key_from_text
 from lash.effects.waits.model import (
@@ -49,8 +50,17 @@ class Completions:
     async def fail(
         self, key: AwaitEventKey | str, message: str, *, code: str = "external", raw: object = None
     ) -> ResolveOutcome:
-        """Answer that the outside could not do its part."""
-        error = ExternalCompletionError(code=code, message=message, raw=to_json(raw))
+        """Answer that the outside could not do its part.
+
+        What is given as `message` and `code` is kept as text, whatever it is: a failure that cannot
+        be told helps nobody.
+
+        Raises:
+            LashError: `value_not_json`, of `raw`.
+        """
+        error = ExternalCompletionError(
+            code=spelled_out(str(code)), message=spelled_out(str(message)), raw=to_json(raw)
+        )
         return await self._resolve(key, ResolvedErr(payload=error))
 
     async def cancel(self, key: AwaitEventKey | str) -> ResolveOutcome:
@@ -79,4 +89,10 @@ class Completions:
 
 
 def _key(given: AwaitEventKey | str) -> AwaitEventKey | None:
-    return given if isinstance(given, AwaitEventKey) else key_from_text(given)
+    """The key that was given, in whatever form; what comes from outside may be anything."""
+    if isinstance(given, AwaitEventKey):
+        return given
+    try:
+        return key_from_text(given) if isinstance(given, str) else None
+    except RecursionError:  # nested deeper than any key
+        return None

@@ -96,12 +96,19 @@ def resolve_model(model: ModelLike) -> tuple[ModelSpec, Provider]:
     return spec, provider
 
 
+def _named(model: object) -> str | Model | None:
+    """A model that names its provider, so that one has to be made for it; None for any other."""
+    if isinstance(model, str):
+        return model
+    return model if isinstance(model, Model) and model.provider is None else None
+
+
 class Models:
     """The models that callers name beside the agents' own; each provider is made once, and closed."""
 
     def __init__(self, agents: AgentRegistry) -> None:
         self._agents = agents
-        self._named: dict[str, BoundModel] = {}
+        self._named: dict[str | Model, BoundModel] = {}
         self._given: dict[int, Provider] = {}
 
     def resolve(self, model: object) -> BoundModel:
@@ -112,13 +119,14 @@ class Models:
         """
         if model is None:
             return self._only_agents()
-        known = self._named.get(model) if isinstance(model, str) else None
+        named = _named(model)
+        known = self._named.get(named) if named is not None else None
         if known is not None:
             return known
         spec, provider = resolve_model(cast("ModelLike", model))
         bound = BoundModel(spec=spec, provider=provider, retry=RetryPolicy())
-        if isinstance(model, str):
-            self._named[model] = bound
+        if named is not None:
+            self._named[named] = bound
         self._given[id(provider)] = provider
         return bound
 

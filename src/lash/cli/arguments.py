@@ -35,6 +35,9 @@ first steps:
   lash run "And now?" --tools shop:lookup_order  with a Python function as a tool
   lash sessions                                  what lash.db holds
   lash show default                              one conversation, turn by turn
+  lash journal default                           what was recorded, turn by turn
+  lash replay default TURN --app shop            does the code of now come to the same?
+  lash resolve KEY '{"approved": true}'          answer a tool that waits for the outside
 
 exit codes: 0 done, 1 failed or stopped, 2 usage or configuration, 130 interrupted
 """
@@ -48,6 +51,37 @@ environment:
   OPENAI_API_KEY    the key for openai:... models (any text if the server checks none)
   OPENAI_BASE_URL   another server that speaks the OpenAI wire format, with its /v1
   LASH_MODEL        the model when --model is not given
+"""
+_JOURNAL = """\
+Shows what a turn recorded, effect by effect, and which answers from outside it waits
+for. Without TURN: the session's turns, with how much each of them recorded. Outcomes
+themselves are not shown: `lash show` has what was said, and `lash replay` compares.
+"""
+_REPLAY = """\
+Drives a turn again with the agents of a module, every effect answered from the turn's
+journal: nothing is executed, no model is asked, no key is needed and nothing is
+written. Finds a clock, a random id or an unsorted set in an agent's prompt before a
+crash in production does.
+"""
+_REPLAY_NOTES = """\
+verdicts:
+  identical  the code of now comes to the same, exit code 0
+  drifted    instructions, tools or model changed around what was recorded, exit code 1
+  diverged   the code asks for something else, or makes something else of it, exit code 1
+"""
+_RESOLVE = """\
+Answers a tool call that was deferred, or another promise, by its key: with VALUE, with
+an error, or with a cancellation. The first answer stands for ever, also one that comes
+before anybody waits. Work that no process drives goes on when a runtime opens the file.
+"""
+_RESOLVE_NOTES = """\
+VALUE is JSON if it reads as JSON (true, 7, '{"approved": true}', '"7"'), else text. Without
+it, the answer is null.
+
+A key is a password for one answer. As an argument it stands in the shell's history and in
+the process list; `lash resolve -` reads it from stdin.
+
+exit codes: 0 this answer stands, 1 another one does or the key is unknown or revoked
 """
 _DEMO = """\
 A process runs a turn of three model calls and three tools, and is killed with
@@ -71,7 +105,10 @@ def build_parser() -> ArgumentParser:
     _add_run(commands)
     _add_reader(commands, "sessions", "list the sessions of a database")
     show = _add_reader(commands, "show", "show a session, turn by turn")
-    show.add_argument("session", type=_text, metavar="SESSION", help="the session's id")
+    _add_session(show)
+    _add_journal(commands)
+    _add_replay(commands)
+    _add_resolve(commands)
     return parser
 
 
@@ -138,6 +175,77 @@ def _add_run(commands: _Commands) -> None:
         help="how often a model call is tried before the turn stops (default: 4)",
     )
     _add_json(run)
+
+
+def _add_journal(commands: _Commands) -> None:
+    journal = commands.add_parser(
+        "journal",
+        help="show what turns recorded and what they wait for",
+        description=_JOURNAL,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    _add_session(journal)
+    journal.add_argument(
+        "turn", type=_text, nargs="?", metavar="TURN", help="the turn's id (default: all turns)"
+    )
+    _add_db(journal)
+    _add_json(journal)
+
+
+def _add_replay(commands: _Commands) -> None:
+    replay = commands.add_parser(
+        "replay",
+        usage="lash replay SESSION TURN --app MODULE[:NAME] [options]",
+        help="compare a recorded turn with the code of now",
+        description=_REPLAY,
+        epilog=_REPLAY_NOTES,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    _add_session(replay)
+    replay.add_argument("turn", type=_text, metavar="TURN", help="the turn's id")
+    replay.add_argument(
+        "--app",
+        type=_text,
+        required=True,
+        metavar="MODULE[:NAME]",
+        help="where the agents are: all of a module, or an agent, a list of them or a function "
+        "without parameters that makes them",
+    )
+    _add_db(replay)
+    _add_json(replay)
+
+
+def _add_resolve(commands: _Commands) -> None:
+    resolve = commands.add_parser(
+        "resolve",
+        usage="lash resolve KEY [VALUE | --error MESSAGE [--code CODE] | --cancel] [options]",
+        help="answer what waits for the outside",
+        description=_RESOLVE,
+        epilog=_RESOLVE_NOTES,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    resolve.add_argument(
+        "key",
+        type=_text,
+        metavar="KEY",
+        help="the key, as a token or as JSON; - reads it from stdin",
+    )
+    resolve.add_argument(
+        "value", type=_text, nargs="?", metavar="VALUE", help="the answer (default: null)"
+    )
+    resolve.add_argument(
+        "--error", type=_text, metavar="MESSAGE", help="the outside could not do its part"
+    )
+    resolve.add_argument(
+        "--code", type=_text, metavar="CODE", help="the error's code (default: external)"
+    )
+    resolve.add_argument("--cancel", action="store_true", help="nobody will answer")
+    _add_db(resolve)
+    _add_json(resolve)
+
+
+def _add_session(parser: ArgumentParser) -> None:
+    parser.add_argument("session", type=_text, metavar="SESSION", help="the session's id")
 
 
 def _add_reader(commands: _Commands, name: str, summary: str) -> ArgumentParser:

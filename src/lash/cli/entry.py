@@ -44,7 +44,7 @@ def _unwritable(error: OSError) -> int:
     return ExitCode.FAILED
 
 
-def _execute(options: Namespace) -> int:
+def _execute(options: Namespace) -> int:  # noqa: PLR0911  one for each command
     # Imported one by one, so that `lash --help` does not wait for what it does not need.
     match options.command:
         case "demo":
@@ -69,6 +69,29 @@ def _execute(options: Namespace) -> int:
             from lash.cli.sessions import sessions
 
             return sessions(options.db, as_json=options.json)
+        case "journal":
+            from lash.cli.journal import journal
+
+            return journal(options.session, options.turn, options.db, as_json=options.json)
+        case "replay":
+            from lash.cli.replay import replay
+
+            return replay(
+                options.session, options.turn, options.app, options.db, as_json=options.json
+            )
+        case "resolve":
+            from lash.cli.resolve import ResolveRequest, resolve
+
+            answer = ResolveRequest(
+                key=options.key,
+                db=options.db,
+                value=options.value,
+                error=options.error,
+                code=options.code,
+                cancel=options.cancel,
+                as_json=options.json,
+            )
+            return resolve(answer)
         case _:
             from lash.cli.show import show
 

@@ -1,13 +1,18 @@
-"""Finding the functions that `--tools module:name` names."""
+"""Finding what `module:name` on the command line names: tools for a turn, agents for a replay."""
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import cast
+from types import ModuleType
+from typing import TypeAlias, cast
 
-from lash.app.agent import ToolLike
+from lash.app.agent import Agent, ToolLike
 from lash.core.errors import ConfigurationError
+
+#: Makes the error of an argument that cannot be used, given why.
+_Refuse: TypeAlias = Callable[[str], ConfigurationError]
 
 
 def import_tools(specs: Sequence[str]) -> list[ToolLike]:
@@ -18,44 +23,112 @@ def import_tools(specs: Sequence[str]) -> list[ToolLike]:
     Raises:
         ConfigurationError: `tool_import_failed`, saying which part of which spec does not work.
     """
-    here = str(Path.cwd())
-    if specs and here not in sys.path:
-        sys.path.insert(0, here)
     return [tool for spec in specs for tool in _tools_of(spec)]
 
 
-def _tools_of(spec: str) -> list[ToolLike]:
-    value = _value_of(spec)
-    if isinstance(value, list | tuple):
-        return [_tool(spec, item) for item in value]
-    return [_tool(spec, value)]
+def import_agents(spec: str) -> list[Agent]:
+    """The agents that `module:name` names, or all that stand in `module`.
 
+    The name may be that of an agent, of a list of agents, or of a function without parameters that
+    returns either. Modules of the current directory can be imported, as with `python -m`.
 
-def _value_of(spec: str) -> object:
+    Raises:
+        ConfigurationError: `agent_import_failed`, saying which part of the spec does not work.
+    """
+
+    def refuse(why: str) -> ConfigurationError:
+        return ConfigurationError("agent_import_failed", f"--app {spec}: {why}.", spec=spec)
+
     module_name, colon, name = spec.partition(":")
-    if not colon or not module_name or not name or module_name.startswith("."):
-        raise _failed(spec, "write it as MODULE:NAME, for example shop.tools:lookup_order")
+    if not module_name or module_name.startswith(".") or (colon and not name):
+        raise refuse("write it as MODULE or MODULE:NAME, for example shop.agents:support")
+    module = _module(module_name, refuse)
+    if colon:
+        return _agents(_made(_attribute(module, name, refuse), refuse), refuse)
+    # One agent may have several names there.
+    found = {id(value): value for value in vars(module).values() if isinstance(value, Agent)}
+    if not found:
+        raise refuse(
+            f"module {module_name} holds no agent of its own; write MODULE:NAME to name a list of "
+            "agents, or a function that makes them"
+        )
+    return list(found.values())
+
+
+# --- modules ----------------------------------------------------------------------------------------
+
+
+def _module(name: str, refuse: _Refuse) -> ModuleType:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
     try:
-        module = importlib.import_module(module_name)
+        with redirect_stdout(sys.stderr):  # stdout is the command's own
+            return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
             why = f"there is no module {error.name!r} here or among the installed packages"
-            raise _failed(spec, why) from error
-        raise _failed(spec, f"importing {module_name} failed: {error}") from error
-    except Exception as error:  # a module's code may raise anything
-        why = f"importing {module_name} failed: {type(error).__name__}: {error}"
-        raise _failed(spec, why) from error
+            raise refuse(why) from error
+        raise refuse(f"importing {name} failed: {error}") from error
+    except (Exception, SystemExit) as error:  # a module's code may raise anything
+        why = f"importing {name} failed: {type(error).__name__}: {error}"
+        raise refuse(why) from error
+
+
+def _attribute(module: ModuleType, name: str, refuse: _Refuse) -> object:
     if not hasattr(module, name):
-        raise _failed(spec, f"module {module_name} has no {name!r}")
+        raise refuse(f"module {module.__name__} has no {name!r}")
     return cast("object", getattr(module, name))
 
 
-def _tool(spec: str, value: object) -> ToolLike:
+# --- tools ------------------------------------------------------------------------------------------
+
+
+def _tools_of(spec: str) -> list[ToolLike]:
+    def refuse(why: str) -> ConfigurationError:
+        return ConfigurationError("tool_import_failed", f"--tools {spec}: {why}.", spec=spec)
+
+    module_name, colon, name = spec.partition(":")
+    if not colon or not module_name or not name or module_name.startswith("."):
+        raise refuse("write it as MODULE:NAME, for example shop.tools:lookup_order")
+    value = _attribute(_module(module_name, refuse), name, refuse)
+    if isinstance(value, list | tuple):
+        return [_tool(item, refuse) for item in value]
+    return [_tool(value, refuse)]
+
+
+def _tool(value: object, refuse: _Refuse) -> ToolLike:
     if isinstance(value, type) or not (callable(value) or hasattr(value, "spec")):
-        why = f"it names a value of type {type(value).__name__}, not a function, a tool or a list of them"
-        raise _failed(spec, why)
+        kind = type(value).__name__
+        raise refuse(f"it names a value of type {kind}, not a function, a tool or a list of them")
     return cast("ToolLike", value)
 
 
-def _failed(spec: str, why: str) -> ConfigurationError:
-    return ConfigurationError("tool_import_failed", f"--tools {spec}: {why}.", spec=spec)
+# --- agents -----------------------------------------------------------------------------------------
+
+
+def _made(value: object, refuse: _Refuse) -> object:
+    """What a function returns; any other value as it is."""
+    if not callable(value) or isinstance(value, type):
+        return value
+    try:
+        with redirect_stdout(sys.stderr):
+            return cast("object", value())
+    except (Exception, SystemExit) as error:  # it is code of the user's
+        why = f"calling it without arguments failed: {type(error).__name__}: {error}"
+        raise refuse(why) from error
+
+
+def _agents(value: object, refuse: _Refuse) -> list[Agent]:
+    items: Iterable[object] = value if isinstance(value, list | tuple) else [value]
+    agents: list[Agent] = []
+    for item in items:
+        if not isinstance(item, Agent):
+            raise refuse(
+                f"it names a value of type {type(item).__name__}, not an agent, a list of agents, or "
+                "a function that returns either"
+            )
+        agents.append(item)
+    if not agents:
+        raise refuse("it names an empty list; there is no agent to replay with")
+    return agents

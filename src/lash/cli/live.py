@@ -4,14 +4,26 @@ from typing import TextIO
 
 from lash.app.results import TurnResult
 from lash.cli.output import note
-from lash.cli.wording import elapsed, issue_text, outcome_text, printable, tool_line, usage_text
+from lash.cli.wording import (
+    elapsed,
+    issue_text,
+    one_line,
+    outcome_text,
+    printable,
+    tool_line,
+    until,
+    usage_text,
+)
 from lash.core.json import canonical
 from lash.runtime.events import (
     ModelAttemptReset,
     RetryScheduled,
     TextDelta,
     ToolCallCompleted,
+    ToolCallDeferred,
     TurnEvent,
+    TurnParked,
+    TurnRestarted,
 )
 from lash.turn.outcome import Stopped
 
@@ -49,6 +61,14 @@ class LivePrinter:
                 self._note(f"[retry] attempt {attempt} of {most} in {elapsed(wait)} · {why}")
             case ToolCallCompleted(call=call):
                 self._note(f"[tool] {tool_line(call)}")
+            case ToolCallDeferred(tool=tool, deadline_at_ms=deadline):
+                self._note(f"[tool] {one_line(tool)} · waits for an answer{until(deadline)}")
+            case TurnParked():
+                # Why is told by the error that follows.
+                whom = "a runtime that has its agent" if event.waits_for == "agent" else "a person"
+                self._note(f"[parked] the turn waits for {whom}", "red")
+            case TurnRestarted(restarted_as=turn_id, message=why):
+                self._note(f"[restart] begun again as {turn_id}: {one_line(why, 600)}", "yellow")
             case _:
                 pass  # the result tells the rest
 
@@ -75,10 +95,10 @@ class LivePrinter:
         self._out.flush()
         self._at_line_start = text.endswith("\n")
 
-    def _note(self, text: str) -> None:
+    def _note(self, text: str, style: str = "dim") -> None:
         if self._terminal:  # where both streams meet, a note must not stick to half a line
             self._end_line()
-        note(text)
+        note(text, style)
 
     def _end_line(self) -> None:
         if not self._at_line_start:

@@ -7,15 +7,27 @@ from collections.abc import Mapping
 
 import msgspec
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from lash.cli.wording import printable
 from lash.core.json import JsonValue
 
+#: Wider than any row.
+_FULL_WIDTH = 10_000
+
 
 def console() -> Console:
     """A console on stdout: colours in a terminal only, 80 columns in a pipe."""
     return Console(highlight=False, markup=False, emoji=False)
+
+
+def print_table(out: Console, table: Table) -> None:
+    """Print a table: fitted to a terminal, and a row to a line anywhere else."""
+    if not out.is_terminal:
+        unlimited = out.options.update(max_width=_FULL_WIDTH)
+        out.width = max(out.width, out.measure(table, options=unlimited).maximum)
+    out.print(table)
 
 
 def note(text: str, style: str = "dim") -> None:

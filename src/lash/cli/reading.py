@@ -1,4 +1,4 @@
-"""Looking into a database without running anything in it."""
+"""Opening a database that is there, without running anything in it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,9 +9,16 @@ from lash.core.clock import SystemClock
 from lash.core.errors import ConfigurationError
 from lash.stores.sqlite import SqliteStore
 
+_CLOCK = SystemClock(asyncio.sleep)
+
+
+def now_ms() -> int:
+    """The time, in the clock of the stores that are opened here."""
+    return _CLOCK.now_ms()
+
 
 @asynccontextmanager
-async def reading(db: str) -> AsyncIterator[SqliteStore]:
+async def existing_store(db: str) -> AsyncIterator[SqliteStore]:
     """The store in an existing file; a missing one is an error and stays missing.
 
     Raises:
@@ -20,8 +27,12 @@ async def reading(db: str) -> AsyncIterator[SqliteStore]:
     """
     if "://" in db or not db.strip():
         raise ConfigurationError("store_url_unknown", "--db takes the path of a SQLite file.")
-    store = SqliteStore(Path(db), SystemClock(asyncio.sleep), create=False)
+    store = SqliteStore(Path(db), _CLOCK, create=False)
     try:
         yield store
     finally:
         await store.aclose()
+
+
+#: What those call it who only look.
+reading = existing_store

@@ -8,9 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lash.cli.output import console, write_json
-from lash.cli.reading import reading
-from lash.cli.wording import agent_text, ago, printable
-from lash.core.clock import SystemClock
+from lash.cli.reading import now_ms, reading
+from lash.cli.wording import agent_text, ago, parked_text, printable, waits_for_text
 from lash.sessions.model import SessionState, SessionSummary
 
 STYLES: dict[SessionState, str] = {
@@ -39,7 +38,7 @@ async def _load(db: str) -> Sequence[SessionSummary]:
 
 
 def _print(out: Console, found: Sequence[SessionSummary]) -> None:
-    now_ms = SystemClock(asyncio.sleep).now_ms()
+    now = now_ms()
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("session", overflow="fold", min_width=12)
     table.add_column("agent", overflow="fold", min_width=8)
@@ -55,10 +54,10 @@ def _print(out: Console, found: Sequence[SessionSummary]) -> None:
             str(item.turns),
             str(item.open_turns),
             str(item.usage.total_tokens),
-            ago(item.updated_at_ms, now_ms),
+            ago(item.updated_at_ms, now),
         )
     out.print(table)
     for item in found:
         if item.parked is not None:
-            why = f"\n{item.session_id} is parked: {item.parked.message} [{item.parked.code}]"
-            out.print(Text(printable(why), style="red"))
+            whom, why = waits_for_text(item.parked), parked_text(item.parked)
+            out.print(Text(printable(f"\n{item.session_id} {whom}: {why}"), style="red"))

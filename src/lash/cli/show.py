@@ -2,15 +2,15 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from lash.app.results import HistoryMessage
+from lash.cli.awaiting import awaited_text
 from lash.cli.output import console, write_json
-from lash.cli.reading import reading
+from lash.cli.reading import now_ms, reading
 from lash.cli.transcript import (
     CommittedTurn,
     OpenTurn,
@@ -25,13 +25,15 @@ from lash.cli.wording import (
     counted,
     elapsed,
     issue_text,
+    local_time,
     one_line,
     outcome_text,
+    parked_text,
     printable,
     tool_line,
     usage_text,
+    waits_for_text,
 )
-from lash.core.clock import SystemClock
 from lash.sessions.model import ToolCallRecord
 
 #: Longer results are cut; `--json` has them whole.
@@ -57,7 +59,7 @@ async def _load(session_id: str, db: str) -> Transcript:
 
 def _print_summary(out: Console, transcript: Transcript) -> None:
     session = transcript.session
-    changed = ago(session.updated_at_ms, SystemClock(asyncio.sleep).now_ms())
+    changed = ago(session.updated_at_ms, now_ms())
     facts = [
         agent_text(session.agent),
         session.state,
@@ -80,10 +82,9 @@ def print_turns(out: Console, transcript: Transcript) -> None:
 
 def _print_turn(out: Console, title: str, turn: CommittedTurn) -> None:
     record = turn.record
-    committed = datetime.fromtimestamp(record.timing.committed_at_ms / 1_000, UTC).astimezone()
     facts = [
         outcome_text(record.outcome),
-        f"{committed:%Y-%m-%d %H:%M:%S}",
+        local_time(record.timing.committed_at_ms),
         elapsed(record.timing.committed_at_ms - record.timing.accepted_at_ms),
         record.turn_id,
     ]
@@ -123,14 +124,16 @@ def _message_rows(
 
 def _print_open(out: Console, item: OpenTurn) -> None:
     turn = item.turn
-    accepted = datetime.fromtimestamp(turn.accepted_at_ms / 1_000, UTC).astimezone()
-    facts = [item.state, f"accepted {accepted:%Y-%m-%d %H:%M:%S}", turn.turn_id]
+    facts = [item.state, f"accepted {local_time(turn.accepted_at_ms)}", turn.turn_id]
     _print_heading(out, "open turn", facts)
     rows = _grid()
     rows.add_row(Text("user", style="bold cyan"), Text(printable(turn.input.text)))
     if turn.parked is not None:
-        why = printable(f"{turn.parked.message} [{turn.parked.code}]")
+        why = printable(f"{waits_for_text(turn.parked)}: {parked_text(turn.parked)}")
         rows.add_row(Text("parked", style="red"), Text(why, style="red"))
+    for wait in item.waits:
+        told = one_line(f"{wait.tool or wait.name} · {awaited_text(wait)}")
+        rows.add_row(Text("tool", style="magenta"), Text(told, style="yellow"))
     out.print(rows)
 
 

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from lash.app.results import HistoryMessage, history_message
+from lash.cli.awaiting import AwaitedAnswer, awaited_answers
+from lash.cli.reading import now_ms
 from lash.core.errors import LashError
+from lash.core.scopes import TurnScope
 from lash.sessions.model import AcceptedTurn, SessionState, SessionSummary, TurnRecord
-from lash.sessions.store import SessionStore
+from lash.sessions.store import SessionStore, Store
 
 OpenState: TypeAlias = Literal["running", "waiting", "parked", "queued"]
 
@@ -22,10 +25,14 @@ class CommittedTurn:
 
 @dataclass(frozen=True, slots=True)
 class OpenTurn:
-    """A turn that is accepted and not committed; `queued` ones wait for the turns before them."""
+    """A turn that is accepted and not committed; `queued` ones wait for the turns before them.
+
+    `waits` are the answers from outside that it waits for.
+    """
 
     turn: AcceptedTurn
     state: OpenState
+    waits: Sequence[AwaitedAnswer] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +44,8 @@ class Transcript:
     open_turns: Sequence[OpenTurn]
 
 
-async def load_transcript(store: SessionStore, session_id: str) -> Transcript:
-    """Read a session.
+async def find_session(store: SessionStore, session_id: str) -> SessionSummary:
+    """A session in brief.
 
     Raises:
         LashError: `session_unknown`.
@@ -54,21 +61,26 @@ async def load_transcript(store: SessionStore, session_id: str) -> Transcript:
             f"There is no session {session_id!r} in this database: {held}.",
             session_id=session_id,
         )
-    # A turn may be committed between two reads. Open turns are read before committed ones and those
-    # before the messages, so that none is missed and each record finds its messages.
-    accepted = await store.list_open_turns(session_id)
-    records = await store.list_turns(session_id)
+    return summary
+
+
+async def load_transcript(store: Store, session_id: str) -> Transcript:
+    """Read a session.
+
+    Raises:
+        LashError: `session_unknown`.
+    """
+    summary = await find_session(store, session_id)
+    records, waiting = await load_turns(store, session_id)
     messages: dict[str, list[HistoryMessage]] = {}
     for node in await store.load_path(session_id):
         messages.setdefault(node.turn_id, []).append(history_message(node.message))
-    committed = {record.turn_id for record in records}
-    waiting = [turn for turn in accepted if turn.turn_id not in committed]
     return Transcript(
         session=summary,
         turns=[CommittedTurn(record, messages.get(record.turn_id, ())) for record in records],
         open_turns=[
-            OpenTurn(turn, _open_state(turn, summary.state, first=index == 0))
-            for index, turn in enumerate(waiting)
+            OpenTurn(turn, state, await awaited_answers(store, _scope(turn), now_ms()))
+            for turn, state in zip(waiting, open_states(waiting, summary.state), strict=True)
         ],
     )
 
@@ -98,10 +110,30 @@ def transcript_json(transcript: Transcript) -> dict[str, object]:
                 "text": item.turn.input.text,
                 "accepted_at_ms": item.turn.accepted_at_ms,
                 "parked": item.turn.parked,
+                "waits": item.waits,
             }
             for item in transcript.open_turns
         ],
     }
+
+
+async def load_turns(
+    store: SessionStore, session_id: str
+) -> tuple[Sequence[TurnRecord], Sequence[AcceptedTurn]]:
+    """The committed and the open turns of a session, each in order.
+
+    A turn may be committed between two reads. Open turns are read before committed ones, and those
+    before the messages, so that none is missed and each record finds its messages.
+    """
+    accepted = await store.list_open_turns(session_id)
+    records = await store.list_turns(session_id)
+    committed = {record.turn_id for record in records}
+    return records, [turn for turn in accepted if turn.turn_id not in committed]
+
+
+def open_states(turns: Sequence[AcceptedTurn], session: SessionState) -> Sequence[OpenState]:
+    """How a session's open turns stand, given them in order; one is driven at a time."""
+    return [_open_state(turn, session, first=index == 0) for index, turn in enumerate(turns)]
 
 
 def _open_state(turn: AcceptedTurn, session: SessionState, *, first: bool) -> OpenState:
@@ -110,3 +142,7 @@ def _open_state(turn: AcceptedTurn, session: SessionState, *, first: bool) -> Op
     if not first:
         return "queued"
     return "running" if session == "running" else "waiting"
+
+
+def _scope(turn: AcceptedTurn) -> TurnScope:
+    return TurnScope(session_id=turn.session_id, turn_id=turn.turn_id)

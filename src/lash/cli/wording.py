@@ -1,8 +1,10 @@
 """How values read in a terminal: short, in words, and free of control characters."""
 
+from datetime import UTC, datetime
+
 from lash.core.json import JsonObject, canonical
 from lash.llm.usage import Usage
-from lash.sessions.model import AgentRef, ToolCallRecord
+from lash.sessions.model import AgentRef, Parked, ToolCallRecord
 from lash.turn.outcome import Stopped, TurnIssue, TurnOutcome
 
 _MINUTE_MS = 60_000
@@ -36,6 +38,28 @@ def elapsed(ms: float) -> str:
     if ms < _MINUTE_MS:
         return f"{ms / 1_000:.1f} s"
     return f"{int(ms // _MINUTE_MS)} min {int(ms % _MINUTE_MS // 1_000)} s"
+
+
+def local_time(ms: int) -> str:
+    """A moment in the machine's own time zone: `2026-07-01 12:30:05`."""
+    try:
+        return f"{datetime.fromtimestamp(ms / 1_000, UTC).astimezone():%Y-%m-%d %H:%M:%S}"
+    except (OverflowError, ValueError, OSError):  # deadlines may lie beyond every calendar
+        return "the distant future" if ms > 0 else "the distant past"
+
+
+def until(deadline_at_ms: int | None) -> str:
+    """How long a wait lasts: ` until 2026-07-01 12:30:05`, or nothing when it has no end."""
+    return "" if deadline_at_ms is None else f" until {local_time(deadline_at_ms)}"
+
+
+def size_text(size: int) -> str:
+    """A number of bytes: `385 B`, `1.4 kB`, `2.0 MB`."""
+    if size < 1_000:
+        return f"{size} B"
+    if size < 999_950:  # which would be told as 1000.0 kB
+        return f"{size / 1_000:.1f} kB"
+    return f"{size / 1_000_000:.1f} MB"
 
 
 def ago(then_ms: int, now_ms: int) -> str:
@@ -79,6 +103,18 @@ def outcome_text(outcome: TurnOutcome) -> str:
     if isinstance(outcome, Stopped):
         return f"{status} ({outcome.reason.__struct_config__.tag})"
     return status.replace("_", " ")
+
+
+def parked_text(parked: Parked) -> str:
+    """Why a turn does not go on by itself, with its code."""
+    return f"{parked.message} [{parked.code}]"
+
+
+def waits_for_text(parked: Parked) -> str:
+    """Whom a parked turn waits for."""
+    if parked.waits_for == "agent":
+        return "waits for a runtime that has its agent"
+    return "needs a person"
 
 
 def issue_text(issue: TurnIssue) -> str:

@@ -9,7 +9,7 @@ from lash.core.errors import ConfigurationError
 Duration: TypeAlias = timedelta | float | int
 
 #: A thousand years: what is longer was given in the wrong unit.
-_LONGEST_MS = 1000 * 366 * 24 * 3600 * 1000
+_LONGEST_S = 1000 * 366 * 24 * 3600
 
 
 def milliseconds(duration: Duration, what: str) -> int:
@@ -19,13 +19,14 @@ def milliseconds(duration: Duration, what: str) -> int:
         ConfigurationError: `duration_invalid`.
     """
     if isinstance(duration, timedelta):
-        seconds = duration.total_seconds()
+        seconds: float = duration.total_seconds()
     elif isinstance(duration, bool) or not isinstance(duration, int | float):
         raise _invalid(what, f"not {type(duration).__name__}")
     else:
-        seconds = float(duration)
-    if not math.isfinite(seconds) or seconds < 0 or seconds * 1000 > _LONGEST_MS:
-        raise _invalid(what, f"not {duration!r}")
+        seconds = duration
+    if not 0 <= seconds <= _LONGEST_S:
+        too_long = abs(seconds) > _LONGEST_S
+        raise _invalid(what, "a thousand years at most" if too_long else f"not {duration!r}")
     return math.ceil(round(seconds * 1000, 6))
 
 

@@ -31,8 +31,8 @@ class Frame:
         return self
 
     def number(self, value: int) -> Self:
-        """An unsigned number of 64 bits."""
-        self._parts.append(struct.pack(">Q", value))
+        """An unsigned number of 64 bits. Raises `OverflowError` for any other."""
+        self._parts.append(value.to_bytes(8))
         return self
 
     def tag(self, value: int) -> Self:

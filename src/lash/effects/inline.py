@@ -46,13 +46,24 @@ class InlineController:
         if is_composite(command):
             return await perform(envelope, executor, self._waits)
         self._executed += 1
-        with self._occupancy.busy():
+        self._occupancy.begin()
+        try:
             if isinstance(command, SleepCommand):
                 return await self._sleep(command, executor)
             if isinstance(command, AwaitEventCommand):
-                with self._occupancy.waiting():
-                    return await perform(envelope, executor, self._waits)
+                return await self._wait(envelope, executor)
             return await perform(envelope, executor, self._waits)
+        finally:
+            self._occupancy.end()
+
+    async def _wait(
+        self, envelope: RuntimeEffectEnvelope, executor: LocalExecutor
+    ) -> EffectOutcome:
+        self._occupancy.begin_waiting()
+        try:
+            return await perform(envelope, executor, self._waits)
+        finally:
+            self._occupancy.end_waiting()
 
     async def _sleep(self, command: SleepCommand, executor: LocalExecutor) -> EffectOutcome:
         due = self._clock.now_ms() + command.duration_ms

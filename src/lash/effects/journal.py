@@ -1,6 +1,6 @@
 """The journal contract: what a store keeps of effects, for how long, and how it is asked."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Protocol, TypeAlias
 
 from lash.core.json import Data
@@ -119,16 +119,21 @@ class Journal(Protocol):
         """The record under a key, if there is one."""
         ...
 
-    async def record(
+    def record(
         self,
         scope_key: str,
         records: Sequence[JournalRecord],
         authority: WriteAuthority | None,
-    ) -> RecordResult:
+    ) -> Awaitable[RecordResult]:
         """Keep `records`, all or none, in one transaction with the fence check.
 
-        Without an authority (scopes that hold no lease) the first writer wins.
+        Without an authority (scopes that hold no lease) the first writer wins. A store that is ready
+        to hand out a future need not be a coroutine here: it saves a task per effect.
         """
+        ...
+
+    async def recorded_keys(self, scope_key: str, limit: int) -> Sequence[str]:
+        """Up to `limit` keys of a scope, in any order."""
         ...
 
     async def load_journal(self, scope_key: str) -> Sequence[JournalRecord]:

@@ -33,7 +33,8 @@ from lash.effects.keys import cancelled_key
 from lash.effects.occupancy import Occupancy
 from lash.effects.outcomes import EffectFailed, EffectOutcome, SleepOutcome
 from lash.effects.performing import Waits, panicked, perform
-from lash.effects.shielding import shielded
+from lash.effects.recorded_keys import EXACT_KEYS, RecordedKeys
+from lash.effects.shielding import finished
 from lash.effects.sleeping import sleep_cancelled, sleep_until
 from lash.effects.transitions import (
     DriftPolicy,
@@ -46,10 +47,6 @@ from lash.effects.transitions import (
 )
 
 _OUTCOME: msgspec.json.Decoder[EffectOutcome] = msgspec.json.Decoder(EffectOutcome)
-
-#: A scope that was never driven before is not looked up in the journal, except for the keys it has
-#: recorded since. Beyond so many it is looked up like any other, so that memory does not grow with it.
-_FRESH_KEYS = 4096
 
 
 class KnownSurroundings:
@@ -109,13 +106,15 @@ class JournalingController:
         self._clock = clock
         self._waits = waits
         self._on_drift = on_drift
-        self._fresh = fresh
+        # None until the journal was asked: what it does not hold need not be looked up.
+        self._recorded = RecordedKeys() if fresh else None
+        self._asking = asyncio.Lock()
+        self._huge = False
         self._seams = seams
         self._surroundings = surroundings or KnownSurroundings()
         self._occupancy = Occupancy(on_parked)
         self._digester = Digester()
-        self._running: dict[str, asyncio.Future[None]] = {}
-        self._seen: set[str] = set()
+        self._running: dict[str, list[asyncio.Future[None]]] = {}
         self._deferred: list[JournalRecord] = []
         self._drift: list[Drift] = []
         self._executed = 0
@@ -154,17 +153,24 @@ class JournalingController:
             return await perform(envelope, executor, self._waits)
         asked = self._digester.digest(envelope.command)
         key = envelope.replay_key
-        while (running := self._running.get(key)) is not None:
+        while key in self._running:
             # A second arrival of a key waits for the first, then finds its record or takes over.
-            await asyncio.shield(running)
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._running[key] = done
+            await self._left(key)
+        self._running[key] = []
+        self._occupancy.begin()
         try:
-            with self._occupancy.busy():
-                return await self._settle(envelope, asked, executor)
+            return await self._settle(envelope, asked, executor)
         finally:
-            del self._running[key]
-            done.set_result(None)
+            self._occupancy.end()
+            for waiter in self._running.pop(key):
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    async def _left(self, key: str) -> None:
+        """Wait until nobody here is at an effect any more."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._running[key].append(waiter)
+        await waiter
 
     async def _settle(
         self, envelope: RuntimeEffectEnvelope, asked: EnvelopeDigest, executor: LocalExecutor
@@ -203,16 +209,31 @@ class JournalingController:
         for record in self._deferred:
             if record.replay_key == key:
                 return record
-        if self._fresh and key not in self._seen:
+        recorded = self._recorded or await self._ask_journal()
+        if recorded is not None and not recorded.may_hold(key):
             return None
         return await self._journal.lookup(self._scope_key, key)
+
+    async def _ask_journal(self) -> RecordedKeys | None:
+        """The keys that the scope holds, asked for once; None when they are too many to keep."""
+        async with self._asking:
+            if self._recorded is None and not self._huge:
+                found = await self._journal.recorded_keys(self._scope_key, EXACT_KEYS + 1)
+                if len(found) > EXACT_KEYS:
+                    self._huge = True
+                else:
+                    self._recorded = RecordedKeys(found)
+            return self._recorded
 
     async def _make(
         self, envelope: RuntimeEffectEnvelope, executor: LocalExecutor
     ) -> EffectOutcome:
         if isinstance(envelope.command, AwaitEventCommand):
-            with self._occupancy.waiting():
+            self._occupancy.begin_waiting()
+            try:
                 return await perform(envelope, executor, self._waits)
+            finally:
+                self._occupancy.end_waiting()
         return await perform(envelope, executor, self._waits)
 
     async def _sleep(
@@ -293,8 +314,7 @@ class JournalingController:
         """Write a record; the one that was there before, if there was one."""
         self._note(record.replay_key)
         self._seams("record.before")
-        # Once the executor has returned, only the disk may keep its outcome from being kept.
-        winner = await shielded(self._write(record, self._authority()))
+        winner = await self._write(record, self._authority())
         self._seams("record.after")
         if record.surroundings_content is not None:
             self._surroundings.add(record.surroundings)
@@ -302,22 +322,25 @@ class JournalingController:
 
     def _note(self, key: str) -> None:
         """Remember that a key may be recorded now."""
-        if not self._fresh:
-            return
-        self._seen.add(key)
-        if len(self._seen) > _FRESH_KEYS:
-            self._fresh = False
-            self._seen.clear()
+        if self._recorded is not None:
+            self._recorded.add(key)
 
     async def _write(
         self, record: JournalRecord, authority: WriteAuthority | None
     ) -> JournalRecord | None:
-        """Record, together with what waited; the record that was there before, if there was one."""
+        """Record, together with what waited; the record that was there before, if there was one.
+
+        Once the executor has returned, only the disk may keep its outcome from being kept: the write
+        is seen through although the caller is cancelled, and the cancel let through afterwards.
+        """
         waiting, self._deferred = self._deferred, []
+        cancelled: asyncio.CancelledError | None = None
         try:
             while True:
-                records = (*waiting, record)
-                match await self._journal.record(self._scope_key, records, authority):
+                offered = self._journal.record(self._scope_key, (*waiting, record), authority)
+                write = asyncio.ensure_future(offered)
+                cancelled = await finished(write) or cancelled
+                match write.result():
                     case Recorded():
                         waiting = []
                         return None
@@ -330,6 +353,8 @@ class JournalingController:
                         waiting = [item for item in waiting if item.replay_key != winner.replay_key]
         finally:
             self._deferred = waiting + self._deferred
+            if cancelled is not None:
+                raise cancelled
 
 
 def lease_lost(authority: WriteAuthority | None) -> LeaseLostError:

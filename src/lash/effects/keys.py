@@ -5,7 +5,7 @@ for, before anything is awaited, so that work that runs side by side finds its r
 whatever order it finished.
 """
 
-from lash.effects.process_commands import ProcessCommand, process_effect_id
+from lash.effects.process_commands import ProcessCommand, plain, process_effect_id
 
 
 class Ordinals:
@@ -21,11 +21,6 @@ class Ordinals:
         ordinal = self._counts.get(lane, 0) + 1
         self._counts[lane] = ordinal
         return ordinal
-
-
-def plain(part: str) -> str:
-    """A name from outside as one part of a key: parts never run together."""
-    return part.replace("%", "%25").replace(":", "%3A")
 
 
 def step_key(name: str, ordinal: int) -> str:

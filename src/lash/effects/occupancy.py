@@ -1,11 +1,12 @@
 """Whether a scope is working or only waits for the outside; the latter keeps nobody busy."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 
 class Occupancy:
     """Counts the effects under way, and those of them that wait.
+
+    Plain calls and no context managers: every effect passes here.
 
     Args:
         on_parked: Called when the last effect that worked begins to wait.
@@ -23,26 +24,24 @@ class Occupancy:
         """Whether there are effects under way, and every one of them waits."""
         return 0 < self._busy == self._waiting
 
-    @contextmanager
-    def busy(self) -> Iterator[None]:
+    def begin(self) -> None:
         """An effect is under way."""
         self._busy += 1
-        try:
-            yield
-        finally:
-            self._busy -= 1
-            self._tell()
 
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """The effect waits for the outside."""
+    def end(self) -> None:
+        """The effect is over."""
+        self._busy -= 1
+        self._tell()
+
+    def begin_waiting(self) -> None:
+        """An effect that is under way waits for the outside."""
         self._waiting += 1
         self._tell()
-        try:
-            yield
-        finally:
-            self._waiting -= 1
+
+    def end_waiting(self) -> None:
+        """The effect goes on."""
+        self._waiting -= 1
 
     def _tell(self) -> None:
-        if self._on_parked is not None and self.parked:
+        if self._waiting and self._on_parked is not None and self.parked:
             self._on_parked()

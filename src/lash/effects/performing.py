@@ -71,7 +71,7 @@ async def perform(
 
 async def _contained(envelope: RuntimeEffectEnvelope, executor: LocalExecutor) -> EffectOutcome:
     try:
-        return await executor.run(envelope)
+        return await executor.claim(envelope)(envelope)
     except LashError:
         raise
     except Exception as error:  # noqa: BLE001  contained: a bug must not wedge the scope

@@ -160,27 +160,35 @@ ProcessEffectOutcome: TypeAlias = (
 )
 
 
-def process_effect_id(command: ProcessCommand) -> str:  # noqa: PLR0911  a case per operation
+def process_effect_id(command: ProcessCommand) -> str:
     """What a command is called within its parent, before its occurrence is counted."""
+    return ":".join(("process", *map(plain, _names(command))))
+
+
+def plain(part: str) -> str:
+    """A name from outside as one part of a key: parts never run together."""
+    return part.replace("%", "%25").replace(":", "%3A")
+
+
+def _names(command: ProcessCommand) -> tuple[str, ...]:  # noqa: PLR0911  a case per operation
     match command:
         case StartProcess(process_id=process_id):
-            return f"process:start:{process_id}"
+            return "start", process_id
         case ListProcesses(session_scope=scope, mode=mode):
-            return f"process:list:{scope}:{mode}"
+            return "list", scope, mode
         case TransferProcesses(from_scope=source, to_scope=target, process_ids=process_ids):
-            moved = digest("process-transfer", list(process_ids))
-            return f"process:transfer:{source}:{target}:{moved}"
+            return "transfer", source, target, digest("process-transfer", list(process_ids))
         case DeleteSessionProcesses(session_id=session_id):
-            return f"process:delete-session:{session_id}"
+            return "delete-session", session_id
         case AwaitProcess(process_id=process_id):
-            return f"process:await:{process_id}"
+            return "await", process_id
         case CancelProcess(process_id=process_id):
-            return f"process:cancel:{process_id}"
+            return "cancel", process_id
         case SignalProcess(process_id=process_id, signal_name=name, signal_id=signal_id):
-            return f"process:signal:{process_id}:signal.{name}:{signal_id}"
+            return "signal", process_id, f"signal.{name}", signal_id
         case EmitProcessEvent(process_id=process_id, event_key=event_key):
-            return f"process:emit-event:{process_id}:{event_key}"
+            return "emit-event", process_id, event_key
         case ParentEnd(identity=identity):
-            return f"process:parent-end:{identity}"
+            return "parent-end", identity
         case _:
             assert_never(command)

@@ -11,6 +11,7 @@ from lash.core.errors import ConflictError, LashError, SessionBusyError
 from lash.core.leases import Busy, Lease, LeaseClaim, LeaseOwner
 from lash.core.scopes import TurnScope, journal_key
 from lash.effects.hosts import EffectHost, InlineEffectHost, StoreEffectHost
+from lash.effects.waits.hints import changed_within
 from lash.runtime.agents import AgentRegistry
 from lash.runtime.coherence import check_coherence
 from lash.runtime.environment import Environment
@@ -188,12 +189,13 @@ class Engine:
         wait = _FOLLOW_FIRST_S
         while not ticket.done and self._followers.has(ticket):
             try:
+                token = await self.store.change_token()  # before looking: nothing is missed
                 await self._look_after(ticket)
             except Exception as error:  # noqa: BLE001  told to whoever waits
                 ticket.leave()
                 ticket.fail(error)
             else:
-                await self.environment.clock.sleep(wait)
+                await changed_within(self.store, self.environment.clock, wait, token)
                 wait = min(wait * 2, _FOLLOW_MAX_S)
 
     async def _look_after(self, ticket: Ticket) -> None:

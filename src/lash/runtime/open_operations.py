@@ -18,6 +18,7 @@ class _Open:
 
     controller: EffectController
     inside: int = 0
+    finished: bool = False
 
 
 class OpenOperations:
@@ -59,11 +60,13 @@ class OpenOperations:
         return opened.controller
 
     async def leave_operation(self, operation_id: str, *, finished: bool) -> None:
-        """Leave; if the work is done, write what waited and say so."""
+        """Leave; once nobody is in it and somebody did all of it, write what waited and say so."""
         opened = self._open[operation_id]
         opened.inside -= 1
-        if not opened.inside:
-            del self._open[operation_id]
-        if finished and not opened.inside and self._effects.capabilities.owns_replay:
+        opened.finished |= finished
+        if opened.inside:
+            return
+        del self._open[operation_id]
+        if opened.finished and self._effects.capabilities.owns_replay:
             deferred = opened.controller.deferred()
             await shielded(self._journal.finish_scope(operation_key(operation_id), deferred))

@@ -59,8 +59,8 @@ from lash.runtime.steps import (
     StepRetry,
     call_of,
     given_to,
-    result_type,
     run_step,
+    step_function,
     step_name,
 )
 
@@ -187,13 +187,14 @@ class Operation:
             ReplayError: `effect_replay_mismatch` when it was recorded with other arguments.
             LashError: `durable_effect_empty_step_id`, `operation_not_entered`.
         """
-        controller, called = self._entered(), step_name(function, name)
+        controller, known = self._entered(), step_function(function)
+        called = step_name(known, name)
         step: Step[object] = Step(
             key=keys.step_key(called, self._ordinals.take(f"step:{called}")),
             name=called,
-            call=call_of(function, args, keywords),
+            call=call_of(function, args, keywords, is_async=known.is_async),
             given=given_to(args, keywords),
-            result=result_type(function),
+            result=known.result,
             retry=retry or ONCE,
             timeout_s=None
             if timeout is None

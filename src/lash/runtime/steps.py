@@ -116,8 +116,7 @@ async def _attempt(controller: EffectController, step: Step[T], attempt: int) ->
 
     async def perform() -> EffectOutcome:
         try:
-            async with asyncio.timeout(step.timeout_s):
-                return DurableStepOutcome(value=to_json(await step.call()))
+            return DurableStepOutcome(value=to_json(await _called(step.call, step.timeout_s)))
         except asyncio.CancelledError as error:
             if being_cancelled():
                 raise
@@ -139,6 +138,13 @@ async def _attempt(controller: EffectController, step: Step[T], attempt: int) ->
         failed.code if failed else "runtime_effect_wrong_outcome",
         step=step.name,
     )
+
+
+async def _called(call: Callable[[], Awaitable[object]], timeout_s: float | None) -> object:
+    if timeout_s is None:
+        return await call()
+    async with asyncio.timeout(timeout_s):
+        return await call()
 
 
 def _failure(step: Step[T], attempt: int, error: BaseException) -> DurableStepOutcome:
@@ -186,13 +192,52 @@ def _failed(step: Step[T], failure: StepFailure, attempts: int) -> StepError:
 # --- making steps -----------------------------------------------------------------------------------
 
 
-def step_name(function: Callable[..., object], name: str | None) -> str:
+@dataclass(frozen=True, slots=True)
+class StepFunction:
+    """What is known of a function that is run as a step.
+
+    Attributes:
+        name: Its own name.
+        is_async: Whether it runs on the loop; else it gets a thread.
+        result: How its value is read, by its return annotation; None to take JSON as it is.
+    """
+
+    name: str
+    is_async: bool
+    result: TypedValue | None
+
+
+def step_function(function: Callable[..., object]) -> StepFunction:
+    """What is known of `function`.
+
+    Raises:
+        ConfigurationError: `type_without_json`.
+    """
+    try:
+        return _known(function)
+    except TypeError:  # it cannot be hashed
+        return _describe(function)
+
+
+def _describe(function: Callable[..., object]) -> StepFunction:
+    plain = inspect.unwrap(function)
+    return StepFunction(
+        name=getattr(function, "__name__", ""),
+        is_async=inspect.iscoroutinefunction(plain),
+        result=_result_type(plain),
+    )
+
+
+_known = functools.lru_cache(maxsize=1024)(_describe)
+
+
+def step_name(function: StepFunction, name: str | None) -> str:
     """What a step is called: its own name, or its function's.
 
     Raises:
         LashError: `durable_effect_empty_step_id`.
     """
-    chosen = name if name is not None else getattr(function, "__name__", "")
+    chosen = function.name if name is None else name
     if not chosen.strip():
         raise LashError(
             "durable_effect_empty_step_id", "A durable step needs a name; give it one with name=."
@@ -201,13 +246,17 @@ def step_name(function: Callable[..., object], name: str | None) -> str:
 
 
 def call_of(
-    function: Callable[..., Any], args: tuple[object, ...], keywords: dict[str, object]
+    function: Callable[..., Any],
+    args: tuple[object, ...],
+    keywords: dict[str, object],
+    *,
+    is_async: bool,
 ) -> Callable[[], Awaitable[object]]:
     """Runs a function once: on the loop if it is `async`, else in a thread."""
+    if is_async:
+        return functools.partial(function, *args, **keywords)
 
     async def call() -> object:
-        if inspect.iscoroutinefunction(inspect.unwrap(function)):
-            return await function(*args, **keywords)
         result = await in_thread(functools.partial(function, *args), keywords)
         return await result if inspect.isawaitable(result) else result
 
@@ -227,20 +276,6 @@ def _told(value: object) -> JsonValue:
         return {"type": f"{type(value).__module__}.{type(value).__qualname__}"}
 
 
-def result_type(function: Callable[..., object]) -> TypedValue | None:
-    """How a step's value is read, by its function's return annotation; None to take JSON as it is.
-
-    Raises:
-        ConfigurationError: `type_without_json`.
-    """
-    plain = inspect.unwrap(function)
-    try:
-        return _result_type(plain)
-    except TypeError:  # it cannot be hashed
-        return _result_type.__wrapped__(plain)
-
-
-@functools.lru_cache(maxsize=1024)
 def _result_type(function: Callable[..., object]) -> TypedValue | None:
     target = function if hasattr(function, "__annotations__") else type(function).__call__
     try:

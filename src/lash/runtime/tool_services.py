@@ -36,6 +36,7 @@ class AttemptServices:
     models: ResolveModel
     clock: Clock
     direct_calls: list[DirectCall] = field(default_factory=list)
+    _asked: int = 0
 
     async def completion_key(self) -> AwaitEventKey:
         """The key by which the outside answers this call."""
@@ -51,7 +52,8 @@ class AttemptServices:
         """Ask a model once, and book it whatever comes of it."""
         contract = output_contract(output)
         bound = self.models(model)
-        name = f"{self.attempt_key}:direct:{len(self.direct_calls) + 1}"
+        self._asked += 1  # before anything is awaited: questions may be asked side by side
+        name = f"{self.attempt_key}:direct:{self._asked}"
         request = direct_request(
             prompt,
             model=bound.spec,

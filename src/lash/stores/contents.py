@@ -33,7 +33,7 @@ def due_at_ms(record: JournalRecord) -> int | None:
         return None
     try:
         return _SLEEP.decode(record.outcome).due_at_ms
-    except (msgspec.MsgspecError, ValueError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
 
 

@@ -13,6 +13,7 @@ from lash.core.cancel import CancelToken
 from lash.core.clock import Clock
 from lash.core.errors import LashError
 from lash.effects.shielding import shielded
+from lash.effects.waits.hints import changed_within
 from lash.effects.waits.model import (
     AlreadyResolved,
     Resolution,
@@ -36,9 +37,6 @@ _log = logging.getLogger("lash.effects")
 #: Without hints, the rows are read after this long, then after twice as long, and so on.
 _POLL_FIRST_S = 0.025
 _POLL_MAX_S = 1.0
-#: How often the store's change token is looked at. Somebody else's resolution is seen within this
-#: and one read.
-_HINT_S = 0.03
 
 
 class _Waiter:
@@ -86,7 +84,7 @@ class WaitBoard:
         is returned. A promise that steers a turn is never written by its waiter.
 
         Args:
-            row: The promise; its deadline is kept if this is the first wait.
+            row: The promise. Its deadline counts if this is the first wait; later ones keep the first.
             cancel: Gives up the wait.
             deadline_at_ms: For promises that steer a turn: when this waiter gives up.
 
@@ -115,7 +113,7 @@ class WaitBoard:
                         waiter.state = await self._store.open_wait(row)
                         continue
                 self._read_on()
-                await self._next(waiter, own if own is not None else deadline_at_ms)
+                await self._next(waiter, deadline_at_ms if row.turn_control else own)
         finally:
             unsubscribe()
             del self._waiters[place]
@@ -214,15 +212,15 @@ class WaitBoard:
 
     async def _pause(self, seconds: float, token: int | None) -> bool:
         """Rest until the rows should be read again; whether that is because something was written."""
-        left = seconds
-        while left > 0:
-            tick = left if token is None else min(_HINT_S, left)
-            if await _first_of(self._nudged.wait(), self._clock.sleep(tick)):
-                return True
-            left -= tick
-            if token is not None and left > 0 and await self._store.change_token() != token:
-                return True
-        return False
+        resting = asyncio.ensure_future(changed_within(self._store, self._clock, seconds, token))
+        nudged = asyncio.ensure_future(self._nudged.wait())
+        try:
+            await asyncio.wait((resting, nudged), return_when=asyncio.FIRST_COMPLETED)
+            # A hint that cannot be read is none: the rows are read again, and may say what is wrong.
+            return nudged.done() or (resting.exception() is None and resting.result())
+        finally:
+            resting.cancel()
+            nudged.cancel()
 
 
 async def _first_of(event: Coroutine[object, object, object], timer: Awaitable[None]) -> bool:

@@ -90,6 +90,10 @@ class AwaitEventKey(Data):
     def __repr__(self) -> str:
         return f"AwaitEventKey({self.key_id!r}, signature=<hidden>)"
 
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """What consoles show, which read fields past `repr`: as little."""
+        return [("key_id", self.key_id)]
+
     @property
     def token(self) -> str:
         """The key as one word, fit for a link, a button or a command line. As secret as the key."""
@@ -118,6 +122,10 @@ class ResolvedOk(Data, tag_field="status", tag="ok"):
     def __repr__(self) -> str:
         return "ResolvedOk(payload=<hidden>)"
 
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """What consoles show, which read fields past `repr`: as little."""
+        return [("payload", "<hidden>")]
+
 
 class ResolvedErr(Data, tag_field="status", tag="err"):
     """The outside failed."""
@@ -126,6 +134,10 @@ class ResolvedErr(Data, tag_field="status", tag="err"):
 
     def __repr__(self) -> str:
         return f"ResolvedErr(code={self.payload.code!r}, payload=<hidden>)"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """What consoles show, which read fields past `repr`: as little."""
+        return [("code", self.payload.code)]
 
 
 class ResolvedTimeout(Data, tag_field="status", tag="timeout"):

@@ -1,7 +1,8 @@
 """The journal in SQLite: records by scope and replay key, their large outcomes by content."""
 
+import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from lash.core.clock import Clock
@@ -27,7 +28,7 @@ from lash.stores.sqlite import queries, retiring
 from lash.stores.sqlite.readers import Readers
 from lash.stores.sqlite.rows import Row, checked, read_lease
 from lash.stores.sqlite.schema import process_of_scope, session_of_scope
-from lash.stores.sqlite.writer import Writer
+from lash.stores.sqlite.writer import Refusal, Writer
 
 
 class _Record(NamedTuple):
@@ -54,14 +55,6 @@ class _Entry(NamedTuple):
     due_at_ms: int | None
 
 
-class _Taken(Exception):  # noqa: N818  control flow inside one transaction: it rolls the others back
-    """A replay key was recorded before."""
-
-    def __init__(self, winner: JournalRecord) -> None:
-        super().__init__(winner.replay_key)
-        self.winner = winner
-
-
 class JournalTable:
     """The journal of a database; see `lash.effects.journal.Journal`."""
 
@@ -71,13 +64,17 @@ class JournalTable:
         self._clock = clock
         self._seams = seams
 
-    async def record(
+    def record(
         self,
         scope_key: str,
         records: Sequence[JournalRecord],
         authority: WriteAuthority | None,
-    ) -> RecordResult:
+    ) -> "asyncio.Future[RecordResult]":
         """Append under a fence; without one, the first writer wins."""
+        if len(records) == 1 and records[0].surroundings_content is None:
+            return self._writer.submit(
+                self._append_one(scope_key, records[0], authority), whole=True
+            )
 
         def operation(connection: sqlite3.Connection) -> RecordResult:
             if authority is not None and not is_current(
@@ -86,14 +83,42 @@ class JournalTable:
                 return FenceRefused()
             winner = add_records(connection, scope_key, records)
             if winner is not None:
-                raise _Taken(winner)
+                raise Refusal(AlreadyRecorded(winner=winner))
             self._seams("record.inside")
             return Recorded()
 
-        try:
-            return await self._writer.submit(operation)
-        except _Taken as taken:
-            return AlreadyRecorded(winner=taken.winner)
+        return self._writer.submit(operation)
+
+    def _append_one(
+        self, scope_key: str, record: JournalRecord, authority: WriteAuthority | None
+    ) -> Callable[[sqlite3.Connection], RecordResult]:
+        """The usual write in one statement, fence check included.
+
+        Every statement costs two changes of thread. Where this one finds no place to write, the
+        reason is looked for.
+        """
+        values = _values(record)
+
+        def operation(connection: sqlite3.Connection) -> RecordResult:
+            if authority is None:
+                added = connection.execute(queries.APPEND, (*values, scope_key))
+            else:
+                fence = authority.fence
+                proof = (authority.session_id, fence.fencing_token, fence.nonce)
+                added = connection.execute(queries.APPEND_FENCED, (*values, scope_key, *proof))
+            if added.rowcount != 1:
+                if authority is not None and not is_current(
+                    read_lease(connection, authority.session_id), authority.fence
+                ):
+                    return FenceRefused()
+                scope = scope_of(connection, scope_key)
+                if connection.execute(queries.ADD_RECORD, (scope, *values)).rowcount != 1:
+                    return AlreadyRecorded(winner=_winner(connection, scope_key, record.replay_key))
+            _add_blob(connection, record, values)
+            self._seams("record.inside")
+            return Recorded()
+
+        return operation
 
     async def finish(
         self, scope_key: str, records: Sequence[JournalRecord]
@@ -122,6 +147,15 @@ class JournalTable:
     async def load(self, scope_key: str) -> Sequence[JournalRecord]:
         """All records of a scope, in order."""
         return await self._readers.all(queries.JOURNAL, scope_key, _record)
+
+    async def keys(self, scope_key: str, limit: int) -> Sequence[str]:
+        """Up to `limit` keys of a scope, in any order: read from the index alone."""
+        return await self._readers.read(
+            lambda connection: [
+                checked(row[0], str)
+                for row in connection.execute(queries.JOURNAL_KEYS, (scope_key, limit))
+            ]
+        )
 
     async def entries(self, scope_key: str) -> Sequence[JournalEntry]:
         """All records of a scope in brief, in order; outcomes are not read."""
@@ -191,34 +225,55 @@ def has_record(connection: sqlite3.Connection, scope_key: str, replay_key: str) 
 
 def _add(connection: sqlite3.Connection, scope: int, record: JournalRecord) -> bool:
     """Append a record unless its key is taken; with it what it refers to."""
-    content = record.outcome.encode()
-    blob = digest_bytes("effect-outcome", content) if len(content) > SPILL_BYTES else None
-    added = connection.execute(
-        queries.ADD_RECORD,
-        (
-            scope,
-            record.replay_key,
-            record.kind,
-            record.identity,
-            record.surroundings,
-            record.envelope,
-            record.outcome if blob is None else "",
-            record.recorded_at_ms,
-            record.duration_ms,
-            record.fencing_token,
-            blob,
-            len(content),
-            due_at_ms(record),
-        ),
-    )
-    if added.rowcount != 1:
+    values = _values(record)
+    if connection.execute(queries.ADD_RECORD, (scope, *values)).rowcount != 1:
         return False
-    if blob is not None:
-        connection.execute(queries.ADD_BLOB, (blob, record.outcome))
+    _add_blob(connection, record, values)
     if record.surroundings_content is not None and record.surroundings:
         given = (record.surroundings, record.surroundings_content)
         connection.execute(queries.ADD_SURROUNDINGS, given)
     return True
+
+
+class _Values(NamedTuple):
+    """The columns of a record behind its scope."""
+
+    replay_key: str
+    kind: str
+    identity: str
+    surroundings: str
+    envelope: str
+    outcome: str
+    recorded_at_ms: int
+    duration_ms: float
+    fencing_token: int
+    blob: str | None
+    bytes: int
+    due_at_ms: int | None
+
+
+def _values(record: JournalRecord) -> _Values:
+    content = record.outcome.encode()
+    blob = digest_bytes("effect-outcome", content) if len(content) > SPILL_BYTES else None
+    return _Values(
+        record.replay_key,
+        record.kind,
+        record.identity,
+        record.surroundings,
+        record.envelope,
+        record.outcome if blob is None else "",
+        record.recorded_at_ms,
+        record.duration_ms,
+        record.fencing_token,
+        blob,
+        len(content),
+        due_at_ms(record),
+    )
+
+
+def _add_blob(connection: sqlite3.Connection, record: JournalRecord, values: _Values) -> None:
+    if values.blob is not None:
+        connection.execute(queries.ADD_BLOB, (values.blob, record.outcome))
 
 
 def _winner(connection: sqlite3.Connection, scope_key: str, replay_key: str) -> JournalRecord:

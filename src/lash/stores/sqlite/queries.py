@@ -4,12 +4,12 @@
 
 _HEAD_COLUMNS = """
     s.session_id, s.agent_name, s.agent_version, s.created_at_ms, s.revision, s.leaf_id,
-    s.leaf_digest, s.turn_index, s.usage
+    s.leaf_digest, s.turn_index, s.usage, s.accepted
 """
 _LEASE_COLUMNS = """
     l.fencing_token, l.owner_id, l.incarnation, l.host, l.nonce, l.claimed_at_ms, l.expires_at_ms
 """
-HEAD = f"SELECT {_HEAD_COLUMNS}, s.accepted FROM sessions s WHERE s.session_id = ?"  # noqa: S608  constants of ours
+HEAD = f"SELECT {_HEAD_COLUMNS} FROM sessions s WHERE s.session_id = ?"  # noqa: S608  constants of ours
 #: A session's first input creates it.
 ADD_SESSION = """
     INSERT INTO sessions (session_id, agent_name, agent_version, created_at_ms, updated_at_ms, accepted)
@@ -142,6 +142,22 @@ ADD_RECORD = """
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (scope, replay_key) DO NOTHING
 """
+#: The same where the scope is there already.
+APPEND = """
+    INSERT INTO journal (replay_key, kind, identity, surroundings, envelope, outcome, recorded_at_ms,
+                         duration_ms, fencing_token, blob, bytes, due_at_ms, scope)
+    SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, id FROM scopes WHERE scope_key = ?
+    ON CONFLICT (scope, replay_key) DO NOTHING
+"""
+#: And where the writer holds the session's lease.
+APPEND_FENCED = """
+    INSERT INTO journal (replay_key, kind, identity, surroundings, envelope, outcome, recorded_at_ms,
+                         duration_ms, fencing_token, blob, bytes, due_at_ms, scope)
+    SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, id FROM scopes WHERE scope_key = ? AND EXISTS (
+        SELECT 1 FROM leases WHERE session_id = ? AND fencing_token = ? AND nonce = ?
+    )
+    ON CONFLICT (scope, replay_key) DO NOTHING
+"""
 ADD_BLOB = "INSERT OR IGNORE INTO blobs (digest, content) VALUES (?, ?)"
 ADD_SURROUNDINGS = "INSERT OR IGNORE INTO surroundings (digest, content) VALUES (?, ?)"
 SURROUNDINGS = "SELECT content FROM surroundings WHERE digest = ?"
@@ -163,6 +179,9 @@ HAS_RECORD = """
     WHERE s.scope_key = ? AND j.replay_key = ?
 """
 #: A journal in brief. Rows from before sizes were kept are measured.
+JOURNAL_KEYS = """
+    SELECT j.replay_key FROM scopes s JOIN journal j ON j.scope = s.id WHERE s.scope_key = ? LIMIT ?
+"""
 JOURNAL_ENTRIES = """
     SELECT j.replay_key, j.kind, j.recorded_at_ms, j.duration_ms,
            coalesce(j.bytes, length(CAST(j.outcome AS BLOB))), j.fencing_token, j.due_at_ms

@@ -5,7 +5,7 @@ SQLite keeps a value of any type in any column, so every row is checked against 
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
@@ -31,6 +31,9 @@ T = TypeVar("T")
 #: sqlite3 gives rows as tuples of anything; `checked` gives them their types.
 Row: TypeAlias = tuple[Any, ...]
 
+#: A number that counts up, far from where the database cannot count on.
+_Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+
 _MESSAGE = msgspec.json.Decoder(Message)
 _USAGE = msgspec.json.Decoder(Usage)
 _INPUT = msgspec.json.Decoder(TurnInput)
@@ -43,15 +46,20 @@ class _Head(NamedTuple):
     agent_name: str
     agent_version: str
     created_at_ms: int
-    revision: int
+    revision: _Count
     leaf_id: str | None
     leaf_digest: str
-    turn_index: int
+    turn_index: _Count
     usage: str
+    accepted: _Count
+
+
+class _Free(NamedTuple):
+    fencing_token: _Count
 
 
 class _Held(NamedTuple):
-    fencing_token: int
+    fencing_token: _Count
     owner_id: str
     incarnation: str
     host: str
@@ -63,14 +71,14 @@ class _Held(NamedTuple):
 class _Input(NamedTuple):
     session_id: str
     turn_id: str
-    sequence: int
+    sequence: _Count
     source_key: str | None
     agent_name: str
     agent_version: str
     input: str
     accepted_at_ms: int
     parked: str | None
-    restarts: int
+    restarts: _Count
 
 
 class _Node(NamedTuple):
@@ -90,6 +98,14 @@ def checked(value: object, kind: type[T]) -> T:
     return msgspec.convert(value, kind)
 
 
+def _decoded(decoder: msgspec.json.Decoder[T], column: str) -> T:
+    """A value from the JSON text of a column."""
+    try:
+        return decoder.decode(column)
+    except RecursionError as error:
+        raise msgspec.DecodeError("it is nested too deeply") from error
+
+
 def text(value: object) -> str:
     """A value as the JSON text a column holds."""
     return encode(value).decode()
@@ -101,13 +117,13 @@ def text(value: object) -> str:
 def read_head(connection: sqlite3.Connection, session_id: str) -> tuple[SessionHead | None, int]:
     """A session's head, and how many turns it has accepted."""
     row: Row | None = connection.execute(queries.HEAD, (session_id,)).fetchone()
-    return (None, 0) if row is None else (session_head(row[:9]), checked(row[9], int))
+    return (None, 0) if row is None else session_head(row)
 
 
-def session_head(row: Row) -> SessionHead:
-    """A head from its columns."""
+def session_head(row: Row) -> tuple[SessionHead, int]:
+    """A head from its columns, and how many turns its session has accepted."""
     columns = checked(row, _Head)
-    return SessionHead(
+    head = SessionHead(
         session_id=columns.session_id,
         agent=AgentRef(name=columns.agent_name, version=columns.agent_version),
         created_at_ms=columns.created_at_ms,
@@ -115,8 +131,9 @@ def session_head(row: Row) -> SessionHead:
         leaf_id=columns.leaf_id,
         leaf_digest=columns.leaf_digest,
         turn_index=columns.turn_index,
-        usage=_USAGE.decode(columns.usage),
+        usage=_decoded(_USAGE, columns.usage),
     )
+    return head, columns.accepted
 
 
 def read_lease(connection: sqlite3.Connection, session_id: str) -> LeaseState:
@@ -126,9 +143,11 @@ def read_lease(connection: sqlite3.Connection, session_id: str) -> LeaseState:
 
 
 def lease_state(row: Row) -> LeaseState:
-    """A lease from its columns; the token outlives the holder."""
+    """A lease from its columns, which are empty where there was never one. The token outlives it."""
+    if row[0] is None:
+        return LeaseState()
     if row[4] is None:
-        return LeaseState(fencing_token=checked(row[0] or 0, int))
+        return LeaseState(fencing_token=checked(row[:1], _Free).fencing_token)
     columns = checked(row, _Held)
     held = Lease(
         owner=LeaseOwner(
@@ -176,7 +195,7 @@ def accepted_turn(row: Row) -> AcceptedTurn:
         sequence=columns.sequence,
         source_key=columns.source_key,
         agent=AgentRef(name=columns.agent_name, version=columns.agent_version),
-        input=_INPUT.decode(columns.input),
+        input=_decoded(_INPUT, columns.input),
         accepted_at_ms=columns.accepted_at_ms,
         parked=parked_reason(columns.parked),
         restarts=columns.restarts,
@@ -185,7 +204,7 @@ def accepted_turn(row: Row) -> AcceptedTurn:
 
 def parked_reason(column: str | None) -> Parked | None:
     """Why a turn is parked, if it is."""
-    return None if column is None else _PARKED.decode(checked(column, str))
+    return None if column is None else _decoded(_PARKED, checked(column, str))
 
 
 def add_input(connection: sqlite3.Connection, turn: AcceptedTurn) -> None:
@@ -274,7 +293,7 @@ def read_receipt(
 
 def turn_record(row: Row) -> TurnRecord:
     """A committed turn from its column."""
-    return _RECORD.decode(checked(row[0], str))
+    return _decoded(_RECORD, checked(row[0], str))
 
 
 # --- nodes ------------------------------------------------------------------------------------------
@@ -299,5 +318,5 @@ def session_node(row: Row) -> SessionNode:
         parent_id=columns.parent_id,
         digest=columns.digest,
         turn_id=columns.turn_id,
-        message=_MESSAGE.decode(columns.message),
+        message=_decoded(_MESSAGE, columns.message),
     )

@@ -338,12 +338,13 @@ class SessionTables:
         )
 
     def _summary(self, row: rows.Row) -> SessionSummary:
+        head, _ = rows.session_head(row[:10])
         return summarise(
-            rows.session_head(row[:9]),
-            running=self._is_live(rows.lease_state(row[12:19])),
-            open_turns=rows.checked(row[10], int),
-            parked=rows.parked_reason(row[11]),
-            updated_at_ms=rows.checked(row[9], int),
+            head,
+            running=self._is_live(rows.lease_state(row[13:])),
+            open_turns=rows.checked(row[11], int),
+            parked=rows.parked_reason(row[12]),
+            updated_at_ms=rows.checked(row[10], int),
         )
 
     async def turns(self, session_id: str) -> Sequence[TurnRecord]:

@@ -1,7 +1,7 @@
 """The SQLite store: one file, its connections, and what is kept in it."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
 
 from lash.core.clock import Clock
@@ -203,14 +203,14 @@ class SqliteStore:
 
     # --- the journal ----------------------------------------------------------------------------
 
-    async def record(
+    def record(
         self,
         scope_key: str,
         records: Sequence[JournalRecord],
         authority: WriteAuthority | None,
-    ) -> RecordResult:
+    ) -> Awaitable[RecordResult]:
         """Append to a journal under a fence; without one, the first writer wins."""
-        return await self._journal.record(scope_key, records, authority)
+        return self._journal.record(scope_key, records, authority)
 
     async def lookup(self, scope_key: str, replay_key: str) -> JournalRecord | None:
         """The record under a key."""
@@ -219,6 +219,10 @@ class SqliteStore:
     async def load_journal(self, scope_key: str) -> Sequence[JournalRecord]:
         """All records of a scope, in order."""
         return await self._journal.load(scope_key)
+
+    async def recorded_keys(self, scope_key: str, limit: int) -> Sequence[str]:
+        """Up to `limit` keys of a scope, in any order."""
+        return await self._journal.keys(scope_key, limit)
 
     async def list_journal(self, scope_key: str) -> Sequence[JournalEntry]:
         """All records of a scope in brief, in order."""

@@ -1,7 +1,7 @@
 """The one writer: a thread that groups all waiting operations into one commit (ARCHITECTURE D11).
 
 1. Operations run in the order they were submitted, each in a savepoint of its own, so that one that
-   raises leaves the others whole.
+   raises leaves the others whole. One that says it writes all or nothing by itself needs none.
 2. Results are handed back only after the commit; a failed commit is told to every one of them.
 3. Submitting is synchronous: once `submit` has returned, the operation will be tried, whatever
    becomes of the task that waits for it.
@@ -15,6 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
+import msgspec
+
+from lash.core.errors import StoreError
 from lash.stores.sqlite.connection import closed_error, translated
 
 T = TypeVar("T")
@@ -25,18 +28,29 @@ Operation = Callable[[sqlite3.Connection], T]
 _MAX_GROUP = 256
 
 
+class Refusal(Exception, Generic[T]):  # noqa: N818  control flow: it rolls one operation back
+    """Raised by an operation that has written and must not have: its result is what it carries."""
+
+    def __init__(self, result: T) -> None:
+        super().__init__()
+        self.result = result
+
+
 class _Pending(Generic[T]):
     """One submitted operation and where its result goes."""
 
-    __slots__ = ("error", "future", "loop", "operation", "result")
+    __slots__ = ("error", "future", "loop", "operation", "result", "whole")
 
     def __init__(
         self,
         operation: Operation[T],
         loop: asyncio.AbstractEventLoop,
         future: "asyncio.Future[T]",
+        *,
+        whole: bool,
     ) -> None:
         self.operation = operation
+        self.whole = whole
         self.loop = loop
         self.future = future
         self.result: T | None = None
@@ -65,15 +79,19 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="lash-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, operation: Operation[T]) -> "asyncio.Future[T]":
-        """Queue an operation; the future has its result once it is durable."""
+    def submit(self, operation: Operation[T], *, whole: bool = False) -> "asyncio.Future[T]":
+        """Queue an operation; the future has its result once it is durable.
+
+        `whole` says that the operation makes all of its changes or none, whatever it meets: it reads
+        before it writes, and once it has written raises only what SQLite raises.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         with self._gate:
             if self._closed:
                 future.set_exception(closed_error(self._path))
                 return future
-            self._queue.put(_Pending(operation, loop, future))  # type: ignore[arg-type]  # T goes round
+            self._queue.put(_Pending(operation, loop, future, whole=whole))  # type: ignore[arg-type]  # T goes round
         return future
 
     def close(self) -> None:
@@ -116,19 +134,29 @@ class Writer:
 
     def _perform(self, pending: _Pending[object], *, alone: bool) -> None:
         connection = self._connection
-        if not alone:
-            connection.execute("SAVEPOINT operation")
+        if pending.whole:
+            try:
+                pending.result = pending.operation(connection)
+            except (StoreError, msgspec.MsgspecError) as error:
+                pending.error = translated(
+                    error, self._path
+                )  # it could not read, and wrote nothing
+            return
+        # Also for one that is alone: it may refuse after it has written.
+        connection.execute("SAVEPOINT operation")
         try:
             pending.result = pending.operation(connection)
         except Exception as error:
             if not connection.in_transaction:
                 raise  # SQLite gave up the whole transaction: nobody's work stands
-            if alone:
+            if alone and not isinstance(error, Refusal):
                 raise
             connection.execute("ROLLBACK TO operation")
-            pending.error = translated(error, self._path)
-        if not alone:
-            connection.execute("RELEASE operation")
+            if isinstance(error, Refusal):
+                pending.result = error.result
+            else:
+                pending.error = translated(error, self._path)
+        connection.execute("RELEASE operation")
 
     def _fail(self, group: list[_Pending[object]], error: Exception) -> None:
         if self._connection.in_transaction:

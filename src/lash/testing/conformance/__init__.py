@@ -39,6 +39,7 @@ pytest.register_assert_rewrite(
             "accepting",
             "committing",
             "finishing",
+            "hosts",
             "journaling",
             "leasing",
             "listing",
@@ -52,6 +53,9 @@ pytest.register_assert_rewrite(
     )
 )
 
-from lash.testing.conformance.suite import StoreConformance  # noqa: E402  see above
+from lash.testing.conformance.hosts.roles import worker_command  # noqa: E402
+from lash.testing.conformance.hosts.suite import EffectHostConformance  # noqa: E402  see above
+from lash.testing.conformance.rig import take_lease  # noqa: E402
+from lash.testing.conformance.suite import StoreConformance  # noqa: E402
 
-__all__ = ["StoreConformance"]
+__all__ = ["EffectHostConformance", "StoreConformance", "take_lease", "worker_command"]

@@ -3,7 +3,7 @@
 # ruff: noqa: D102  the name of a property says what it promises
 
 from lash.core.scopes import journal_key
-from lash.effects.journal import AlreadyRecorded, JournalEntry, Recorded
+from lash.effects.journal import AlreadyRecorded, JournalEntry, Recorded, RetireFinished
 from lash.effects.transitions import SPILL_BYTES
 from lash.testing.conformance.rig import Properties, expect
 from lash.testing.conformance.samples import BIG, CONTENT, operation, record, turn_commit
@@ -34,9 +34,13 @@ class FinishProperties(Properties):
         async with self.rig() as rig:
             key = await rig.recorded(operation("o"))
             assert await rig.store.finish_scope(key, []) == Recorded()
+            rig.clock.advance(1)
+            then = rig.clock.now_ms()
             await rig.interlude()
             assert await rig.store.finish_scope(key, []) == Recorded()
             assert await rig.keys(key) == ["r1"]
+            # Nor does it begin to rest anew.
+            assert (await rig.store.retire(RetireFinished(before_ms=then))).scopes == 1
 
     async def test_a_journal_is_listed_without_its_contents(self) -> None:
         async with self.rig() as rig:

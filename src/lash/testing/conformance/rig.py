@@ -133,6 +133,15 @@ def authority(lease: Lease, session: str = "s") -> WriteAuthority:
     return WriteAuthority(session_id=session, fence=lease.fence)
 
 
+async def take_lease(store: Store, session_id: str, owner: LeaseOwner) -> WriteAuthority:
+    """Take the lease of a session, which is made if it is new and which nobody else holds any more."""
+    answer = await store.claim_session(session_id, samples.claim(owner))
+    if answer is None:
+        wanted = samples.request("t1", session=session_id, owner=owner)
+        return authority(expect(Accepted, await store.accept_turn(wanted)).lease, session_id)
+    return authority(expect(ClaimedSession, answer).lease, session_id)
+
+
 @pytest.mark.asyncio
 class Properties:
     """What every group of properties is made from: how to get a store, and when to reopen it."""

@@ -293,9 +293,7 @@ _RECEIPT = TriggerMutated(receipt={"subscription_key": "k", "revision": 2})
 _TRIGGER: Mapping[str, tuple[TriggerCommand, TriggerEffectOutcome]] = {
     "register": (RegisterTrigger(owner_scope=_OWNER, draft=_DRAFT), _RECEIPT),
     "update": (
-        UpdateTrigger(
-            owner_scope=_OWNER, subscription_key="k", draft=_DRAFT, expected_revision=1
-        ),
+        UpdateTrigger(owner_scope=_OWNER, subscription_key="k", draft=_DRAFT, expected_revision=1),
         _RECEIPT,
     ),
     "enable": (
@@ -311,9 +309,7 @@ _TRIGGER: Mapping[str, tuple[TriggerCommand, TriggerEffectOutcome]] = {
         _RECEIPT,
     ),
     "revive": (
-        ReviveTrigger(
-            owner_scope=_OWNER, subscription_key="k", draft=_DRAFT, expected_revision=1
-        ),
+        ReviveTrigger(owner_scope=_OWNER, subscription_key="k", draft=_DRAFT, expected_revision=1),
         _RECEIPT,
     ),
     "prune": (

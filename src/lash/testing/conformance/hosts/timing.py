@@ -3,6 +3,9 @@
 Readers of promises, deadlines and sleeps all wait on the injected clock, and go to sleep again each
 time they wake. One long step would show them a single moment, so time passes here in small steps, and
 between two of them everybody gets to do what became due, the threads of a database included.
+
+A disk that is slow lets virtual time run ahead. So a property never measures how late it is when
+something ended; it says how much time there is, and what is still at work then may finish.
 """
 
 import asyncio
@@ -21,6 +24,8 @@ _BREATH_S = 0.0005
 #: How much virtual time a test may take, and how long a busy machine may then still work.
 _AT_MOST_S = 60.0
 _GRACE_S = 20.0
+#: How long nobody must have gone to sleep to be taken for waiting otherwise.
+_MOMENT_S = 1.0
 
 
 async def while_time_passes(
@@ -43,6 +48,17 @@ async def while_time_passes(
         task.cancel()
         raise AssertionError(f"after {at_most_s:g} seconds of virtual time it still went on")
     return task.result()
+
+
+async def asleep(clock: VirtualClock) -> None:
+    """Wait until somebody sleeps by the clock, while no time passes.
+
+    A host may wait for a promise without sleeping, so nobody at all for a moment is good enough.
+    """
+    loop = asyncio.get_running_loop()
+    enough = loop.time() + _MOMENT_S
+    while not clock.sleeping and loop.time() < enough:
+        await _settled()
 
 
 async def time_passes(clock: VirtualClock, seconds: float) -> None:

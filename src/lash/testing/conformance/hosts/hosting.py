@@ -19,12 +19,13 @@ from lash.effects.hosts import EffectHost
 from lash.effects.journal import WriteAuthority
 from lash.effects.waits.model import AwaitEventKey, AwaitEventWaitIdentity, CustomWait, Resolution
 from lash.testing.clock import VirtualClock
-from lash.testing.conformance.asking import OPERATION
+from lash.testing.conformance.hosts.asking import OPERATION
+from lash.testing.conformance.hosts.timing import while_time_passes
 from lash.testing.conformance.samples import ANA
-from lash.testing.conformance.timing import while_time_passes
 
 S = TypeVar("S")
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., object])
 
 HostPromise: TypeAlias = Literal["journals", "durable", "fences", "cold_instances"]
 
@@ -34,6 +35,15 @@ _WITHOUT: dict[HostPromise, str] = {
     "fences": "its writes present no fence (fences = False)",
     "cold_instances": "there is one host object to a substrate (cold_instances = False)",
 }
+
+
+_UNPAUSED: set[Callable[..., object]] = set()
+
+
+def unpaused(test: F) -> F:
+    """Marks a property that never pauses, so that nothing is learnt from running it twice."""
+    _UNPAUSED.add(test)
+    return test
 
 
 class HostRig(Generic[S]):
@@ -105,9 +115,9 @@ class HostRig(Generic[S]):
         named = CustomWait(key=wait) if isinstance(wait, str) else wait
         return await self.host.await_event_key(scope, named)
 
-    async def passing(self, work: Awaitable[T]) -> T:
-        """The result of `work`, while virtual time passes."""
-        return await while_time_passes(self.clock, work)
+    async def passing(self, work: Awaitable[T], *, at_most_s: float = 60.0) -> T:
+        """The result of `work`, for which there are so many seconds of virtual time."""
+        return await while_time_passes(self.clock, work, at_most_s=at_most_s)
 
     async def wait(
         self,
@@ -178,12 +188,18 @@ class HostProperties(Generic[S]):
         raise NotImplementedError
 
     def cold_command(self, substrate: S, role: str, argument: str) -> Sequence[str]:
-        """The command line of a process that opens a host over the substrate and plays a role, for
-        `durable`. See `lash.testing.conformance.cold`.
+        """The command line of another process that plays a role on the substrate, for `durable`.
+
+        `lash.testing.conformance.cold.command` makes one of the worker that comes with the kit.
         """
         raise NotImplementedError
 
-    @pytest.fixture(params=("one-host", "fresh-hosts"), autouse=True)
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Run a property on one host, and once more with a fresh host wherever it pauses."""
+        lives = ("one-host",) if metafunc.function in _UNPAUSED else ("one-host", "fresh-hosts")
+        metafunc.parametrize("_life", lives, indirect=True)
+
+    @pytest.fixture(autouse=True)
     def _life(self, request: pytest.FixtureRequest) -> None:
         self._reopens = request.param == "fresh-hosts"
 

@@ -13,10 +13,10 @@ from lash.effects.waits.model import (
     TurnCancelGateWait,
     UnknownOrRevoked,
 )
-from lash.testing.conformance.hosting import HostProperties, HostRig, S
-from lash.testing.conformance.promising import TURN
+from lash.testing.conformance.hosts.hosting import HostProperties, HostRig, S
+from lash.testing.conformance.hosts.promising import TURN
+from lash.testing.conformance.hosts.timing import time_passes, until
 from lash.testing.conformance.samples import NO, YES
-from lash.testing.conformance.timing import time_passes, until
 
 
 async def refusals(rig: HostRig[S], key: AwaitEventKey) -> set[str]:

@@ -20,8 +20,8 @@ from lash.effects.waits.model import (
     ProcessSignalWait,
     ToolCompletionWait,
 )
-from lash.testing.conformance.asking import Counted, done, envelope, step
-from lash.testing.conformance.hosting import HostProperties, S
+from lash.testing.conformance.hosts.asking import Counted, done, envelope, step
+from lash.testing.conformance.hosts.hosting import HostProperties, S
 
 SCOPES: dict[str, ExecutionScope] = {
     "turn": TurnScope(session_id="s", turn_id="t1"),
