@@ -13,6 +13,11 @@ from recorded_turns import SHOP, START_MS, App, committed, left_open, opened, un
 
 import lash
 from lash.cli import main
+from lash.core.scopes import TurnScope, journal_key
+from lash.effects.waits.keys import mint
+from lash.effects.waits.model import CustomWait, TurnTerminalWait
+from lash.effects.waits.transitions import row_of
+from lash.stores.sqlite import SqliteStore
 from lash.testing import VirtualClock
 
 RESTARTED = SHOP.replace("Be brief.", "Be kind.")
@@ -180,6 +185,62 @@ def test_a_wait_past_its_deadline_is_told_as_timed_out(
     assert "refund · timed out at 1970-01-01 00:00:00; the turn goes on" in words(
         told(capsys, "show", "c-42")
     )
+
+
+def test_what_the_outside_was_left_is_known_before_anybody_waits_for_it(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asyncio.run(left_open(here / "lash.db", "Money back.", "tool_attempt"))
+    with sqlite3.connect(here / "lash.db") as connection:
+        connection.execute("DELETE FROM await_events")
+    connection.close()
+    (wait,) = document(capsys, "journal", "c-42", "t-1")["waits"]
+    assert (wait["tool"], wait["state"]) == ("refund", "waiting")
+    assert wait["deadline_at_ms"] == START_MS + 3_600_000
+
+
+def test_other_promises_are_told_by_name_and_those_that_steer_the_turn_are_not(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def promise() -> None:
+        await left_open(here / "lash.db", "Keep it.", "sleep")
+        store = SqliteStore(here / "lash.db", VirtualClock(START_MS))
+        scope = TurnScope(session_id="c-42", turn_id="t-1")
+        for wait in (CustomWait(key="approval"), TurnTerminalWait()):
+            key = mint(store.signing_secret, scope, wait)
+            await store.open_wait(row_of(key, journal_key(scope)))
+        await store.aclose()
+
+    asyncio.run(promise())
+    (wait,) = document(capsys, "journal", "c-42", "t-1")["waits"]
+    assert wait.pop("key_id").startswith("await-event:v3:sha256:")
+    assert wait == {
+        "kind": "custom",
+        "name": "approval",
+        "tool": None,
+        "call_id": None,
+        "state": "waiting",
+        "deadline_at_ms": None,
+        "since_ms": START_MS,
+    }
+    last = told(capsys, "journal", "c-42", "t-1").splitlines()[-1]
+    assert words(last) == "custom approval waiting"
+
+
+def test_a_sleep_that_was_broken_off_is_over(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asyncio.run(left_open(here / "lash.db", "Keep it.", "sleep"))
+    with sqlite3.connect(here / "lash.db") as connection:
+        connection.execute(
+            """INSERT INTO journal SELECT NULL, scope, replay_key || ':cancelled', kind, identity,
+            surroundings, envelope, outcome, recorded_at_ms, duration_ms, fencing_token, blob, bytes,
+            due_at_ms FROM journal WHERE kind = 'sleep'"""
+        )
+    connection.close()
+    effects = document(capsys, "journal", "c-42", "t-1")["effects"]
+    assert [effect["kind"] for effect in effects[-2:]] == ["sleep", "sleep"]
+    assert {effect["state"] for effect in effects} == {"recorded"}
 
 
 def test_a_sleep_that_is_not_over_says_until_when(

@@ -71,7 +71,7 @@ def test_unchanged_code_is_identical(shop: Path, capsys: pytest.CaptureFixture[s
         "replayed_with": BRIEF,
         "divergence": None,
         "drift": [],
-        "next_effect": None,
+        "next_effects": [],
     }
 
 
@@ -87,9 +87,9 @@ def test_an_open_turn_is_identical_so_far_and_tells_what_comes_next(
     ]
     found = document(capsys, code=0)
     assert (found["committed"], found["effects"]) == (False, 3)
-    assert found["next_effect"] == (
+    assert found["next_effects"] == [
         "await_event c-42:t-1:1:0:tool_batch:3:child:0:call_t-1_0_0:await"
-    )
+    ]
 
 
 def test_nothing_is_written_and_no_other_work_is_taken_up(

@@ -226,9 +226,9 @@ KEY_WIRE = (
 class World:
     """A store, a clock and a leased session; each controller is a new drive of its turn."""
 
-    def __init__(self) -> None:
+    def __init__(self, make_store: Callable[[VirtualClock], Store] = MemoryStore) -> None:
         self.clock = VirtualClock(start_ms=1_000_000)
-        self.store: Store = MemoryStore(self.clock)
+        self.store: Store = make_store(self.clock)
         self.journal = SlowJournal(self.store)
         self.authority: WriteAuthority | None = None
 

@@ -177,3 +177,13 @@ def test_only_batches_and_code_are_interpreted_again() -> None:
 def test_what_is_no_command_is_refused(wire: str) -> None:
     with pytest.raises(msgspec.ValidationError):
         _COMMAND.decode(wire)
+
+
+def test_what_a_command_leaves_out_means_what_it_always_meant() -> None:
+    """Values at their default are not written, so a default is as much stored data as a name."""
+    step = _COMMAND.decode('{"step_id":"charge","type":"durable_step"}')
+    assert isinstance(step, DurableStepCommand)
+    assert (step.input, step.attempt, step.max_attempts) == (None, 1, 1)
+    call = _COMMAND.decode(f'{{"request":{_REQUEST},"type":"llm_call"}}')
+    assert isinstance(call, LlmCallCommand)
+    assert (call.request.tool_choice, call.request.output) == ("auto", None)

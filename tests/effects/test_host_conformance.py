@@ -16,6 +16,7 @@ from lash.stores.memory import MemoryStore
 from lash.stores.sqlite import SqliteStore
 from lash.testing.clock import VirtualClock
 from lash.testing.conformance import EffectHostConformance, take_lease, worker_command
+from lash.testing.conformance.hosts.meeting import MeetingProperties
 
 
 @asynccontextmanager
@@ -90,3 +91,21 @@ class TestInlineHost(EffectHostConformance[MemoryStore]):
 
     async def open_host(self, substrate: MemoryStore, clock: VirtualClock) -> EffectHost:
         return InlineEffectHost(substrate, clock)
+
+
+class Unhinted(MemoryStore):
+    """A store that cannot tell cheaply whether anything was written."""
+
+    async def change_token(self) -> int | None:
+        return None
+
+
+class TestStoreHostsWithoutHints(MeetingProperties[Unhinted]):
+    durable = False
+    fences = False
+
+    async def make_substrate(self, clock: VirtualClock) -> Unhinted:
+        return Unhinted(clock)
+
+    async def open_host(self, substrate: Unhinted, clock: VirtualClock) -> EffectHost:
+        return StoreEffectHost(substrate, clock, tier="ephemeral")

@@ -282,3 +282,24 @@ def test_every_kind_of_effect_has_an_outcome_of_the_same_name() -> None:
 def test_what_is_no_outcome_is_refused(wire: str) -> None:
     with pytest.raises(msgspec.ValidationError):
         _OUTCOME.decode(wire)
+
+
+def test_what_an_outcome_leaves_out_means_what_it_always_meant() -> None:
+    """Values at their default are not written, so a default is as much stored data as a name."""
+    answer = _OUTCOME.decode(f'{{"record":{_RECORD},"type":"llm_call"}}')
+    assert isinstance(answer, LlmCallOutcome)
+    assert (answer.response, answer.failure, answer.text_streamed) == (None, None, False)
+    assert answer.wasted == Usage(input_tokens=0, output_tokens=0)
+    attempt = _OUTCOME.decode('{"type":"tool_attempt"}')
+    assert isinstance(attempt, ToolAttemptOutcome)
+    assert (attempt.output, attempt.pending, attempt.duration_ms) == (None, None, 0)
+    assert (attempt.retry_in_ms, attempt.direct_calls) == (None, ())
+    step = _OUTCOME.decode('{"type":"durable_step"}')
+    assert isinstance(step, DurableStepOutcome)
+    assert (step.value, step.failure, step.retry_in_ms) == (None, None, None)
+    sync = _OUTCOME.decode('{"type":"sync_execution_environment"}')
+    assert isinstance(sync, SyncExecutionEnvironmentOutcome)
+    assert (sync.environment, sync.error, sync.max_turns) == (None, None, None)
+    sleep = _OUTCOME.decode('{"due_at_ms":1,"type":"sleep"}')
+    assert isinstance(sleep, SleepOutcome)
+    assert not sleep.cancelled

@@ -217,3 +217,22 @@ def test_a_trigger_outcome_has_exactly_this_wire_form(
     whole = f'{{"result":{wire},"type":"trigger"}}'
     assert canonical(TriggerOutcome(result=outcome)).decode() == whole
     assert _OUTCOME.decode(whole) == TriggerOutcome(result=outcome)
+
+
+def test_what_a_command_leaves_out_means_what_it_always_meant() -> None:
+    """Values at their default are not written, so a default is as much stored data as a name."""
+    start = _process('{"op":"start","process_id":"p","registration":{}}')
+    assert isinstance(start, StartProcess)
+    assert (start.execution_context, start.observers, start.env_spec) == (None, (), None)
+    listing = _process('{"op":"list","session_scope":"s"}')
+    assert isinstance(listing, ListProcesses)
+    assert listing.mode == "live"
+    cancel = _process('{"op":"cancel","process_id":"p"}')
+    assert isinstance(cancel, CancelProcess)
+    assert cancel.reason is None
+
+
+def _process(wire: str) -> ProcessCommand:
+    command = _COMMAND.decode(f'{{"command":{wire},"type":"process"}}')
+    assert isinstance(command, ProcessEffectCommand)
+    return command.command

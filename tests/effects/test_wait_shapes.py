@@ -188,9 +188,6 @@ def test_a_hidden_key_and_a_hidden_failure_still_say_which_they_are() -> None:
     assert repr(REFUSED) == "ResolvedErr(code='declined', payload=<hidden>)"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="structs tell rich consoles and tracebacks their fields past their repr"
-)
 @pytest.mark.parametrize("value", SECRETIVE, ids=lambda value: type(value).__name__)
 def test_no_console_shows_a_secret(value: object) -> None:
     console = Console(width=200)

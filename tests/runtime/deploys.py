@@ -10,21 +10,22 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import pytest
 from hooked_store import HookedStore
 
 import lash
 import lash.stores.sqlite.rows as stored_rows
-from lash.core.clock import SystemClock
+from lash.core.clock import Clock, SystemClock
 from lash.effects.transitions import DriftPolicy
 from lash.llm.request import LlmRequest, ToolResultBlock
 from lash.llm.response import LlmResponse
 from lash.llm.stream import Emit
+from lash.runtime.environment import RuntimeEvent
 from lash.sessions.store import Store
 from lash.stores.sqlite import SqliteStore
-from lash.testing import KillAt, ScriptedModel, calls, reply
+from lash.testing import KillAt, ScriptedModel, VirtualClock, calls, reply
 from lash.testing.scripted import Step, calls_made
 
 POLICIES: tuple[DriftPolicy, ...] = ("accept", "refuse", "restart")
@@ -165,6 +166,45 @@ async def summary(runtime: lash.Runtime) -> tuple[str, str | None, str | None, i
 GOES_ON = ["hold", "m3", "three", "m4"]
 BEGINS_AGAIN = ["m1", "one", "two", "m2", "hold", "m3", "three", "m4"]
 TEXT = "one two held three"
+
+
+class Opened:
+    """A runtime over a file, its store's hooks, and what it told."""
+
+    def __init__(
+        self,
+        path: Path,
+        *agents: lash.Agent,
+        clock: Clock | None = None,
+        on_drift: DriftPolicy = "accept",
+    ) -> None:
+        self.clock = clock or SystemClock(asyncio.sleep)
+        self.store = HookedStore(SqliteStore(path, self.clock))
+        self.events: list[RuntimeEvent] = []
+        self.runtime = lash.Runtime(
+            cast("Store", self.store),
+            agents=agents,
+            clock=self.clock,
+            on_drift=on_drift,
+            on_event=self.events.append,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self.runtime.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.runtime.__aexit__(None, None, None)
+
+    async def sweep(self) -> None:
+        """Let the time of a lease pass, and wait until the sweep that follows has come to its end."""
+        assert isinstance(self.clock, VirtualClock)
+        swept = self.store.counts["open_sessions"]
+        self.clock.advance(30)
+        async with asyncio.timeout(20):
+            while self.store.counts["open_sessions"] == swept:  # noqa: ASYNC110  nothing tells of it
+                await asyncio.sleep(0)
+            await self.runtime.idle()
 
 
 async def _die(path: Path, ledger: Path, point: str) -> None:

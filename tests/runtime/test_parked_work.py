@@ -3,24 +3,19 @@
 import asyncio
 import logging
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import closing
 from pathlib import Path
-from typing import Self, cast
 
 import pytest
-from deploys import GOES_ON, PROMPT, TEXT, Deploy, left, refusal, summary
-from hooked_store import HookedStore, contents
+from deploys import GOES_ON, PROMPT, TEXT, Deploy, Opened, left, refusal, summary
+from hooked_store import contents
 from peers import Peer, database
 
 import lash
-from lash.core.clock import Clock, SystemClock
 from lash.effects.transitions import DriftPolicy
 from lash.events import TurnEvent, TurnParked, TurnRestarted
 from lash.runtime.environment import RuntimeEvent
-from lash.sessions.store import Store
-from lash.stores.sqlite import SqliteStore
-from lash.testing import ScriptedModel, VirtualClock, calls, reply
+from lash.testing import ScriptedModel, VirtualClock, reply
 
 __all__ = ["database"]
 
@@ -28,45 +23,6 @@ __all__ = ["database"]
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "agents.db"
-
-
-class Opened:
-    """A runtime over a file, its store's hooks, and what it told."""
-
-    def __init__(
-        self,
-        path: Path,
-        *agents: lash.Agent,
-        clock: Clock | None = None,
-        on_drift: DriftPolicy = "accept",
-    ) -> None:
-        self.clock = clock or SystemClock(asyncio.sleep)
-        self.store = HookedStore(SqliteStore(path, self.clock))
-        self.events: list[RuntimeEvent] = []
-        self.runtime = lash.Runtime(
-            cast("Store", self.store),
-            agents=agents,
-            clock=self.clock,
-            on_drift=on_drift,
-            on_event=self.events.append,
-        )
-
-    async def __aenter__(self) -> Self:
-        await self.runtime.__aenter__()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.runtime.__aexit__(None, None, None)
-
-    async def sweep(self) -> None:
-        """Let the time of a lease pass, and wait until the sweep that follows has come to its end."""
-        assert isinstance(self.clock, VirtualClock)
-        swept = self.store.counts["open_sessions"]
-        self.clock.advance(30)
-        async with asyncio.timeout(20):
-            while self.store.counts["open_sessions"] == swept:  # noqa: ASYNC110  nothing tells of it
-                await asyncio.sleep(0)
-            await self.runtime.idle()
 
 
 def other_agent() -> lash.Agent:
@@ -340,147 +296,3 @@ async def test_what_a_killed_process_left_is_noted_where_its_agent_is_missing_an
         assert turn.text == "Answer to: Slow tool."
         assert await summary(without.runtime) == ("idle", None, None, 0)
         assert len(without.events) == 1
-
-
-# --- idle -------------------------------------------------------------------------------------------------
-
-
-class Desk:
-    """An agent that leaves questions to the outside, and one that works until it is told to stop."""
-
-    def __init__(self, *made: str) -> None:
-        self.keys: list[lash.AwaitEventKey] = []
-        self.working = asyncio.Event()
-        self.go = asyncio.Event()
-
-        @lash.tool
-        async def ask(ctx: lash.ToolContext) -> str:
-            """Leave the answer to the outside."""
-            return await ctx.defer(self.keys.append)  # type: ignore[return-value]  # see `defer`
-
-        @lash.tool
-        async def work() -> str:
-            """Work until the test says so."""
-            self.working.set()
-            await self.go.wait()
-            return "worked"
-
-        model = ScriptedModel([calls(*((name, {}) for name in made)), reply("Over.")])
-        self.agent = lash.Agent("desk", model=model, tools=[ask, work])
-        self.quick = lash.Agent("quick", model=ScriptedModel([reply("Hi.")]))
-
-    @asynccontextmanager
-    async def opened(self, path: Path) -> AsyncIterator[Opened]:
-        async with asyncio.timeout(30), Opened(path, self.agent, self.quick) as opened:
-            yield opened
-
-
-async def still_busy(opened: Opened) -> "asyncio.Task[None]":
-    """`idle()`, which has not returned although another session was driven from end to end."""
-    idle = asyncio.create_task(opened.runtime.idle())
-    for _ in range(3):
-        await opened.runtime.session("free", agent="quick").run("Hello?")
-    assert not idle.done()
-    return idle
-
-
-async def test_idle_returns_while_a_turn_waits_for_an_answer_also_with_input_behind_it(
-    path: Path,
-) -> None:
-    desk = Desk("ask")
-    async with desk.opened(path) as opened:
-        session = opened.runtime.session("s", agent="desk")
-        first = asyncio.create_task(session.run("Ask.", turn_id="t"))
-        await opened.runtime.idle()
-        while not desk.keys:  # accepted a moment later
-            await opened.runtime.idle()
-            await asyncio.sleep(0)
-        await opened.runtime.idle()
-        assert await summary(opened.runtime) == ("running", None, None, 1)
-        second = asyncio.create_task(session.run("And behind?", turn_id="u"))
-        while (await summary(opened.runtime))[3] < 2:  # noqa: ASYNC110  the store says so
-            await asyncio.sleep(0)
-        await opened.runtime.idle()
-        assert not first.done()
-        await opened.runtime.completions.resolve(desk.keys[0], "yes")
-        assert (await first).text == "Over."
-        while len(desk.keys) < 2:  # noqa: ASYNC110  the second turn asks as well
-            await asyncio.sleep(0)
-        await opened.runtime.idle()
-        await opened.runtime.completions.resolve(desk.keys[1], "yes")
-        assert (await second).text == "Over."
-
-
-async def test_idle_does_not_return_while_a_tool_works_beside_one_that_waits(path: Path) -> None:
-    desk = Desk("ask", "work")
-    async with desk.opened(path) as opened:
-        turn = asyncio.create_task(opened.runtime.session("s", agent="desk").run("Ask."))
-        await desk.working.wait()
-        while not desk.keys:  # noqa: ASYNC110  both are under way
-            await asyncio.sleep(0)
-        idle = await still_busy(opened)
-        desk.go.set()
-        await idle
-        assert not turn.done()
-        await opened.runtime.completions.resolve(desk.keys[0], "yes")
-        assert (await turn).text == "Over."
-
-
-async def test_idle_does_not_return_while_another_session_works(path: Path) -> None:
-    waiting, working = Desk("ask"), Desk("work")
-    agents = [
-        waiting.agent,
-        lash.Agent("busy", model=working.agent.model, tools=working.agent.tools),
-    ]
-    async with asyncio.timeout(30), Opened(path, *agents, waiting.quick) as opened:
-        first = asyncio.create_task(opened.runtime.session("s", agent="desk").run("Ask."))
-        second = asyncio.create_task(opened.runtime.session("b", agent="busy").run("Work."))
-        await working.working.wait()
-        while not waiting.keys:  # noqa: ASYNC110  both are under way
-            await asyncio.sleep(0)
-        idle = await still_busy(opened)
-        working.go.set()
-        await idle
-        assert (await second).text == "Over."
-        assert not first.done()
-        first.cancel()
-
-
-async def test_idle_returns_while_turns_are_parked_and_not_while_others_work(path: Path) -> None:
-    await left(path)
-    desk = Desk("work")
-    agents = [Deploy(instructions="Be thorough.").agent, desk.agent, desk.quick]
-    async with asyncio.timeout(30), Opened(path, *agents, on_drift="refuse") as opened:
-        await opened.runtime.idle()
-        turn = asyncio.create_task(opened.runtime.session("b", agent="desk").run("Work."))
-        await desk.working.wait()
-        idle = await still_busy(opened)
-        desk.go.set()
-        await idle
-        assert (await turn).text == "Over."
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="a waiter that has its answer still counts as waiting",
-)
-async def test_idle_does_not_return_between_an_answer_and_the_turn_that_goes_on_with_it(
-    path: Path,
-) -> None:
-    desk, seen = Desk("ask"), asyncio.Event()
-    async with desk.opened(path) as opened:
-        turn = asyncio.create_task(opened.runtime.session("s", agent="desk").run("Ask."))
-        while not desk.keys:  # noqa: ASYNC110  nothing tells of it
-            await asyncio.sleep(0)
-        await opened.runtime.idle()
-        opened.store.before["inspect_waits"] = seen.wait  # the waiter reads a little later
-        await opened.runtime.completions.resolve(desk.keys[0], "yes")
-        idle = asyncio.create_task(opened.runtime.idle())
-        for _ in range(20):
-            await opened.runtime.sessions()  # as many reads as `idle` could want
-        returned_early = idle.done()
-        seen.set()
-        await asyncio.gather(idle, turn)
-        assert not returned_early
-        assert len(await opened.runtime.session("s").turns()) == 1

@@ -38,12 +38,14 @@ def context() -> ToolContext:
 
 async def value_of(tool: FunctionTool[..., Any], **args: Any) -> object:
     output = await tool.run(args, context())
+    assert isinstance(output, ToolOutput)
     assert isinstance(output.outcome, ToolSuccess), output
     return output.outcome.payload
 
 
 async def failure_of(tool: FunctionTool[..., Any], **args: Any) -> ToolFailure:
     output = await tool.run(args, context())
+    assert isinstance(output, ToolOutput)
     assert isinstance(output.outcome, ToolFailed), output
     msgspec.json.encode(output)  # whatever it says can be stored
     return output.outcome.payload

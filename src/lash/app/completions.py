@@ -88,7 +88,7 @@ class Completions:
         return await self._host.effects.resolve_await_event(found, resolution)
 
 
-def _key(given: AwaitEventKey | str) -> AwaitEventKey | None:
+def _key(given: object) -> AwaitEventKey | None:
     """The key that was given, in whatever form; what comes from outside may be anything."""
     if isinstance(given, AwaitEventKey):
         return given

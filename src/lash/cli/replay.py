@@ -129,8 +129,8 @@ def _print(out: Console, report: ReplayReport, asked_for: str) -> None:
     for what in dict.fromkeys(divergence.what for divergence in found):
         out.print()
         out.print(Text(_TREATED[what], style="dim"), soft_wrap=not out.is_terminal)
-    if report.next_effect is not None:
-        out.print(Text(printable(f"next comes {_next(report)}")), soft_wrap=True)
+    for effect in report.next_effects:
+        out.print(Text(printable(f"next comes {_next(effect, report)}")), soft_wrap=True)
 
 
 def _verdict(report: ReplayReport) -> str:
@@ -144,11 +144,11 @@ def _verdict(report: ReplayReport) -> str:
             return f"drifted: {effects} answered from the journal, under other surroundings"
         case "diverged":
             stopped = report.divergence is not None and report.divergence.what in _STOPPING
-            return f"diverged: {effects} asked for{', the last in vain' if stopped else ''}"
+            return f"diverged: {effects} answered{', the next in vain' if stopped else ''}"
 
 
-def _next(report: ReplayReport) -> str:
-    kind, _, key = (report.next_effect or "").partition(" ")
+def _next(effect: str, report: ReplayReport) -> str:
+    kind, _, key = effect.partition(" ")
     return f"{kind.replace('_', ' ')} · {short_key(key, report.session_id, report.turn_id)}"
 
 

@@ -277,6 +277,10 @@ CATALOGUE: Mapping[str, CodeInfo] = {
     ),
     # --- the command line -------------------------------------------------------------------------
     "usage_invalid": CodeInfo("The command line asks for what cannot be done.", "caller"),
+    "agent_import_failed": CodeInfo("An --app argument names no usable agent.", "caller"),
+    "journal_retired": CodeInfo(
+        "The turn's journal was removed, so the turn cannot be replayed.", "caller", terminal=True
+    ),
     "tool_import_failed": CodeInfo("A --tools argument names no usable function.", "caller"),
     "demo_failed": CodeInfo("A process of the demo did not do its part.", "lash"),
     # --- recorded in results, never raised out of a turn --------------------------------------------

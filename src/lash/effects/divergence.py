@@ -13,15 +13,46 @@ from lash.core.json import Data, JsonValue, encode
 #: A value longer than this is cut in a report, around the place where it differs.
 _SHOWN = 120
 
-_UUID = re.compile(
-    r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}", re.IGNORECASE
+#: Where a date, a time of day, a month or a day of the week begins and ends, and nothing else does:
+#: a count that changed beside a date is not a clock.
+_MONTH = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|"
+    r"sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
 )
-_ULID = re.compile(r"\b[0-9a-hjkmnp-tv-z]{26}\b", re.IGNORECASE)
-_TIME = re.compile(r"\d{4}-\d\d-\d\d|\d\d:\d\d(:\d\d)?|\b1[5-9]\d{8}(\d{3})?\b")
-_ADDRESS = re.compile(r"0x[0-9a-f]{6,}", re.IGNORECASE)
-_MONTHS = re.compile(
-    r"\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\b|\b(mon|tues|wednes|thurs|fri|satur|sun)day\b",
-    re.IGNORECASE,
+_DAY = r"(?:mon|tue|wed|thu|fri|sat|sun|(?:mon|tues|wednes|thurs|fri|satur|sun)day)"
+_NTH = r"\d{1,2}(?:st|nd|rd|th)?"
+_TIME = r"\d{1,2}:\d\d(?::\d\d(?:[.,]\d+)?)?"
+_CLOCK = re.compile(
+    rf"""(?<!\w)(?:
+        \d{{4}}-\d\d-\d\d(?:[t ]{_TIME}(?:z|[+-]\d\d:?\d\d)?)?
+        | \d{{1,2}}([/.])\d{{1,2}}\1\d{{4}}
+        | {_TIME}(?:\s?[ap]\.?m\.?)?
+        | 1[5-9]\d{{8}}(?:\d{{3}})?(?:\.\d+)?
+        | {_NTH}\s{_MONTH}(?:,?\s\d{{4}})?
+        | {_MONTH}\s{_NTH}(?:,?\s\d{{4}})?
+        | {_MONTH}\s\d{{4}}
+        | {_MONTH}
+        | {_DAY}
+    )(?!\w)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+#: Random ids, and not what only looks like a part of one: a content hash is longer.
+_UUID = re.compile(
+    r"""(?<![0-9a-z])(?:
+        [0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}
+        | [0-9a-f]{12}[1-8][0-9a-f]{3}[89ab][0-9a-f]{15}
+    )(?![0-9a-z])""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_ULID = re.compile(r"(?<![0-9a-z])[0-7][0-9a-hjkmnp-tv-z]{25}(?![0-9a-z])", re.IGNORECASE)
+_ADDRESS = re.compile(r"\bat 0x[0-9a-f]+", re.IGNORECASE)
+_WORDS = re.compile(r"[^\s,;{}()\[\]]+")
+
+_HINTS = (
+    (_CLOCK, "a clock is read where the text is made"),
+    (_UUID, "a random id is made where the text is made"),
+    (_ULID, "a random id is made where the text is made"),
+    (_ADDRESS, "an object's address is in the text: give its class a __repr__ or __str__"),
 )
 
 
@@ -93,18 +124,12 @@ def _leaf(before: JsonValue, after: JsonValue, path: str) -> Change:
 
 def _hint(before: JsonValue, after: JsonValue) -> str:
     old, new = _plain(before), _plain(after)
-    if re.sub(r"\d", "", _MONTHS.sub("", old)) == re.sub(r"\d", "", _MONTHS.sub("", new)) and (
-        (_TIME.search(old) and _TIME.search(new)) or (_MONTHS.search(old) and _MONTHS.search(new))
-    ):
-        return "a clock is read where the text is made"
-    for pattern, what in (
-        (_UUID, "a random id is made where the text is made"),
-        (_ULID, "a random id is made where the text is made"),
-        (_ADDRESS, "an object's address is in the text: give its class a __repr__ or __str__"),
-    ):
-        if pattern.search(old) and pattern.sub("", old) == pattern.sub("", new):
+    for pattern, what in _HINTS:
+        # All that differs stands where one of these stands in both.
+        if pattern.search(old) and pattern.sub("\0", old) == pattern.sub("\0", new):
             return what
-    if sorted(re.split(r"[\s,;{}()\[\]]+", old)) == sorted(re.split(r"[\s,;{}()\[\]]+", new)):
+    said, says = _WORDS.findall(old), _WORDS.findall(new)
+    if said != says and sorted(said) == sorted(says):
         return "the same words in another order: a set gives its members in any order"
     return ""
 

@@ -21,7 +21,7 @@ from lash.effects.journaling import JournalingController, KnownSurroundings
 from lash.effects.shielding import shielded
 from lash.effects.transitions import DriftPolicy
 from lash.effects.waits import keys
-from lash.effects.waits.board import WaitBoard
+from lash.effects.waits.board import Parking, WaitBoard
 from lash.effects.waits.model import (
     AwaitEventKey,
     AwaitEventWaitIdentity,
@@ -91,8 +91,11 @@ class AwaitEventResolver(Protocol):
         *,
         cancel: CancelToken | None = None,
         deadline_at_ms: int | None = None,
+        parking: Parking | None = None,
     ) -> Resolution:
         """Wait for a promise; a resolution that is there beats a cancel and a deadline.
+
+        `parking` is told while there is no answer.
 
         Raises:
             LashError: `await_event_unknown_or_revoked`, `turn_control_wait_cancelled`,
@@ -185,7 +188,7 @@ class StorePromises:
         row = row_of(key, journal_key(key.scope))
         outcome = await shielded(self._promises.resolve_wait(row, resolution))
         if isinstance(outcome, ResolveAccepted):
-            self._board.nudge()
+            self._board.settle(key.key_id, resolution)
         return outcome
 
     async def peek_await_event(self, key: AwaitEventKey) -> Resolution | None:
@@ -202,10 +205,11 @@ class StorePromises:
         *,
         cancel: CancelToken | None = None,
         deadline_at_ms: int | None = None,
+        parking: Parking | None = None,
     ) -> Resolution:
         """Wait for a promise."""
         row = row_of(self._genuine(key), journal_key(key.scope), deadline_at_ms)
-        return await self._board.wait(row, cancel, deadline_at_ms)
+        return await self._board.wait(row, cancel, deadline_at_ms, parking)
 
     async def cancel_await_events_for_session(self, session_id: str) -> int:
         """Cancel what a session waits for."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from lash.core.clock import Clock
 from lash.core.scopes import ExecutionScope, validate_scope
-from lash.effects.commands import AwaitEventCommand, SleepCommand, is_composite
+from lash.effects.commands import SleepCommand, is_composite
 from lash.effects.controller import Drift, EffectCounts
 from lash.effects.envelope import RuntimeEffectEnvelope
 from lash.effects.executors import LocalExecutor
@@ -50,20 +50,9 @@ class InlineController:
         try:
             if isinstance(command, SleepCommand):
                 return await self._sleep(command, executor)
-            if isinstance(command, AwaitEventCommand):
-                return await self._wait(envelope, executor)
-            return await perform(envelope, executor, self._waits)
+            return await perform(envelope, executor, self._waits, self._occupancy)
         finally:
             self._occupancy.end()
-
-    async def _wait(
-        self, envelope: RuntimeEffectEnvelope, executor: LocalExecutor
-    ) -> EffectOutcome:
-        self._occupancy.begin_waiting()
-        try:
-            return await perform(envelope, executor, self._waits)
-        finally:
-            self._occupancy.end_waiting()
 
     async def _sleep(self, command: SleepCommand, executor: LocalExecutor) -> EffectOutcome:
         due = self._clock.now_ms() + command.duration_ms

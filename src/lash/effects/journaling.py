@@ -11,7 +11,6 @@ from lash.core.json import encode
 from lash.core.scopes import ExecutionScope, journal_key, validate_scope
 from lash.core.seams import SeamObserver, unobserved
 from lash.effects.commands import (
-    AwaitEventCommand,
     DirectCommand,
     LlmCallCommand,
     SleepCommand,
@@ -184,7 +183,7 @@ class JournalingController:
             outcome = await self._keep(envelope, asked, SleepOutcome(due_at_ms=due), 0.0)
         else:
             started = self._clock.monotonic()
-            made = await self._make(envelope, executor)
+            made = await perform(envelope, executor, self._waits, self._occupancy)
             duration_ms = round((self._clock.monotonic() - started) * 1000, 3)
             outcome = await self._keep(envelope, asked, made, duration_ms)
         if isinstance(outcome, SleepOutcome):
@@ -224,17 +223,6 @@ class JournalingController:
                 else:
                     self._recorded = RecordedKeys(found)
             return self._recorded
-
-    async def _make(
-        self, envelope: RuntimeEffectEnvelope, executor: LocalExecutor
-    ) -> EffectOutcome:
-        if isinstance(envelope.command, AwaitEventCommand):
-            self._occupancy.begin_waiting()
-            try:
-                return await perform(envelope, executor, self._waits)
-            finally:
-                self._occupancy.end_waiting()
-        return await perform(envelope, executor, self._waits)
 
     async def _sleep(
         self,

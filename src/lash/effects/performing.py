@@ -25,6 +25,7 @@ from lash.effects.outcomes import (
     PeekAwaitEventOutcome,
     ToolAttemptOutcome,
 )
+from lash.effects.waits.board import Parking
 from lash.effects.waits.model import AwaitEventKey, Resolution
 from lash.turn.tools import failed
 
@@ -44,15 +45,19 @@ class Waits(Protocol):
         *,
         cancel: CancelToken | None = None,
         deadline_at_ms: int | None = None,
+        parking: Parking | None = None,
     ) -> Resolution:
-        """Wait for a promise."""
+        """Wait for a promise; `parking` is told while there is no answer."""
         ...
 
 
 async def perform(
-    envelope: RuntimeEffectEnvelope, executor: LocalExecutor, waits: Waits
+    envelope: RuntimeEffectEnvelope,
+    executor: LocalExecutor,
+    waits: Waits,
+    parking: Parking | None = None,
 ) -> EffectOutcome:
-    """The outcome of an effect, freshly made.
+    """The outcome of an effect, freshly made. `parking` is told while it waits for the outside.
 
     Raises:
         LashError: Nothing is to be recorded; see `EffectController.execute`.
@@ -60,7 +65,10 @@ async def perform(
     match envelope.command:
         case AwaitEventCommand(key=key):
             resolution = await waits.await_await_event(
-                key, cancel=executor.cancel, deadline_at_ms=executor.deadline_at_ms
+                key,
+                cancel=executor.cancel,
+                deadline_at_ms=executor.deadline_at_ms,
+                parking=parking,
             )
             return AwaitEventOutcome(resolution=resolution)
         case PeekAwaitEventCommand(key=key):

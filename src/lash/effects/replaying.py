@@ -1,5 +1,6 @@
 """Replay under inspection: a scope's effects answered from its journal, with every executor forbidden."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Literal, TypeAlias, cast
 
@@ -53,13 +54,27 @@ class ReplayStoppedError(ReplayError):
 class ReplayController:
     """Answers from a journal and nothing else. Nothing is executed, waited for or written.
 
+    Of a scope whose work is still open, an effect that is not recorded is one that has not happened
+    yet: it is held, so that what runs beside it is replayed as far as it came.
+
+    Args:
+        journal: What was recorded.
+        scope: Whose effects.
+        is_open: Whether the work may go on behind what is recorded.
+
     Attributes:
-        asked: The replay keys that were asked for, in order.
+        asked: The replay keys that were found, in order.
         drifted: Where surroundings differ, once per content.
+        held: The effects that are not recorded yet, by kind and key.
+        stuck: Set when everything under way is held.
     """
 
-    def __init__(self, journal: Journal, scope: ExecutionScope) -> None:
+    def __init__(self, journal: Journal, scope: ExecutionScope, *, is_open: bool) -> None:
         self._journal = journal
+        self._is_open = is_open
+        self._under_way = 0
+        self.held: list[tuple[str, str]] = []
+        self.stuck = asyncio.Event()
         self._scope = scope
         self._scope_key = journal_key(scope)
         self._digester = Digester()
@@ -82,11 +97,21 @@ class ReplayController:
         """
         if is_composite(envelope.command):
             return await executor.run(envelope)
+        self._under_way += 1
+        try:
+            return await self._answer(envelope)
+        finally:
+            self._under_way -= 1
+            self._check()
+
+    async def _answer(self, envelope: RuntimeEffectEnvelope) -> EffectOutcome:
         asked, key = self._digester.digest(envelope.command), envelope.replay_key
-        self.asked.append(key)
         record = await self._journal.lookup(self._scope_key, key)
         if record is None:
+            if self._is_open:
+                await self._hold(asked.kind, key)
             raise _missing(key, asked.kind)
+        self.asked.append(key)
         match decide(record, asked):
             case Replay(outcome=outcome, drift=drift):
                 if drift:
@@ -98,6 +123,16 @@ class ReplayController:
                 )
             case decision:
                 raise AssertionError(decision)  # drift is accepted, and a record is there
+
+    async def _hold(self, kind: str, key: str) -> None:
+        """Wait for the end of the replay."""
+        self.held.append((kind, key))
+        self._check()
+        await asyncio.get_running_loop().create_future()
+
+    def _check(self) -> None:
+        if self.held and self._under_way == len(self.held):
+            self.stuck.set()
 
     async def _note(
         self,

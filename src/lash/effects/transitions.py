@@ -115,6 +115,7 @@ def replay_error(decision: Mismatch | DriftRefused, replay_key: str, kind: str) 
             f"{decision.cause}. This runtime refuses drift: finish the turn with the code it began "
             "with, or open the runtime with on_drift='accept'.",
             paths=decision.paths,
+            cause=decision.cause,
             replay_key=replay_key,
         )
     more = f" and {decision.count - len(decision.paths)} more" * (

@@ -5,9 +5,9 @@ when the provider promises to keep to it.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import msgspec
 
@@ -30,9 +30,22 @@ from lash.llm.response import LlmFailure, LlmResponse, TextPart
 from lash.llm.retry import LlmCallRecord
 from lash.llm.usage import Usage
 
+if TYPE_CHECKING:
+    from jsonschema.protocols import Validator
+    from referencing._core import Resolver
+    from referencing.jsonschema import Schema, SchemaResource
+
 T_co = TypeVar("T_co", covariant=True)
 
-_FENCED = re.compile(r"^\s*```[a-zA-Z]*\s*\n(.*?)\n?\s*```\s*$", re.DOTALL)
+#: What a block of code is marked with, and the name of its language.
+_FENCE = "```"
+_LANGUAGE = re.compile(r"[a-zA-Z]*\s")
+
+#: What a JSON schema is read as unless it says otherwise.
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+#: What is wrong with an answer may quote all of it; the beginning tells.
+_LONGEST_REASON = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,31 +104,82 @@ def output_contract(output: object) -> OutputContract:
 
 def _by_schema(given: Mapping[str, object]) -> OutputContract:
     try:
-        schema = cast("dict[str, JsonValue]", to_json(given))
+        # Models write the members of an object in the order in which its schema names them.
+        schema = cast("dict[str, JsonValue]", _ordered(to_json(given), given))
     except LashError as error:
         raise _unusable_schema(error.message) from error
-    try:
-        import jsonschema  # slow to import, and rarely needed
-    except ImportError as error:  # pragma: no cover  it is a dependency
-        raise ConfigurationError(
-            "json_schema_unavailable",
-            "Checking an answer against a JSON schema needs the jsonschema package; install it.",
-        ) from error
-    validator_class = jsonschema.validators.validator_for(schema)
-    try:
-        validator_class.check_schema(schema)
-    except jsonschema.SchemaError as error:
-        raise _unusable_schema(error.message) from error
-    validator = validator_class(schema)
+    validator = _validator(schema)
+    from jsonschema.exceptions import best_match
 
     def read(text: str) -> object:
         value = _parse(text)
-        problem = jsonschema.exceptions.best_match(validator.iter_errors(value))
+        try:
+            problem = best_match(validator.iter_errors(value))
+        except RecursionError as error:
+            raise _misfit("it is nested too deeply") from error
         if problem is not None:
             raise _misfit(f"`{problem.json_path}`: {problem.message}")
         return value
 
     return OutputContract(JsonSchemaOutput(name="answer", json_schema=schema), read)
+
+
+def _ordered(plain: JsonValue, given: object) -> JsonValue:
+    """Plain JSON with its members in the order in which they were given."""
+    if isinstance(plain, Mapping) and isinstance(given, Mapping) and plain.keys() == given.keys():
+        return {name: _ordered(plain[name], each) for name, each in given.items()}
+    if isinstance(plain, list) and isinstance(given, list | tuple):
+        return [_ordered(*pair) for pair in zip(plain, given, strict=True)]
+    return plain
+
+
+def _validator(schema: dict[str, JsonValue]) -> "Validator":
+    """What checks answers against a schema. All of the schema is looked at now, before anybody pays.
+
+    Raises:
+        ConfigurationError: `direct_request_invalid`, `json_schema_unavailable`.
+    """
+    try:
+        import jsonschema  # slow to import, and rarely needed
+        from referencing.exceptions import Unresolvable
+        from referencing.jsonschema import EMPTY_REGISTRY, specification_with
+    except ImportError as error:  # pragma: no cover  it is a dependency
+        raise ConfigurationError(
+            "json_schema_unavailable",
+            "Checking an answer against a JSON schema needs the jsonschema package; install it.",
+        ) from error
+    dialect = str(schema.get("$schema", _DIALECT))
+    known = jsonschema.validators.validator_for(
+        {"$schema": dialect},
+        default=None,  # type: ignore[arg-type]  # any default is handed back
+    )
+    if known is None:
+        raise _unusable_schema(f"its $schema, {dialect!r}, is not known")
+    try:
+        known.check_schema(schema)
+    except jsonschema.SchemaError as error:
+        raise _unusable_schema(error.message) from error
+    root = specification_with(dialect).create_resource(cast("Schema", schema))
+    for reference, resolver in _references(root, EMPTY_REGISTRY.resolver_with_root(root)):
+        try:
+            resolver.lookup(reference)
+        except Unresolvable as error:
+            why = f"it refers to {reference!r}, which is not in it"
+            raise _unusable_schema(why) from error
+    # With a registry of its own nothing is ever fetched from where a schema says it lies.
+    return known(schema, registry=EMPTY_REGISTRY)
+
+
+def _references(
+    schema: "SchemaResource", resolver: "Resolver[Schema]"
+) -> Iterator[tuple[str, "Resolver[Schema]"]]:
+    """All that a schema refers to, each with what knows how to look it up."""
+    contents = schema.contents
+    for name in ("$ref", "$dynamicRef"):
+        if isinstance(contents, Mapping) and name in contents:
+            yield str(contents[name]), resolver
+    for inner in schema.subresources():
+        yield from _references(inner, resolver.in_subresource(inner))
 
 
 def direct_request(
@@ -131,11 +195,8 @@ def direct_request(
     Raises:
         ConfigurationError: `direct_request_invalid`.
     """
-    if not prompt.strip() or not is_utf8(prompt):
-        raise ConfigurationError(
-            "direct_request_invalid",
-            "The prompt of a direct completion must be text, and not blank.",
-        )
+    check_text(prompt, "The prompt")
+    check_text(instructions, "The instructions", may_be_blank=True)
     return LlmRequest(
         model=model,
         instructions=instructions,
@@ -145,6 +206,21 @@ def direct_request(
         scope=scope,
         tool_choice="none",
         output=output,
+    )
+
+
+def check_text(value: object, what: str, *, may_be_blank: bool = False) -> None:
+    """Refuse what is not text, cannot be stored or is blank.
+
+    Raises:
+        ConfigurationError: `direct_request_invalid`.
+    """
+    if isinstance(value, str) and is_utf8(value) and (may_be_blank or value.strip()):
+        return
+    blank = "" if may_be_blank else ", and not blank"
+    raise ConfigurationError(
+        "direct_request_invalid",
+        f"{what} of a direct completion must be text that UTF-8 can carry{blank}.",
     )
 
 
@@ -191,16 +267,26 @@ def _read_object(text: str) -> object:
 
 
 def _parse(text: str) -> JsonValue:
-    fenced = _FENCED.match(text)
     try:
-        return cast("JsonValue", msgspec.json.decode(fenced[1] if fenced else text))
-    except (msgspec.MsgspecError, UnicodeEncodeError) as error:
+        return cast("JsonValue", msgspec.json.decode(_unfenced(text)))
+    except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError) as error:
         raise _misfit(f"it is not JSON ({error})") from error
 
 
+def _unfenced(text: str) -> str:
+    """What stands in a block of code, if that is all there is: models like to mark JSON as such."""
+    block = text.strip()
+    inner = block.removeprefix(_FENCE).removesuffix(_FENCE)
+    if len(block) - len(inner) != 2 * len(_FENCE):
+        return text
+    language = _LANGUAGE.match(inner)
+    return inner[language.end() :] if language else inner
+
+
 def _misfit(why: str) -> DirectError:
+    told = why if len(why) <= _LONGEST_REASON else why[:_LONGEST_REASON] + "…"
     return DirectError(
-        "invalid_structured_output", f"The model's answer is not what was asked for: {why}"
+        "invalid_structured_output", f"The model's answer is not what was asked for: {told}"
     )
 
 

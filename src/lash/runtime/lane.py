@@ -309,8 +309,11 @@ class Lane:
         self._queue.pop(turn.turn_id, None)
         self._queue[again.turn_id] = again
         self._fresh[again.turn_id] = lease.fence
-        _log.warning("turn %s begins again as %s: %s", turn.turn_id, again.turn_id, error.message)
-        self._host.restarted(self._session_id, turn.turn_id, again.turn_id, error.message)
+        paths, cause = error.details.get("paths", ()), error.details.get("cause", "")
+        listed = ", ".join(paths) if isinstance(paths, tuple) else ""
+        why = f"Its surroundings changed while it was under way ({listed}): {cause}."
+        _log.warning("turn %s begins again as %s: %s", turn.turn_id, again.turn_id, why)
+        self._host.restarted(self._session_id, turn.turn_id, again.turn_id, why)
 
     async def _drive_one(self, turn: AcceptedTurn, lease: Lease) -> None:
         agent = self._host.agents.find(turn.agent)

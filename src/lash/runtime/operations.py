@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Protocol, Self, TypeVar, overload
+from typing import Protocol, Self, TypeAlias, TypeVar, overload
 
 from lash.core.causality import scope_effect
 from lash.core.clock import Clock, IdSource
@@ -17,6 +17,7 @@ from lash.core.durations import Duration, milliseconds
 from lash.core.errors import LashError, WaitError
 from lash.core.json import JsonObject, JsonValue
 from lash.core.scopes import RuntimeOperationScope, journal_key
+from lash.core.text import is_utf8
 from lash.effects import executors, keys
 from lash.effects.commands import (
     AwaitEventCommand,
@@ -50,7 +51,13 @@ from lash.effects.waits.model import (
     ResolvedOk,
     ResolvedTimeout,
 )
-from lash.llm.direct import DirectResult, direct_request, output_contract, request_name
+from lash.llm.direct import (
+    DirectResult,
+    check_text,
+    direct_request,
+    output_contract,
+    request_name,
+)
 from lash.llm.request import LlmScope
 from lash.runtime.direct import ResolveModel, complete, result_of
 from lash.runtime.steps import (
@@ -65,6 +72,9 @@ from lash.runtime.steps import (
 )
 
 T = TypeVar("T")
+
+#: What is read from the clock or the source of chance.
+Value: TypeAlias = int | float | str
 
 
 class OperationHost(Protocol):
@@ -110,17 +120,22 @@ class Operation:
         self._host = host
         self._ordinals = Ordinals()
         self._controller: EffectController | None = None
+        self._used = False
         self.id = operation_id
 
     def __repr__(self) -> str:
         return f"Operation({self.id!r})"
 
     async def __aenter__(self) -> Self:
-        if self._controller is not None:
+        if self._used:
+            # Its steps would be counted on, and not be found again.
             raise LashError(
-                "operation_not_entered", "An operation is entered once; ask for another."
+                "operation_not_entered",
+                f"Operation {self.id!r} is entered once; ask for another: "
+                "`async with runtime.operation(…) as op`.",
             )
         self._controller = self._host.enter_operation(self.id)
+        self._used = True
         return self
 
     async def __aexit__(
@@ -187,10 +202,10 @@ class Operation:
             ReplayError: `effect_replay_mismatch` when it was recorded with other arguments.
             LashError: `durable_effect_empty_step_id`, `operation_not_entered`.
         """
-        controller, known = self._entered(), step_function(function)
+        known = step_function(function)
         called = step_name(known, name)
         step: Step[object] = Step(
-            key=keys.step_key(called, self._ordinals.take(f"step:{called}")),
+            key=keys.step_key(called, self._take(f"step:{called}")),
             name=called,
             call=call_of(function, args, keywords, is_async=known.is_async),
             given=given_to(args, keywords),
@@ -200,15 +215,30 @@ class Operation:
             if timeout is None
             else milliseconds(timeout, "The timeout of a step") / 1000,
         )
-        return run_step(controller, step)
+
+        async def run() -> object:
+            return await run_step(self._entered(), step)
+
+        return run()
 
     # --- time, waits, chance ----------------------------------------------------------------------
+    # Which is which is decided when they are asked for, not when they begin: some ways to await many
+    # at once begin them in any order.
 
-    async def sleep(self, duration: Duration) -> None:
-        """Wait. The due time is fixed the first time, so a restart does not begin the wait again."""
+    def sleep(self, duration: Duration) -> Coroutine[object, object, None]:
+        """Wait. The due time is fixed the first time, so a restart does not begin the wait again.
+
+        Raises:
+            ConfigurationError: `duration_invalid`.
+            LashError: `operation_not_entered`.
+        """
         command = SleepCommand(duration_ms=milliseconds(duration, "sleep"))
-        key = keys.sleep_key(self._ordinals.take("sleep"))
-        await self._execute(key, command, executors.sleeping())
+        key = keys.sleep_key(self._take("sleep"))
+
+        async def sleep() -> None:
+            await self._execute(key, command, executors.sleeping())
+
+        return sleep()
 
     async def key(self, name: str) -> AwaitEventKey:
         """The key by which the outside resolves what `wait(name)` waits for.
@@ -216,12 +246,13 @@ class Operation:
         Raises:
             LashError: `durable_effect_empty_event_key`, `operation_not_entered`.
         """
+        _check_event(name)
         scope = self._entered().scope
-        if not name.strip():
-            raise LashError("durable_effect_empty_event_key", "What is waited for needs a name.")
         return await self._host.effects.await_event_key(scope, CustomWait(key=name))
 
-    async def wait(self, name: str, *, timeout: Duration | None = None) -> JsonValue:  # noqa: ASYNC109
+    def wait(
+        self, name: str, *, timeout: Duration | None = None
+    ) -> Coroutine[object, object, JsonValue]:
         """Wait until the outside resolves `name`, and give what it was resolved with.
 
         A name is resolved once: waiting for it again gives the same answer.
@@ -233,52 +264,72 @@ class Operation:
         Raises:
             WaitError: `durable_effect_event_timeout`, `durable_effect_event_cancelled`, or the code
                 the outside gave.
+            LashError: `durable_effect_empty_event_key`, `operation_not_entered`, `duration_invalid`.
         """
-        ordinal = self._ordinals.take(f"wait:{name}")
-        due = None
-        if timeout is not None:
-            due = self._host.clock.now_ms() + milliseconds(timeout, "The timeout of a wait")
-        command = AwaitEventCommand(key=await self.key(name))
-        waiting = executors.awaiting(deadline_at_ms=due)
-        outcome = await self._execute(keys.wait_key(name, ordinal), command, waiting)
-        if not isinstance(outcome, AwaitEventOutcome):
-            raise _wrong(outcome)
-        return _payload(name, outcome.resolution)
+        _check_event(name)
+        limit = None if timeout is None else milliseconds(timeout, "The timeout of a wait")
+        key = keys.wait_key(name, self._take(f"wait:{name}"))
 
-    async def peek(self, name: str) -> Resolution | None:
-        """How `name` stands now, without waiting; recorded, because it steers what follows."""
-        ordinal = self._ordinals.take(f"peek:{name}")
-        command = PeekAwaitEventCommand(key=await self.key(name))
-        outcome = await self._execute(keys.peek_key(name, ordinal), command, executors.awaiting())
-        if not isinstance(outcome, PeekAwaitEventOutcome):
-            raise _wrong(outcome)
-        return outcome.resolution
+        async def wait() -> JsonValue:
+            command = AwaitEventCommand(key=await self.key(name))
+            due = None if limit is None else self._host.clock.now_ms() + limit
+            waiting = executors.awaiting(deadline_at_ms=due)
+            outcome = await self._execute(key, command, waiting)
+            if not isinstance(outcome, AwaitEventOutcome):
+                raise _wrong(outcome)
+            return _payload(name, outcome.resolution)
 
-    async def now(self) -> datetime:
+        return wait()
+
+    def peek(self, name: str) -> Coroutine[object, object, Resolution | None]:
+        """How `name` stands now, without waiting; recorded, because it steers what follows.
+
+        Raises:
+            LashError: `durable_effect_empty_event_key`, `operation_not_entered`.
+        """
+        _check_event(name)
+        key = keys.peek_key(name, self._take(f"peek:{name}"))
+
+        async def peek() -> Resolution | None:
+            command = PeekAwaitEventCommand(key=await self.key(name))
+            outcome = await self._execute(key, command, executors.awaiting())
+            if not isinstance(outcome, PeekAwaitEventOutcome):
+                raise _wrong(outcome)
+            return outcome.resolution
+
+        return peek()
+
+    def now(self) -> Coroutine[object, object, datetime]:
         """The time as it was when it was first asked for, in UTC."""
-        now_ms = await self._value("now", self._host.clock.now_ms)
-        return datetime.fromtimestamp(float(now_ms) / 1000, UTC)
+        return self._value("now", self._host.clock.now_ms, _moment)
 
-    async def random(self) -> float:
+    def random(self) -> Coroutine[object, object, float]:
         """A number in [0, 1); the same on every run."""
-        return float(await self._value("random", lambda: _fraction(self._host.ids)))
+        return self._value("random", lambda: _fraction(self._host.ids), float)
 
-    async def uuid(self) -> uuid.UUID:
+    def uuid(self) -> Coroutine[object, object, uuid.UUID]:
         """A fresh UUID; the same on every run."""
-        return uuid.UUID(str(await self._value("uuid", lambda: str(_uuid(self._host.ids)))))
+        return self._value("uuid", lambda: str(_uuid(self._host.ids)), _read_uuid)
 
-    async def _value(
-        self, operation: RuntimeValueOperation, draw: Callable[[], int | float | str]
-    ) -> int | float | str:
+    def _value(
+        self,
+        operation: RuntimeValueOperation,
+        draw: Callable[[], Value],
+        read: Callable[[Value], T],
+    ) -> Coroutine[object, object, T]:
+        key = keys.value_key(operation, self._take(f"value:{operation}"))
+
         async def perform() -> EffectOutcome:
             return RuntimeValueOutcome(value=draw())
 
-        key = keys.value_key(operation, self._ordinals.take(f"value:{operation}"))
-        command = RuntimeValueCommand(operation=operation)
-        outcome = await self._execute(key, command, executors.runtime_value(perform))
-        if not isinstance(outcome, RuntimeValueOutcome):
-            raise _wrong(outcome)
-        return outcome.value
+        async def value() -> T:
+            command = RuntimeValueCommand(operation=operation)
+            outcome = await self._execute(key, command, executors.runtime_value(perform))
+            if not isinstance(outcome, RuntimeValueOutcome):
+                raise _wrong(outcome)
+            return read(outcome.value)
+
+        return value()
 
     # --- models -----------------------------------------------------------------------------------
 
@@ -362,8 +413,10 @@ class Operation:
         usage_source: str,
     ) -> Coroutine[object, object, DirectResult[object]]:
         """`direct` for callers who pass on an output they do not know the type of."""
-        controller = self._entered()
-        ordinal = 0 if key is not None else self._ordinals.take(f"direct:{usage_source}")
+        check_text(usage_source, "The usage source")
+        if key is not None:
+            check_text(key, "The key")
+        ordinal = 0 if key is not None else self._take(f"direct:{usage_source}")
         replay_key = keys.direct_key(usage_source, request=key, ordinal=ordinal)
         contract = output_contract(output)
         bound = self._host.resolve_model(model)
@@ -382,9 +435,7 @@ class Operation:
 
         async def ask() -> DirectResult[object]:
             command = DirectCommand(request=request, usage_source=usage_source)
-            outcome = await controller.execute(
-                _envelope(replay_key, command), executors.direct(perform)
-            )
+            outcome = await self._execute(replay_key, command, executors.direct(perform))
             if not isinstance(outcome, DirectOutcome):
                 raise _wrong(outcome)
             return result_of(contract, outcome)
@@ -400,6 +451,11 @@ class Operation:
         if isinstance(outcome, EffectFailed):
             raise _wrong(outcome)
         return outcome
+
+    def _take(self, lane: str) -> int:
+        """The next ordinal of a lane, for whoever is in the operation."""
+        self._entered()
+        return self._ordinals.take(lane)
 
     def _entered(self) -> EffectController:
         if self._controller is None:
@@ -424,6 +480,14 @@ def _envelope(key: str, command: EffectCommand) -> RuntimeEffectEnvelope:
     return RuntimeEffectEnvelope(
         invocation=scope_effect(kind=command_kind(command), key=key), command=command
     )
+
+
+def _check_event(name: object) -> None:
+    if not isinstance(name, str) or not name.strip() or not is_utf8(name):
+        raise LashError(
+            "durable_effect_empty_event_key",
+            "What is waited for needs a name: text that is not blank and that UTF-8 can carry.",
+        )
 
 
 def _payload(name: str, resolution: Resolution) -> JsonValue:
@@ -451,6 +515,14 @@ def _wrong(outcome: EffectOutcome) -> LashError:
         "runtime_effect_wrong_outcome",
         "The journal holds an outcome of another kind under this key.",
     )
+
+
+def _moment(value: Value) -> datetime:
+    return datetime.fromtimestamp(float(value) / 1000, UTC)
+
+
+def _read_uuid(value: Value) -> uuid.UUID:
+    return uuid.UUID(str(value))
 
 
 def _chance(ids: IdSource) -> bytes:

@@ -4,6 +4,7 @@ Nothing is executed and nothing is written: what is not recorded ends the replay
 a random id or an unsorted set in an agent before a crash in production does.
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
@@ -46,7 +47,7 @@ class ReplayReport(Data):
         replayed_with: Which version drove it now.
         divergence: The first difference that matters.
         drift: How surroundings differ.
-        next_effect: For an open turn: what it would do next.
+        next_effects: For an open turn: what it would do next, or is at.
     """
 
     session_id: str
@@ -58,7 +59,7 @@ class ReplayReport(Data):
     replayed_with: AgentRef
     divergence: Divergence | None = None
     drift: tuple[Divergence, ...] = ()
-    next_effect: str | None = None
+    next_effects: tuple[str, ...] = ()
 
 
 async def replay_turn(
@@ -88,33 +89,45 @@ async def replay_turn(
         accepted_at_ms=0,
         restarts=known.open.restarts if known.open else 0,
     )
-    controller = ReplayController(store, TurnScope(session_id=session_id, turn_id=known.turn_id))
+    scope = TurnScope(session_id=session_id, turn_id=known.turn_id)
+    controller = ReplayController(store, scope, is_open=known.record is None)
     history = await _history_before(store, head, known.turn_id, known.record)
     drive = TurnDrive(_context(store, effects, controller, clock, session_id), agent, turn, history)
     divergence: Divergence | None = None
-    pending: str | None = None
     try:
-        commit = await drive.play()
+        commit = await _played(drive, controller)
         divergence = await _compare(store, controller, known.record, commit)
     except ReplayStoppedError as stopped:
-        if known.record is None and stopped.divergence.what == "missing":
-            pending = f"{stopped.divergence.effect} {stopped.divergence.replay_key}"
-            divergence = await _unused(store, controller)
-        else:
-            divergence = stopped.divergence
+        divergence = stopped.divergence
     drift = tuple(controller.drifted)
     return ReplayReport(
         session_id=session_id,
         turn_id=known.turn_id,
         verdict="diverged" if divergence else "drifted" if drift else "identical",
         committed=known.record is not None,
-        effects=len(controller.asked) - (pending is not None),
+        effects=len(controller.asked),
         agent=ref,
         replayed_with=agent.ref,
         divergence=divergence,
         drift=drift,
-        next_effect=pending,
+        next_effects=tuple(f"{kind} {key}" for kind, key in controller.held),
     )
+
+
+async def _played(drive: TurnDrive, controller: ReplayController) -> TurnCommit | None:
+    """What the turn would commit; None when it is open and came to where its records end.
+
+    It is played in a task of its own, which can be stopped without a trace in the caller's.
+    """
+    playing = asyncio.ensure_future(drive.play())
+    stuck = asyncio.ensure_future(controller.stuck.wait())
+    try:
+        await asyncio.wait((playing, stuck), return_when=asyncio.FIRST_COMPLETED)
+        return playing.result() if playing.done() else None
+    finally:
+        stuck.cancel()
+        playing.cancel()
+        await asyncio.wait((playing, stuck))
 
 
 async def load_journal(store: Store, session_id: str, turn_id: str) -> Sequence[JournalEntry]:
@@ -171,11 +184,14 @@ async def _history_before(
 
 
 async def _compare(
-    store: Store, controller: ReplayController, record: TurnRecord | None, commit: TurnCommit
+    store: Store,
+    controller: ReplayController,
+    record: TurnRecord | None,
+    commit: TurnCommit | None,
 ) -> Divergence | None:
     """Whether the replay came to what was committed, by way of everything that was recorded."""
     unused = await _unused(store, controller)
-    if unused is not None or record is None:
+    if unused is not None or record is None or commit is None:
         return unused
     nodes = await store.load_path(record.session_id)
     kept = [node.message for node in nodes if node.turn_id == record.turn_id]

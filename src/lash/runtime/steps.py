@@ -5,17 +5,19 @@ The value, or the failure, is what every drive goes on from; what was raised is 
 """
 
 import asyncio
+import dataclasses
 import functools
 import inspect
 import typing
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 from lash.core.causality import scope_effect
 from lash.core.errors import LashError, StepError
 from lash.core.json import Data, JsonValue, to_json
-from lash.core.text import spelled_out
+from lash.core.text import is_utf8, spelled_out
 from lash.core.typed import TypedValue, typed_value
 from lash.effects import executors
 from lash.effects.commands import DurableStepCommand, SleepCommand
@@ -23,7 +25,6 @@ from lash.effects.controller import EffectController
 from lash.effects.envelope import RuntimeEffectEnvelope
 from lash.effects.outcomes import DurableStepOutcome, EffectFailed, EffectOutcome, StepFailure
 from lash.llm.retry import check_retry
-from lash.runtime.cancelling import being_cancelled
 from lash.tools.threads import in_thread
 
 T = TypeVar("T")
@@ -115,18 +116,20 @@ async def _attempt(controller: EffectController, step: Step[T], attempt: int) ->
     )
 
     async def perform() -> EffectOutcome:
+        before = _cancels()
         try:
             return DurableStepOutcome(value=to_json(await _called(step.call, step.timeout_s)))
         except asyncio.CancelledError as error:
-            if being_cancelled():
+            if _cancels() > before:
                 raise
             return _failure(step, attempt, error)  # something it waited for was cancelled
-        except LashError as error:
-            if error.retryable:
+        except Exception as error:
+            if _cancels() > before:
+                # It failed because it was stopped: asked for again, it is to run again.
+                raise asyncio.CancelledError from error
+            if isinstance(error, LashError) and error.retryable:
                 raise  # not the step's doing: nothing is recorded, and it may be asked for again
-            return _failure(step, attempt, error)
-        except Exception as error:  # noqa: BLE001  what a step raises is its outcome
-            return _failure(step, attempt, error)
+            return _failure(step, attempt, error)  # what a step raises is its outcome
 
     outcome = await controller.execute(envelope, executors.durable_step(perform))
     if isinstance(outcome, DurableStepOutcome):
@@ -140,27 +143,46 @@ async def _attempt(controller: EffectController, step: Step[T], attempt: int) ->
     )
 
 
+def _cancels() -> int:
+    """How often the running task was asked to stop. It is the caller's, and may have been before."""
+    task = asyncio.current_task()
+    return task.cancelling() if task else 0
+
+
 async def _called(call: Callable[[], Awaitable[object]], timeout_s: float | None) -> object:
     if timeout_s is None:
         return await call()
-    async with asyncio.timeout(timeout_s):
-        return await call()
+    deadline = asyncio.timeout(timeout_s)
+    try:
+        async with deadline:
+            return await call()
+    except TimeoutError as error:
+        if not deadline.expired():
+            raise  # the function's own
+        message = f"it took more than {timeout_s} s"
+        raise TimeoutError(message) from error
 
 
 def _failure(step: Step[T], attempt: int, error: BaseException) -> DurableStepOutcome:
     """A failed attempt, and whether another follows: decided now, and recorded with it."""
-    final = isinstance(error, StepError)
-    message = error.message if isinstance(error, LashError) else str(error)
-    if isinstance(error, TimeoutError) and not message:
-        message = f"it took more than {step.timeout_s} s"
+    ours = error if isinstance(error, LashError) else None
+    # What can never succeed is not tried again: the function may have done its work each time.
+    final = ours is not None and (ours.terminal or isinstance(ours, StepError))
     return DurableStepOutcome(
         failure=StepFailure(
             type=type(error).__name__,
-            message=spelled_out(message),
-            code=error.code if isinstance(error, LashError) else None,
+            message=spelled_out(_said(error)),
+            code=spelled_out(str(ours.code)) if ours else None,
         ),
         retry_in_ms=None if final else step.retry.delay_ms(attempt),
     )
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error.message if isinstance(error, LashError) else error)
+    except Exception:  # noqa: BLE001  an exception of somebody else's may not even have a text
+        return ""
 
 
 async def _rest(controller: EffectController, step: Step[T], attempt: int, delay_ms: int) -> None:
@@ -174,8 +196,21 @@ async def _rest(controller: EffectController, step: Step[T], attempt: int, delay
 
 
 def _value(step: Step[T], value: JsonValue) -> T:
-    """The value as a replay reads it, so that the first drive goes on from the same."""
-    return cast("T", value if step.result is None else step.result.read(value))
+    """The value as a replay reads it, so that the first drive goes on from the same.
+
+    One that does not fit stays recorded: what was done was done, and the annotation may be mended.
+    """
+    if step.result is None:
+        return cast("T", value)
+    try:
+        return cast("T", step.result.read(value))
+    except LashError as error:
+        raise LashError(
+            error.code,
+            f"Step {step.name!r} returned something else than its annotation says: {error.message}",
+            step=step.name,
+            **error.details,
+        ) from error
 
 
 def _failed(step: Step[T], failure: StepFailure, attempts: int) -> StepError:
@@ -213,22 +248,44 @@ def step_function(function: Callable[..., object]) -> StepFunction:
     Raises:
         ConfigurationError: `type_without_json`.
     """
+    code = _code_of(function)
     try:
-        return _known(function)
-    except TypeError:  # it cannot be hashed
-        return _describe(function)
+        known = _KNOWN.get(code)
+        if known is None:
+            known = _KNOWN[code] = _describe(code)
+    except TypeError:  # it cannot be hashed, or not be referred to weakly
+        known = _describe(code)
+    name = getattr(function, "__name__", "")
+    return known if known.name == name else dataclasses.replace(known, name=name)
 
 
-def _describe(function: Callable[..., object]) -> StepFunction:
-    plain = inspect.unwrap(function)
+def _code_of(function: Callable[..., object]) -> Callable[..., object]:
+    """What a callable runs in the end: wrappers, bound methods and arguments given before are left out."""
+    while True:
+        inner: Callable[..., object] = inspect.unwrap(function)
+        if isinstance(inner, functools.partial):
+            inner = inner.func
+        elif inspect.ismethod(inner):
+            inner = inner.__func__
+        if inner is function:
+            return function
+        function = inner
+
+
+#: What is known of functions that were steps before. It must not keep alive what they hold on to.
+_KNOWN: WeakKeyDictionary[Callable[..., object], StepFunction] = WeakKeyDictionary()
+
+
+def _describe(code: Callable[..., object]) -> StepFunction:
+    """What is known of code. Of an object that can be called, its `__call__` is meant."""
+    plain = inspect.isroutine(code) or isinstance(code, type)
+    called: Callable[..., object] = code if plain else type(code).__call__
+    name = getattr(code, "__name__", "")
     return StepFunction(
-        name=getattr(function, "__name__", ""),
-        is_async=inspect.iscoroutinefunction(plain),
-        result=_result_type(plain),
+        name=name,
+        is_async=inspect.iscoroutinefunction(called),
+        result=_result_type(called, name or type(code).__name__),
     )
-
-
-_known = functools.lru_cache(maxsize=1024)(_describe)
 
 
 def step_name(function: StepFunction, name: str | None) -> str:
@@ -237,10 +294,12 @@ def step_name(function: StepFunction, name: str | None) -> str:
     Raises:
         LashError: `durable_effect_empty_step_id`.
     """
-    chosen = function.name if name is None else name
-    if not chosen.strip():
+    chosen: object = function.name if name is None else name
+    if not isinstance(chosen, str) or not chosen.strip() or not is_utf8(chosen):
         raise LashError(
-            "durable_effect_empty_step_id", "A durable step needs a name; give it one with name=."
+            "durable_effect_empty_step_id",
+            "A durable step needs a name, text that is not blank and that UTF-8 can carry; give it one "
+            "with name=.",
         )
     return chosen
 
@@ -253,11 +312,12 @@ def call_of(
     is_async: bool,
 ) -> Callable[[], Awaitable[object]]:
     """Runs a function once: on the loop if it is `async`, else in a thread."""
-    if is_async:
-        return functools.partial(function, *args, **keywords)
 
     async def call() -> object:
-        result = await in_thread(functools.partial(function, *args), keywords)
+        if is_async:
+            result = function(*args, **keywords)
+        else:
+            result = await in_thread(functools.partial(function, *args), keywords)
         return await result if inspect.isawaitable(result) else result
 
     return call
@@ -272,16 +332,28 @@ def given_to(args: tuple[object, ...], keywords: dict[str, object]) -> JsonValue
 def _told(value: object) -> JsonValue:
     try:
         return to_json(value)
-    except LashError:
+    except Exception:  # noqa: BLE001  a model of somebody else's may fail to tell itself in any way
         return {"type": f"{type(value).__module__}.{type(value).__qualname__}"}
 
 
-def _result_type(function: Callable[..., object]) -> TypedValue | None:
-    target = function if hasattr(function, "__annotations__") else type(function).__call__
-    try:
-        hint = typing.get_type_hints(target, include_extras=True).get("return", Any)
-    except (NameError, TypeError, AttributeError):
-        return None  # it cannot be told, so the value stays JSON
-    if hint in {Any, object, type(None)}:
+def _result_type(called: Callable[..., object], name: str) -> TypedValue | None:
+    if isinstance(called, type):
+        hint: object = called  # calling a class makes one of it
+    else:
+        try:
+            hint = typing.get_type_hints(called, include_extras=True).get("return", Any)
+        except (NameError, TypeError, AttributeError):
+            return None  # it cannot be told, so the value stays JSON
+    hint = _awaited(hint)
+    if hint is Any or hint is object or hint is type(None):
         return None
-    return typed_value(hint, f"The result of step {getattr(function, '__name__', function)!r}")
+    return typed_value(hint, f"The result of step {name!r}")
+
+
+def _awaited(hint: object) -> object:
+    """What comes of awaiting a value of a type; the type itself where there is nothing to await."""
+    kind = typing.get_origin(hint) or hint
+    if not isinstance(kind, type) or not issubclass(kind, Awaitable):
+        return hint
+    arguments = typing.get_args(hint)
+    return arguments[-1] if arguments else Any

@@ -8,6 +8,7 @@ somebody waits.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from typing import Protocol
 
 from lash.core.cancel import CancelToken
 from lash.core.clock import Clock
@@ -39,18 +40,47 @@ _POLL_FIRST_S = 0.025
 _POLL_MAX_S = 1.0
 
 
+class Parking(Protocol):
+    """Told when a wait really waits, and when it no longer does."""
+
+    def begin_waiting(self) -> None:
+        """There is no answer yet."""
+        ...
+
+    def end_waiting(self) -> None:
+        """There is one, or the wait was given up."""
+        ...
+
+
 class _Waiter:
     """One task that waits; woken whenever it should look again."""
 
-    __slots__ = ("_loop", "_woken", "row", "state")
+    __slots__ = ("_loop", "_parked", "_parking", "_woken", "row", "state")
 
-    def __init__(self, row: WaitRow) -> None:
+    def __init__(self, row: WaitRow, parking: Parking | None) -> None:
         self.row = row
         self.state: WaitState | None = None
         self._loop = asyncio.get_running_loop()
         self._woken = asyncio.Event()
+        self._parking = parking
+        self._parked = False
 
-    def wake(self) -> None:
+    def park(self) -> None:
+        """Say that there is nothing to do before somebody answers."""
+        if self._parking is not None and not self._parked:
+            self._parked = True
+            self._parking.begin_waiting()
+
+    def unpark(self) -> None:
+        """Say that there is something to do: as soon as it is known, not when the task gets to it."""
+        if self._parking is not None and self._parked:
+            self._parked = False
+            self._parking.end_waiting()
+
+    def settle(self, state: WaitState) -> None:
+        """The promise has come to its end."""
+        self.state = state
+        self.unpark()
         self._woken.set()
 
     def wake_from_anywhere(self) -> None:
@@ -76,7 +106,11 @@ class WaitBoard:
         self._reader: asyncio.Task[None] | None = None
 
     async def wait(
-        self, row: WaitRow, cancel: CancelToken | None = None, deadline_at_ms: int | None = None
+        self,
+        row: WaitRow,
+        cancel: CancelToken | None = None,
+        deadline_at_ms: int | None = None,
+        parking: Parking | None = None,
     ) -> Resolution:
         """Wait for a promise. Dropping the wait writes nothing.
 
@@ -87,13 +121,14 @@ class WaitBoard:
             row: The promise. Its deadline counts if this is the first wait; later ones keep the first.
             cancel: Gives up the wait.
             deadline_at_ms: For promises that steer a turn: when this waiter gives up.
+            parking: Told while there is no answer.
 
         Raises:
             LashError: `await_event_unknown_or_revoked`, `turn_control_wait_cancelled`,
                 `turn_control_wait_timeout`.
             StoreError: The store could not be read when the wait began.
         """
-        waiter, place = _Waiter(row), object()
+        waiter, place = _Waiter(row, parking), object()
         # On the board before the first read, so that nothing happens unseen in between.
         self._waiters[place] = waiter
         unsubscribe = self._listen(waiter, cancel)
@@ -113,13 +148,21 @@ class WaitBoard:
                         waiter.state = await self._store.open_wait(row)
                         continue
                 self._read_on()
+                waiter.park()
                 await self._next(waiter, deadline_at_ms if row.turn_control else own)
         finally:
+            waiter.unpark()
             unsubscribe()
             del self._waiters[place]
 
+    def settle(self, key_id: str, resolution: Resolution) -> None:
+        """Something was resolved here: whoever waits for it goes on, without reading it again."""
+        for waiter in self._waiters.values():
+            if waiter.row.key_id == key_id:
+                waiter.settle(WaitResolved(resolution=resolution))
+
     def nudge(self) -> None:
-        """Something was resolved here: look at once."""
+        """Something was written here: look at once."""
         self._nudged.set()
 
     async def aclose(self) -> None:
@@ -160,9 +203,9 @@ class WaitBoard:
 
     async def _propose(self, row: WaitRow, resolution: Resolution) -> Resolution:
         outcome = await shielded(self._store.resolve_wait(row, resolution))
-        self.nudge()
         match outcome:
             case ResolveAccepted():
+                self.settle(row.key_id, resolution)
                 return resolution
             case AlreadyResolved(terminal=terminal):
                 return terminal
@@ -207,8 +250,7 @@ class WaitBoard:
         for waiter in waiters:
             state = states[waiter.row.key_id]
             if not isinstance(state, WaitPending):
-                waiter.state = state
-                waiter.wake()
+                waiter.settle(state)
 
     async def _pause(self, seconds: float, token: int | None) -> bool:
         """Rest until the rows should be read again; whether that is because something was written."""

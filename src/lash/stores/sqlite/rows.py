@@ -236,14 +236,14 @@ def find_turn(
     row = _newest(connection, session_id, row)
     turn = accepted_turn(row[:10])
     if not row[10]:
-        return KnownTurn(turn_id=turn.turn_id, input=turn.input, open=turn)
+        return KnownTurn(turn_id=turn.turn_id, input=turn.input, agent=turn.agent, open=turn)
     found = read_receipt(connection, session_id, turn.turn_id)
     if found is None:
         raise StoreError(
             "store_corrupt",
             f"Turn {turn.turn_id} of session {session_id} is settled but has no record.",
         )
-    return KnownTurn(turn_id=turn.turn_id, input=turn.input, record=found[0])
+    return KnownTurn(turn_id=turn.turn_id, input=turn.input, agent=turn.agent, record=found[0])
 
 
 def _newest(connection: sqlite3.Connection, session_id: str, row: Row) -> Row:

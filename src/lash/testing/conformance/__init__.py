@@ -1,4 +1,4 @@
-"""What every store must do, as tests that anybody can run on a store of their own.
+"""What every store and every effect host must do, as tests that anybody can run on their own.
 
 Needs pytest and pytest-asyncio. Subclass `StoreConformance` in a test module, say how a store is made
 and how it is opened again over the same data, and pytest finds the tests:
@@ -27,6 +27,11 @@ and how it is opened again over the same data, and pytest finds the tests:
 Every property is checked twice: on a store that stays open, and on one that is closed and opened
 again wherever a test pauses (`Rig.interlude`). A store must take its time from the clock it is given,
 so that leases expire without anybody waiting.
+
+`EffectHostConformance` is the like for hosts: say how a substrate is made and how a host is opened over
+it, as often as the suite asks (`lash.testing.conformance.hosts.hosting.HostProperties`). Hosts whose
+substrate outlives the process are also run, and killed, in processes of their own
+(`lash.testing.conformance.cold`).
 """
 
 import pytest

@@ -64,8 +64,9 @@ TAMPERED: Mapping[str, Callable[[AwaitEventKey, AwaitEventKey], AwaitEventKey]] 
     "another call": _changed(wait=ToolCompletionWait(tool_call_id="c2")),
     "another kind of wait": _changed(wait=CustomWait(key="c1")),
     "an impossible wait": _changed(
-        wait=ProcessSignalWait(process_id="p", signal_name="go", ordinal=-(2**70))
+        wait=ProcessSignalWait(process_id="p", signal_name="go", ordinal=2**70)
     ),
+    "a wait that is no text": _changed(wait=CustomWait(key="\ud800")),
 }
 
 

@@ -24,6 +24,7 @@ from lash.effects.outcomes import (
 from lash.effects.transitions import MAX_OUTCOME_BYTES, SPILL_BYTES
 from lash.testing.conformance.hosts.asking import (
     EVERY_OUTCOME,
+    OPERATION,
     PROCESS_COMMANDS,
     TRIGGER_COMMANDS,
     Counted,
@@ -92,6 +93,17 @@ class ReplayProperties(HostProperties[S]):
             await rig.interlude()
             assert await rig.drive().execute(envelope(step()), charge.executor()) == told
             assert charge.runs == 1
+
+    async def test_a_scope_that_is_new_knows_what_it_recorded_itself(self) -> None:
+        async with self.rig("journals") as rig:
+            charge = Counted(done())
+            drive = rig.host.scoped(OPERATION, fresh=True)
+            for _ in range(2):
+                assert await drive.execute(envelope(step()), charge.executor()) == done()
+            assert drive.counts == EffectCounts(executed=1, replayed=1)
+            await rig.interlude()
+            again = await rig.drive().execute(envelope(step()), executors.unavailable())
+            assert (again, charge.runs) == (done(), 1)
 
     # --- side by side -------------------------------------------------------------------------------
 

@@ -1,0 +1,92 @@
+"""The conformance suites find what is wrong: each fault, by the property that it breaks."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lash.effects.commands import command_kind
+from lash.testing.conformance.hosts.asking import EVERY_OUTCOME, PROCESS_COMMANDS, TRIGGER_COMMANDS
+
+PLACES = Path(__file__).with_name("broken_places.py")
+#: What each class of `broken_places` must fail.
+FAULTS = {
+    "TestRestless": "test_waiting_again_does_not_start_the_clock_again",
+    "TestEager": "test_finished_operations_go_and_those_under_way_stay",
+    "TestUnmoved": "test_a_write_moves_the_change_token_and_reading_does_not",
+    "TestUnasked": "test_nothing_is_noted_while_somebody_drives",
+    "TestLenient": "test_only_the_holder_restarts_a_turn",
+    "TestForgetful": "test_a_step_is_recorded_whether_it_succeeds_or_fails",
+    "TestGullible": "test_forged_revoked_and_foreign_keys_are_refused_in_the_same_words",
+    "TestUnfenced": "test_a_writer_that_was_fenced_out_records_nothing",
+    "TestImpatient": "test_a_resolution_that_is_there_beats_a_cancel_and_a_deadline",
+    "TestAgreeable": "test_a_turns_end_and_its_cancel_never_disagree",
+    "TestStrangers": "test_all_of_them_mint_the_same_key_to_the_byte",
+}
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, set[str]]:
+    """What the suites find, by class."""
+    wanted = " or ".join(f"({place} and {test})" for place, test in FAULTS.items())
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", wanted, str(PLACES)],
+        cwd=PLACES.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    failed: dict[str, set[str]] = {}
+    for place, test in re.findall(r"^FAILED \S+::(\w+)::(\w+)", run.stdout, re.MULTILINE):
+        failed.setdefault(place, set()).add(test)
+    assert "ERROR" not in run.stdout, run.stdout
+    assert " passed" not in run.stdout, run.stdout
+    return failed
+
+
+@pytest.mark.parametrize("place", FAULTS)
+def test_each_fault_is_found(place: str, found: dict[str, set[str]]) -> None:
+    assert found.get(place) == {FAULTS[place]}
+
+
+def test_every_kind_of_atom_is_replayed_by_the_suite() -> None:
+    asked = [*EVERY_OUTCOME.values(), *PROCESS_COMMANDS.values(), *TRIGGER_COMMANDS.values()]
+
+    # The others are composites, sleeps and waits, which have properties of their own.
+    assert {command_kind(command) for command, _ in asked} == {
+        "llm_call",
+        "direct",
+        "tool_attempt",
+        "durable_step",
+        "checkpoint",
+        "sync_execution_environment",
+        "runtime_value",
+        "process",
+        "trigger",
+    }
+
+
+def test_every_process_and_trigger_command_is_replayed_by_the_suite() -> None:
+    assert set(PROCESS_COMMANDS) == {
+        "start",
+        "list",
+        "transfer",
+        "delete session",
+        "await",
+        "cancel",
+        "signal",
+        "emit event",
+        "parent end",
+    }
+    assert set(TRIGGER_COMMANDS) == {
+        "register",
+        "update",
+        "enable",
+        "disable",
+        "delete",
+        "revive",
+        "prune",
+        "list",
+    }
