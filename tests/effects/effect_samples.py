@@ -178,12 +178,6 @@ class SlowJournal:
         await self._give_way()
         return result
 
-    async def recorded_keys(self, scope_key: str, limit: int) -> Sequence[str]:
-        await self._give_way()
-        found = await self._inner.recorded_keys(scope_key, limit)
-        await self._give_way()
-        return found
-
     async def load_journal(self, scope_key: str) -> Sequence[JournalRecord]:
         return await self._inner.load_journal(scope_key)
 
@@ -249,13 +243,14 @@ class World:
         fresh: bool = False,
         surroundings: KnownSurroundings | None = None,
         on_parked: Callable[[], None] | None = None,
+        promises: StorePromises | None = None,
     ) -> JournalingController:
         return JournalingController(
             journal or self.journal,
             TURN,
             lambda: self.authority,
             self.clock,
-            self.promises(),
+            promises or self.promises(),
             on_drift=on_drift,
             fresh=fresh,
             surroundings=surroundings,

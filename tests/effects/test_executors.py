@@ -173,6 +173,17 @@ def test_an_executor_is_claimed_before_it_runs() -> None:
     assert refused.value.code == "runtime_effect_local_executor_consumed"
 
 
+async def test_an_executor_knows_whether_it_performed_its_effect() -> None:
+    performed, replayed, spent = (executors.durable_step(done) for _ in range(3))
+    await performed.run(envelope(STEP))
+    spent.spend()
+
+    assert (performed.used, replayed.used, spent.used) == (True, False, True)
+    with pytest.raises(LashError) as refused:
+        await spent.run(envelope(STEP))
+    assert refused.value.code == "runtime_effect_local_executor_consumed"
+
+
 def test_what_goes_with_a_wait_is_carried_along() -> None:
     cancel = CancelToken()
     assert executors.sleeping(cancel).cancel is cancel

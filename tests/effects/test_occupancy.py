@@ -141,6 +141,34 @@ async def test_a_scope_is_parked_while_all_it_does_is_wait(world: World, kind: i
     assert told == ["parked", "parked"]
 
 
+async def test_a_wait_that_is_answered_already_does_not_park(world: World) -> None:
+    key = await key_of(world, "a")
+    await world.promises().resolve_await_event(key, ResolvedOk())
+    told: list[str] = []
+    for drive in drives(world, told):
+        await drive.execute(envelope(AwaitEventCommand(key=key)), executors.awaiting())
+
+    assert told == []
+
+
+async def test_a_wait_that_was_just_answered_here_is_no_longer_parked(world: World) -> None:
+    """Before its task has gone on: whoever asks now must not take the scope for idle."""
+    promises = world.promises()
+    key = await key_of(world, "a")
+    drive = world.drive(promises=promises)
+    waiting = asyncio.create_task(
+        drive.execute(envelope(AwaitEventCommand(key=key)), executors.awaiting())
+    )
+    await until(lambda: is_parked(drive))
+    await settled()
+    await promises.resolve_await_event(key, ResolvedOk())
+
+    assert not waiting.done()
+    assert not is_parked(drive)
+    await waiting
+    await promises.aclose()
+
+
 @pytest.mark.parametrize("kind", [0, 1])
 async def test_a_wait_that_is_dropped_or_refused_leaves_nobody_parked(
     world: World, kind: int
@@ -159,8 +187,14 @@ async def test_a_wait_that_is_dropped_or_refused_leaves_nobody_parked(
     refused = envelope(AwaitEventCommand(key=forged), "e2")
     await _refused(drive, refused)
     assert not is_parked(drive)
-    await drive.execute(envelope(TOOL, "e3"), Executor(found()))
-    assert not is_parked(drive)
+    seen: list[bool] = []
+
+    async def work() -> EffectOutcome:
+        seen.append(is_parked(drive))
+        return found()
+
+    await drive.execute(envelope(TOOL, "e3"), executors.tool_attempt(work))
+    assert seen == [False]  # nothing is counted as waiting any more
 
 
 @pytest.mark.parametrize("kind", [0, 1])

@@ -240,6 +240,18 @@ async def test_a_wait_and_a_peek_are_answered_by_the_host(world: World) -> None:
     assert after == PeekAwaitEventOutcome(resolution=ResolvedOk(payload=7))
 
 
+async def test_a_wait_tells_whether_it_was_waited_or_replayed(world: World) -> None:
+    promises = world.promises()
+    key = await promises.await_event_key(TURN, CustomWait(key="k"))
+    await promises.resolve_await_event(key, ResolvedOk(payload=7))
+    wait = envelope(AwaitEventCommand(key=key))
+    waited, replayed = executors.awaiting(), executors.awaiting()
+    await world.drive().execute(wait, waited)
+    await world.drive().execute(wait, replayed)
+
+    assert (waited.used, replayed.used) == (True, False)
+
+
 async def test_a_recorded_peek_says_what_it_said_although_it_is_resolved_now(world: World) -> None:
     promises = world.promises()
     key = await promises.await_event_key(ProcessScope(process_id="p"), CustomWait(key="k"))

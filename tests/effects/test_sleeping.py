@@ -161,9 +161,6 @@ async def test_a_deposed_sleeper_cannot_record_its_cancel(world: World) -> None:
     assert await rows(world) == ASLEEP
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a drive without a token does not look whether the sleep was broken off"
-)
 async def test_a_drive_that_cannot_break_a_sleep_off_still_sees_that_it_was(world: World) -> None:
     cancel = CancelToken()
     sleeping = begin(world.drive().execute(NAP, executors.sleeping(cancel)))

@@ -134,10 +134,6 @@ async def test_a_replay_gives_nothing(world: World, journal: Watched) -> None:
     assert journal.given == []
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the controller takes content for written although another writer's record won",
-)
 async def test_a_content_that_lost_to_another_writer_is_still_to_be_given(
     world: World, journal: Watched
 ) -> None:

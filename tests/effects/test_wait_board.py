@@ -69,6 +69,33 @@ async def test_a_resolution_in_this_process_is_seen_without_any_time(place: Plac
     assert place.clock.monotonic() == 0
 
 
+async def test_what_is_resolved_in_this_process_wakes_nobody_else(place: Place) -> None:
+    waiting = begin(place.board.wait(place.row()))
+    other = begin(place.board.wait(place.row(CustomWait(key="other"))))
+    await settled()
+    reads = len(place.watched.reads)
+    await place.resolve_here()
+
+    assert await waiting == APPROVED
+    await settled()
+    assert not other.done()
+    assert len(place.watched.reads) == reads  # nothing had to be read again for it
+    other.cancel()
+    await asyncio.wait([other])
+
+
+async def test_many_resolutions_at_once_are_seen_in_one_read(place: Place) -> None:
+    rows = [place.row(CustomWait(key=f"k{number}")) for number in range(20)]
+    waiting = [begin(place.board.wait(row)) for row in rows]
+    await settled()
+    for row in rows:
+        await place.resolve_elsewhere(DENIED, row)
+    place.board.nudge()
+
+    assert [await task for task in waiting] == [DENIED] * 20
+    assert place.clock.monotonic() == 0
+
+
 @pytest.mark.parametrize("rested", [0.0, 0.5, 30.0])
 async def test_a_resolution_of_another_process_is_seen_by_the_stores_token(
     place: Place, rested: float

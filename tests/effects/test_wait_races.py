@@ -8,7 +8,13 @@ from wait_samples import Place, settled, tasks_of
 
 from lash.core.cancel import Cancellation, CancelToken
 from lash.effects.waits.board import WaitBoard
-from lash.effects.waits.model import Resolution, ResolvedCancelled, ResolvedOk, ResolvedTimeout
+from lash.effects.waits.model import (
+    Resolution,
+    ResolveAccepted,
+    ResolvedCancelled,
+    ResolvedOk,
+    ResolvedTimeout,
+)
 
 _STOP = Cancellation(request_id="r1")
 
@@ -55,9 +61,10 @@ async def _play(
             case "cancel":
                 cancels[moment % len(cancels)].cancel(_STOP)
             case "here" | "there" | "nowhere" as where:
-                await place.store.resolve_wait(row, ResolvedOk(payload=moment))
-                if where != "nowhere":
-                    boards[0 if where == "here" else 1].nudge()
+                resolution = ResolvedOk(payload=moment)
+                outcome = await place.store.resolve_wait(row, resolution)
+                if where != "nowhere" and isinstance(outcome, ResolveAccepted):
+                    boards[0 if where == "here" else 1].settle(row.key_id, resolution)
         await settled()
     await place.pass_time(1.1)
     if first is None:

@@ -10,6 +10,7 @@ from lash.effects.waits.model import (
     AwaitEventWaitIdentity,
     CustomWait,
     Resolution,
+    ResolveAccepted,
     ResolvedOk,
     ResolveOutcome,
 )
@@ -122,9 +123,11 @@ class Place:
     async def resolve_here(
         self, resolution: Resolution = APPROVED, row: WaitRow | None = None
     ) -> ResolveOutcome:
-        """Resolve a promise in this process."""
-        outcome = await self.store.resolve_wait(row or self.row(), resolution)
-        self.board.nudge()
+        """Resolve a promise in this process, which tells its board."""
+        row = row or self.row()
+        outcome = await self.store.resolve_wait(row, resolution)
+        if isinstance(outcome, ResolveAccepted):
+            self.board.settle(row.key_id, resolution)
         return outcome
 
     async def pass_time(self, seconds: float, *, step: float = 0.005) -> None:

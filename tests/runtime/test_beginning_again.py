@@ -120,11 +120,6 @@ async def test_a_turn_that_begins_again_keeps_its_place_before_those_behind_it(p
     assert changed.ran == BEGINS_AGAIN * 2
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="an id that was begun again is not recognised as a turn id",
-)
 async def test_other_input_under_the_id_of_a_turn_begun_again_is_refused_by_that_id(
     path: Path,
 ) -> None:

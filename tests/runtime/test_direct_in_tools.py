@@ -113,7 +113,7 @@ def giving_up(side: ScriptedModel) -> Any:
     @lash.tool
     async def sum_up(ctx: lash.ToolContext) -> str:
         """Ask another model, and fall over what it said."""
-        return {}[(await ctx.direct("Sum it up.", model=side)).text]  # type: ignore[no-any-return]  # KeyError
+        raise ValueError((await ctx.direct("Sum it up.", model=side)).text)
 
     return sum_up
 

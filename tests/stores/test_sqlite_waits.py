@@ -196,14 +196,20 @@ async def test_the_change_token_moves_with_every_commit_of_its_own_store(path: P
 
 async def test_the_change_token_does_not_wait_for_long_reads(path: Path) -> None:
     async with opened(path) as store:
-        go_on = threading.Event()
-        reads = [
-            asyncio.create_task(store._readers.read(lambda _: go_on.wait(30))) for _ in range(4)
-        ]
-        async with asyncio.timeout(10):
-            assert await store.change_token() is not None
-        go_on.set()
-        assert await asyncio.gather(*reads) == [True] * 4
+        inside, go_on = threading.Barrier(3), threading.Event()
+
+        def long_read(_: sqlite3.Connection) -> bool:
+            inside.wait(30)
+            return go_on.wait(30)
+
+        reads = [asyncio.create_task(store._readers.read(long_read)) for _ in range(2)]
+        await asyncio.to_thread(inside.wait, 30)  # every reader is busy now
+        try:
+            async with asyncio.timeout(10):
+                assert await store.change_token() is not None
+        finally:
+            go_on.set()
+        assert await asyncio.gather(*reads) == [True] * 2
 
 
 async def test_a_closed_store_has_no_change_token(path: Path) -> None:

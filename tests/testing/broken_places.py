@@ -9,6 +9,7 @@ from lash.core.scopes import ExecutionScope, journal_key
 from lash.effects.controller import EffectController
 from lash.effects.hosts import EffectHost, HostCapabilities, InlineEffectHost, StoreEffectHost
 from lash.effects.journal import JournalRecord, RecordResult, WriteAuthority
+from lash.effects.waits.board import Parking
 from lash.effects.waits.model import (
     AwaitEventKey,
     Resolution,
@@ -153,10 +154,11 @@ class Impatient(StoreEffectHost):
         *,
         cancel: CancelToken | None = None,
         deadline_at_ms: int | None = None,
+        parking: Parking | None = None,
     ) -> Resolution:
         if cancel is not None and cancel.cancelled:
             return ResolvedCancelled()
-        return await super().await_await_event(key, deadline_at_ms=deadline_at_ms)
+        return await super().await_await_event(key, deadline_at_ms=deadline_at_ms, parking=parking)
 
 
 class Agreeable(StoreEffectHost):

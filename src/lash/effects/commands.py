@@ -33,10 +33,10 @@ class ToolBatchCommand(Data, tag_field="type", tag="tool_batch"):
 
 
 class PreparedToolCall(Data):
-    """A call whose tool was found and whose arguments fit its schema."""
+    """A call on its way to its tool; `tool_id` is None when there is no tool of that name."""
 
     call_id: str
-    tool_id: str
+    tool_id: str | None
     tool_name: str
     args: JsonObject
 

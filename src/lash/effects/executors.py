@@ -69,6 +69,15 @@ class LocalExecutor:
         perform = self.claim(envelope)
         return await perform(envelope)
 
+    @property
+    def used(self) -> bool:
+        """Whether the effect was really performed, rather than answered from its record."""
+        return self._used
+
+    def spend(self) -> None:
+        """Use the executor up for an effect that the host performs itself."""
+        self._used = True
+
     def claim(self, envelope: RuntimeEffectEnvelope) -> PerformEnvelope:
         """Use the executor up for an effect it is for; see `run` for what may be raised."""
         kind = command_kind(envelope.command)

@@ -10,7 +10,7 @@ from typing import Literal, Protocol, TypeAlias
 from lash.core.cancel import CancelToken
 from lash.core.clock import Clock
 from lash.core.errors import LashError
-from lash.core.json import Data
+from lash.core.json import Data, encode
 from lash.core.scopes import ExecutionScope, journal_key, scope_session_id
 from lash.core.seams import SeamObserver, unobserved
 from lash.core.tiers import DurabilityTier
@@ -23,16 +23,24 @@ from lash.effects.transitions import DriftPolicy
 from lash.effects.waits import keys
 from lash.effects.waits.board import Parking, WaitBoard
 from lash.effects.waits.model import (
+    RESOLUTION,
     AwaitEventKey,
     AwaitEventWaitIdentity,
     Resolution,
     ResolveAccepted,
+    ResolvedTimeout,
     ResolveOutcome,
     UnknownOrRevoked,
     unknown_or_revoked,
 )
 from lash.effects.waits.store import AwaitEventStore
-from lash.effects.waits.transitions import WaitResolved, WaitRevoked, row_of
+from lash.effects.waits.transitions import (
+    WaitPending,
+    WaitResolved,
+    WaitRevoked,
+    is_due,
+    row_of,
+)
 
 JournalAddressing: TypeAlias = Literal["none", "key", "ordinal"]
 
@@ -167,6 +175,7 @@ class StorePromises:
 
     def __init__(self, store: AwaitEventStore, clock: Clock) -> None:
         self._promises = store
+        self._time = clock
         self._board = WaitBoard(store, clock)
 
     async def await_event_key(
@@ -188,16 +197,22 @@ class StorePromises:
         row = row_of(key, journal_key(key.scope))
         outcome = await shielded(self._promises.resolve_wait(row, resolution))
         if isinstance(outcome, ResolveAccepted):
-            self._board.settle(key.key_id, resolution)
+            # As it reads back: who waits here sees what everybody else will, and nothing changes it.
+            self._board.settle(key.key_id, RESOLUTION.decode(encode(resolution)))
         return outcome
 
     async def peek_await_event(self, key: AwaitEventKey) -> Resolution | None:
         """How a promise stands."""
         row = row_of(self._genuine(key), journal_key(key.scope))
-        state = (await self._promises.inspect_waits([row]))[row.key_id]
-        if isinstance(state, WaitRevoked):
-            raise unknown_or_revoked()
-        return state.resolution if isinstance(state, WaitResolved) else None
+        match (await self._promises.inspect_waits([row]))[row.key_id]:
+            case WaitRevoked():
+                raise unknown_or_revoked()
+            case WaitResolved(resolution=resolution):
+                return resolution
+            case WaitPending(deadline_at_ms=due) if is_due(due, self._time.now_ms()):
+                return ResolvedTimeout()  # it has resolved itself, whether or not it was written
+            case _:
+                return None
 
     async def await_await_event(
         self,

@@ -35,6 +35,15 @@ class JournalRecord(Data):
     fencing_token: int = 0
     surroundings_content: str | None = None
 
+    def __repr__(self) -> str:
+        return (
+            f"JournalRecord({self.replay_key!r}, {self.kind}, outcome=<{len(self.outcome)} hidden>)"
+        )
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """What consoles show, which read fields past `repr`: as little. An outcome may hold anything."""
+        return [("replay_key", self.replay_key), ("kind", self.kind)]
+
 
 class JournalEntry(Data):
     """One recorded effect in a list: a record without its contents.
@@ -130,10 +139,6 @@ class Journal(Protocol):
         Without an authority (scopes that hold no lease) the first writer wins. A store that is ready
         to hand out a future need not be a coroutine here: it saves a task per effect.
         """
-        ...
-
-    async def recorded_keys(self, scope_key: str, limit: int) -> Sequence[str]:
-        """Up to `limit` keys of a scope, in any order."""
         ...
 
     async def load_journal(self, scope_key: str) -> Sequence[JournalRecord]:

@@ -26,13 +26,13 @@ from lash.effects.journal import (
     Journal,
     JournalRecord,
     Recorded,
+    RecordResult,
     WriteAuthority,
 )
 from lash.effects.keys import cancelled_key
 from lash.effects.occupancy import Occupancy
 from lash.effects.outcomes import EffectFailed, EffectOutcome, SleepOutcome
 from lash.effects.performing import Waits, panicked, perform
-from lash.effects.recorded_keys import EXACT_KEYS, RecordedKeys
 from lash.effects.shielding import finished
 from lash.effects.sleeping import sleep_cancelled, sleep_until
 from lash.effects.transitions import (
@@ -46,6 +46,11 @@ from lash.effects.transitions import (
 )
 
 _OUTCOME: msgspec.json.Decoder[EffectOutcome] = msgspec.json.Decoder(EffectOutcome)
+
+
+#: A scope that was accepted just now is not looked up in the journal, except for the keys it has
+#: recorded since. Beyond so many it is looked up like any other, so that memory does not grow with it.
+_FRESH_KEYS = 4096
 
 
 class KnownSurroundings:
@@ -105,16 +110,16 @@ class JournalingController:
         self._clock = clock
         self._waits = waits
         self._on_drift = on_drift
-        # None until the journal was asked: what it does not hold need not be looked up.
-        self._recorded = RecordedKeys() if fresh else None
-        self._asking = asyncio.Lock()
-        self._huge = False
+        self._fresh = fresh
+        self._seen: set[str] = set()
         self._seams = seams
         self._surroundings = surroundings or KnownSurroundings()
         self._occupancy = Occupancy(on_parked)
         self._digester = Digester()
         self._running: dict[str, list[asyncio.Future[None]]] = {}
         self._deferred: list[JournalRecord] = []
+        self._carried: list[JournalRecord] = []
+        self._carrying: asyncio.Future[RecordResult] | None = None
         self._drift: list[Drift] = []
         self._executed = 0
         self._replayed = 0
@@ -205,24 +210,12 @@ class JournalingController:
                 raise replay_error(refused, key, asked.kind)
 
     async def _lookup(self, key: str) -> JournalRecord | None:
-        for record in self._deferred:
+        for record in (*self._carried, *self._deferred):
             if record.replay_key == key:
                 return record
-        recorded = self._recorded or await self._ask_journal()
-        if recorded is not None and not recorded.may_hold(key):
+        if self._fresh and key not in self._seen:
             return None
         return await self._journal.lookup(self._scope_key, key)
-
-    async def _ask_journal(self) -> RecordedKeys | None:
-        """The keys that the scope holds, asked for once; None when they are too many to keep."""
-        async with self._asking:
-            if self._recorded is None and not self._huge:
-                found = await self._journal.recorded_keys(self._scope_key, EXACT_KEYS + 1)
-                if len(found) > EXACT_KEYS:
-                    self._huge = True
-                else:
-                    self._recorded = RecordedKeys(found)
-            return self._recorded
 
     async def _sleep(
         self,
@@ -234,9 +227,6 @@ class JournalingController:
         """Wait for the recorded due time. A sleep that was broken off stays broken off."""
         command, cancel = envelope.command, executor.cancel
         if not isinstance(command, SleepCommand):
-            return outcome
-        if cancel is None:
-            await sleep_until(self._clock, outcome.due_at_ms, command.duration_ms, None)
             return outcome
         key = cancelled_key(envelope.replay_key)
         if await self._lookup(key) is None:
@@ -304,14 +294,18 @@ class JournalingController:
         self._seams("record.before")
         winner = await self._write(record, self._authority())
         self._seams("record.after")
-        if record.surroundings_content is not None:
+        if record.surroundings_content is not None and winner is None:
             self._surroundings.add(record.surroundings)
         return winner
 
     def _note(self, key: str) -> None:
         """Remember that a key may be recorded now."""
-        if self._recorded is not None:
-            self._recorded.add(key)
+        if not self._fresh:
+            return
+        self._seen.add(key)
+        if len(self._seen) > _FRESH_KEYS:
+            self._fresh = False
+            self._seen.clear()
 
     async def _write(
         self, record: JournalRecord, authority: WriteAuthority | None
@@ -321,28 +315,57 @@ class JournalingController:
         Once the executor has returned, only the disk may keep its outcome from being kept: the write
         is seen through although the caller is cancelled, and the cancel let through afterwards.
         """
-        waiting, self._deferred = self._deferred, []
         cancelled: asyncio.CancelledError | None = None
         try:
+            while self._carrying is not None:
+                # What is being written for others may be what this record depends on.
+                cancelled = await finished(self._carrying) or cancelled
             while True:
-                offered = self._journal.record(self._scope_key, (*waiting, record), authority)
-                write = asyncio.ensure_future(offered)
+                write = self._submit(record, authority)
                 cancelled = await finished(write) or cancelled
-                match write.result():
-                    case Recorded():
-                        waiting = []
-                        return None
-                    case FenceRefused():
-                        raise lease_lost(authority)
-                    case AlreadyRecorded(winner=winner):
-                        if winner.replay_key == record.replay_key:
-                            return winner
-                        # Another writer of a scope without a lease kept what only waited here.
-                        waiting = [item for item in waiting if item.replay_key != winner.replay_key]
+                winner = self._settled(write, authority)
+                if winner is None or winner.replay_key == record.replay_key:
+                    return winner
         finally:
-            self._deferred = waiting + self._deferred
             if cancelled is not None:
                 raise cancelled
+
+    def _submit(
+        self, record: JournalRecord, authority: WriteAuthority | None
+    ) -> "asyncio.Future[RecordResult]":
+        """Offer a record to the store, with whatever waited for it."""
+        offered = self._journal.record(self._scope_key, (*self._deferred, record), authority)
+        write: asyncio.Future[RecordResult] = asyncio.ensure_future(offered)
+        if self._deferred:
+            self._carried, self._deferred = self._deferred, []
+            self._carrying = write
+        return write
+
+    def _settled(
+        self,
+        write: "asyncio.Future[RecordResult]",
+        authority: WriteAuthority | None,
+    ) -> JournalRecord | None:
+        """What a write came to: nothing, or the record that was there before.
+
+        What it carried and did not keep waits again, unless another writer of a scope without a lease
+        kept it.
+        """
+        back: list[JournalRecord] = []
+        if self._carrying is write:
+            back, self._carried, self._carrying = self._carried, [], None
+        try:
+            match write.result():
+                case Recorded():
+                    back = []
+                    return None
+                case FenceRefused():
+                    raise lease_lost(authority)
+                case AlreadyRecorded(winner=winner):
+                    back = [item for item in back if item.replay_key != winner.replay_key]
+                    return winner
+        finally:
+            self._deferred = back + self._deferred
 
 
 def lease_lost(authority: WriteAuthority | None) -> LeaseLostError:
@@ -381,7 +404,7 @@ def decode_outcome(key: str, text: str) -> EffectOutcome:
     """
     try:
         return _OUTCOME.decode(text)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise StoreError(
             "store_corrupt",
             f"The recorded outcome of {key} cannot be read back: {error}. The database was damaged "

@@ -64,6 +64,7 @@ async def perform(
     """
     match envelope.command:
         case AwaitEventCommand(key=key):
+            executor.spend()
             resolution = await waits.await_await_event(
                 key,
                 cancel=executor.cancel,

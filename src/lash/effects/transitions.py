@@ -16,7 +16,7 @@ import msgspec
 
 from lash.core.errors import ReplayError
 from lash.core.json import Data, JsonValue
-from lash.effects.digest import EnvelopeDigest
+from lash.effects.digest import EnvelopeDigest, short_digest
 from lash.effects.journal import JournalRecord
 from lash.effects.outcomes import (
     CheckpointOutcome,
@@ -93,7 +93,7 @@ def decide(
         return Execute()
     if recorded.kind != asked.kind:
         return Mismatch(paths=("kind",), count=1, cause=likely_cause(["kind"]))
-    if recorded.identity != asked.identity:
+    if recorded.identity != asked.identity and not _same_call(recorded, asked):
         paths = _divergence("identity", recorded, asked)
         shown = tuple(paths[:MAX_REPORTED_PATHS])
         return Mismatch(paths=shown, count=len(paths), cause=likely_cause(paths))
@@ -103,6 +103,24 @@ def decide(
     if policy != "accept":
         return DriftRefused(paths=drift, cause=likely_cause(drift))
     return Replay(outcome=recorded.outcome, drift=drift)
+
+
+def _same_call(recorded: JournalRecord, asked: EnvelopeDigest) -> bool:
+    """Whether two tool calls differ only in that the tool was, or is, not there.
+
+    A tool that is gone has no id any more, and its recorded answer stands; a call that was refused
+    because there was no tool stays refused when there is one.
+    """
+    now = asked.envelope.get("identity")
+    if asked.kind != "tool_attempt" or not isinstance(now, Mapping):
+        return False
+    try:
+        before = msgspec.json.decode(recorded.envelope, type=dict[str, JsonValue]).get("identity")
+    except msgspec.MsgspecError:
+        return False
+    if not isinstance(before, Mapping) or None not in {before.get("tool_id"), now.get("tool_id")}:
+        return False
+    return short_digest({**now, "tool_id": before.get("tool_id")}) == recorded.identity
 
 
 def replay_error(decision: Mismatch | DriftRefused, replay_key: str, kind: str) -> ReplayError:

@@ -11,12 +11,12 @@ from lash.core.errors import ConflictError, LashError, SessionBusyError
 from lash.core.leases import Busy, Lease, LeaseClaim, LeaseOwner
 from lash.core.scopes import TurnScope, journal_key
 from lash.effects.hosts import EffectHost, InlineEffectHost, StoreEffectHost
-from lash.effects.waits.hints import changed_within
 from lash.runtime.agents import AgentRegistry
 from lash.runtime.coherence import check_coherence
 from lash.runtime.environment import Environment
 from lash.runtime.events import TurnEvent, TurnParked, TurnRestarted
 from lash.runtime.followers import Followers, Observer, Ticket
+from lash.runtime.following import FOLLOW_FIRST_S, FOLLOW_MAX_S, follow
 from lash.runtime.history import Histories
 from lash.runtime.lane import Lane
 from lash.runtime.open_operations import OpenOperations
@@ -38,10 +38,6 @@ from lash.sessions.planner import (
 from lash.sessions.store import Store
 
 _log = logging.getLogger("lash.runtime")
-
-#: How a turn that another process drives is followed: rows are the truth, polled ever more slowly.
-_FOLLOW_FIRST_S = 0.025
-_FOLLOW_MAX_S = 1.0
 
 #: How long a session that failed is left alone before it is picked up unasked; doubled every time, so
 #: that a full disk does not have a model asked again and again for what cannot be kept.
@@ -182,37 +178,19 @@ class Engine:
             return
         ticket.attached = True
         self._followers.add(ticket)
-        self._spawn(self._follow(ticket), f"lash-follow-{turn_id}")
+        following = follow(self, self._followers, ticket, self.environment.clock)
+        self._spawn(following, f"lash-follow-{turn_id}")
 
-    async def _follow(self, ticket: Ticket) -> None:
-        """Wait for a turn accepted before, driving it here whenever nobody else does."""
-        wait = _FOLLOW_FIRST_S
-        while not ticket.done and self._followers.has(ticket):
-            try:
-                token = await self.store.change_token()  # before looking: nothing is missed
-                await self._look_after(ticket)
-            except Exception as error:  # noqa: BLE001  told to whoever waits
-                ticket.leave()
-                ticket.fail(error)
-            else:
-                await changed_within(self.store, self.environment.clock, wait, token)
-                wait = min(wait * 2, _FOLLOW_MAX_S)
+    def drives(self, session_id: str) -> bool:
+        """Whether the session is being driven here."""
+        return session_id in self._lanes
 
-    async def _look_after(self, ticket: Ticket) -> None:
-        """Tell the ticket that its turn is committed or parked, or have it driven."""
-        session_id, turn_id = ticket.session_id, ticket.turn_id
-        known = await self.store.find_turn(session_id, turn_id)
-        if known is not None and known.record is not None:
-            self.settled(session_id, turn_id, known.record)
-        elif known is not None and known.open is not None and session_id not in self._lanes:
-            if needs_person(known.open):
-                raise blocked(session_id, turn_id, known.open.parked)
-            if not await self._held_elsewhere(session_id):
-                if self.agents.find(known.open.agent) is None:
-                    raise missing_agent(known.open.agent, self.agents)
-                self._lane(session_id).recover()
+    def recover(self, session_id: str) -> None:
+        """Drive the session's open turns here."""
+        self._lane(session_id).recover()
 
-    async def _held_elsewhere(self, session_id: str) -> bool:
+    async def held_elsewhere(self, session_id: str) -> bool:
+        """Whether another live process drives the session."""
         held = (await self.store.lease_of(session_id)).held
         return held is not None and self._is_live_stranger(held)
 
@@ -349,7 +327,7 @@ class Engine:
         What other live processes drive is waited for; parked turns and turns whose agent is missing
         here are not.
         """
-        wait = _FOLLOW_FIRST_S
+        wait = FOLLOW_FIRST_S
         while True:
             await self._quiet.wait()
             found = await self.sweep()
@@ -360,7 +338,7 @@ class Engine:
             if all(resting) and self._is_quiet():
                 return
             await self.environment.clock.sleep(wait)
-            wait = min(wait * 2, _FOLLOW_MAX_S)
+            wait = min(wait * 2, FOLLOW_MAX_S)
 
     async def _rests_elsewhere(self, session: OpenSession) -> bool:
         """Whether a session with open turns can only be carried on by the outside."""

@@ -319,6 +319,10 @@ class Lane:
         agent = self._host.agents.find(turn.agent)
         if agent is None:
             raise missing_agent(turn.agent, self._host.agents)
+        if turn.parked is not None:
+            await self._set_parked(turn, None)  # it goes on
+            turn = msgspec.structs.replace(turn, parked=None)
+            self._queue[turn.turn_id] = turn
         drive = asyncio.get_running_loop().create_task(
             self._drive_turn(turn, agent, lease), name=f"lash-turn-{turn.turn_id}"
         )
@@ -397,6 +401,8 @@ class Lane:
     async def _park(self, turn: AcceptedTurn, error: LashError) -> None:
         """Say why the turn does not go on, and keep it from being tried again and again."""
         parked = parked_for(error)
+        if turn.parked is not None and turn.parked.code == parked.code:
+            return  # it was said before
         try:
             await self._set_parked(turn, parked)
             self._host.parked(self._session_id, turn.turn_id, parked)

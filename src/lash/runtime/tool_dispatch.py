@@ -207,7 +207,7 @@ class ToolDispatch:
         pending = call.pending
         prepared = PreparedToolCall(
             call_id=pending.call_id,
-            tool_id=call.tool.id if call.tool else f"tool:{pending.tool_name}",
+            tool_id=call.tool.id if call.tool else None,
             tool_name=pending.tool_name,
             args=pending.args,
         )
@@ -313,6 +313,8 @@ class ToolDispatch:
         )
         waiting = executors.awaiting(deadline_at_ms=pending.deadline_at_ms)
         outcome = await self._controller.execute(envelope, waiting)
+        # The answer is news where it comes, also in a process that did not run the tool.
+        call.executed = call.executed or waiting.used
         if isinstance(outcome, AwaitEventOutcome):
             return output_of(outcome.resolution)
         return _uncontained(outcome)

@@ -156,7 +156,7 @@ class SessionSummary(Data):
     """A session in a list.
 
     `state` is `running` while a live lease is held, `waiting` when accepted input has no driver,
-    `parked` when a turn needs a person, else `idle`.
+    `parked` when its first turn does not go on by itself (`parked` says why), else `idle`.
     """
 
     session_id: str

@@ -82,11 +82,16 @@ class AcceptFacts(Data):
 
 
 class KnownTurn(Data):
-    """A turn accepted before: still open, or committed (`record`). `agent` is whose turn it is."""
+    """A turn accepted before: still open, or committed (`record`).
+
+    `agent` is whose turn it is; `by_source` says that it was found by its source key, and not by its
+    id or one that it had before it was begun again.
+    """
 
     turn_id: str
     input: TurnInput
     agent: AgentRef | None = None
+    by_source: bool = False
     open: AcceptedTurn | None = None
     record: TurnRecord | None = None
 
@@ -145,7 +150,7 @@ def plan_accept(facts: AcceptFacts, request: AcceptRequest) -> AcceptResult:
     known = facts.known
     if known is not None:
         if known.input != request.input:
-            by = "turn_id" if known.turn_id == request.turn_id else "source_key"
+            by = "source_key" if known.by_source else "turn_id"
             return InputConflict(turn_id=known.turn_id, by=by)
         return AlreadyAccepted(known=known)
     head = facts.head
@@ -439,7 +444,7 @@ class OpenSession(Data):
 
     @property
     def parked(self) -> Parked | None:
-        """Why its first turn waits for a person, if it does."""
+        """Why its first turn does not go on by itself, if it does not."""
         return self.turns[0].parked if self.turns else None
 
 

@@ -76,7 +76,7 @@ def key_from_text(text: str) -> AwaitEventKey | None:
             packed = text.removeprefix(TOKEN_PREFIX)
             return _KEY.decode(base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4)))
         return _KEY.decode(text)
-    except (msgspec.MsgspecError, binascii.Error, ValueError):
+    except (msgspec.MsgspecError, binascii.Error, ValueError, RecursionError):
         return None
 
 

@@ -115,6 +115,14 @@ class WaitRow(Data):
     created_at_ms: int = 0
     resolved_at_ms: int | None = None
 
+    def __repr__(self) -> str:
+        state = "open" if self.resolution is None else "resolved"
+        return f"WaitRow({self.key_id!r}, {state}, resolution=<hidden>)"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """What consoles show, which read fields past `repr`: as little."""
+        return [("key_id", self.key_id), ("resolved", self.resolution is not None)]
+
     def same_promise(self, other: "WaitRow") -> bool:
         """Whether both rows are about one promise."""
         ours = (self.key_id, self.scope_key, self.session_id, self.wait)

@@ -21,6 +21,7 @@ from lash.core.seams import SeamObserver
 from lash.effects.journal import WriteAuthority
 from lash.sessions.model import (
     AcceptedTurn,
+    AgentRef,
     Parked,
     SessionHead,
     SessionNode,
@@ -60,7 +61,7 @@ class _Session:
     accepted: int = 0
     lease: LeaseState = field(default_factory=LeaseState)
     open: dict[str, AcceptedTurn] = field(default_factory=dict)
-    inputs: dict[str, TurnInput] = field(default_factory=dict)
+    inputs: dict[str, tuple[TurnInput, AgentRef]] = field(default_factory=dict)
     by_source: dict[str, str] = field(default_factory=dict)
     superseded: dict[str, str] = field(default_factory=dict)
     committed: dict[str, tuple[TurnRecord, str]] = field(default_factory=dict)
@@ -71,12 +72,13 @@ class _Session:
 
     def add(self, turn: AcceptedTurn) -> None:
         self.open[turn.turn_id] = turn
-        self.inputs[turn.turn_id] = turn.input
+        self.inputs[turn.turn_id] = (turn.input, turn.agent)
         if turn.source_key is not None:
             self.by_source[turn.source_key] = turn.turn_id
 
     def known(self, turn_id: str, source_key: str | None = None) -> KnownTurn | None:
-        if turn_id not in self.inputs and source_key is not None:
+        by_source = turn_id not in self.inputs
+        if by_source and source_key is not None:
             turn_id = self.by_source.get(source_key, turn_id)
         while turn_id in self.superseded:
             turn_id = self.superseded[turn_id]
@@ -86,7 +88,9 @@ class _Session:
         receipt = self.committed.get(turn_id)
         return KnownTurn(
             turn_id=turn_id,
-            input=accepted,
+            input=accepted[0],
+            agent=accepted[1],
+            by_source=by_source,
             open=self.open.get(turn_id),
             record=receipt[0] if receipt else None,
         )

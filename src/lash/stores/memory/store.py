@@ -5,7 +5,6 @@ Every operation validates first and then mutates without awaiting, so each is on
 
 import os
 from collections.abc import Mapping, Sequence
-from itertools import islice
 
 from lash.core.clock import Clock
 from lash.core.leases import Fence, LeaseClaim, LeaseOwner, LeaseState
@@ -184,10 +183,6 @@ class MemoryStore:
     async def load_journal(self, scope_key: str) -> Sequence[JournalRecord]:
         """All records of a scope, in order."""
         return list(self._scopes.records(scope_key).values())
-
-    async def recorded_keys(self, scope_key: str, limit: int) -> Sequence[str]:
-        """Up to `limit` keys of a scope, in any order."""
-        return list(islice(self._scopes.records(scope_key), limit))
 
     async def list_journal(self, scope_key: str) -> Sequence[JournalEntry]:
         """All records of a scope in brief, in order."""

@@ -139,7 +139,16 @@ class JournalTable:
         return await self._writer.submit(operation)
 
     async def lookup(self, scope_key: str, replay_key: str) -> JournalRecord | None:
-        """The record under a key."""
+        """The record under a key. A large outcome is read in a thread; the rest is a short read."""
+        row: Row | None = await self._readers.read_here(
+            lambda connection: connection.execute(
+                queries.RECORD_HERE, (scope_key, replay_key)
+            ).fetchone()
+        )
+        if row is None:
+            return None
+        if row[9] is None:
+            return _record(row)
         return await self._readers.read(
             lambda connection: find_record(connection, scope_key, replay_key)
         )
@@ -147,15 +156,6 @@ class JournalTable:
     async def load(self, scope_key: str) -> Sequence[JournalRecord]:
         """All records of a scope, in order."""
         return await self._readers.all(queries.JOURNAL, scope_key, _record)
-
-    async def keys(self, scope_key: str, limit: int) -> Sequence[str]:
-        """Up to `limit` keys of a scope, in any order: read from the index alone."""
-        return await self._readers.read(
-            lambda connection: [
-                checked(row[0], str)
-                for row in connection.execute(queries.JOURNAL_KEYS, (scope_key, limit))
-            ]
-        )
 
     async def entries(self, scope_key: str) -> Sequence[JournalEntry]:
         """All records of a scope in brief, in order; outcomes are not read."""

@@ -171,6 +171,12 @@ _RECORDS = """
 RECORD = f"""
     SELECT {_RECORD_COLUMNS} FROM {_RECORDS} WHERE s.scope_key = ? AND j.replay_key = ?
 """  # noqa: S608
+#: The same, without a large outcome: where it lies elsewhere, that is all this says.
+RECORD_HERE = """
+    SELECT j.replay_key, j.kind, j.identity, j.surroundings, j.envelope, j.outcome, j.recorded_at_ms,
+           j.duration_ms, j.fencing_token, j.blob, NULL
+    FROM scopes s JOIN journal j ON j.scope = s.id WHERE s.scope_key = ? AND j.replay_key = ?
+"""
 JOURNAL = f"""
     SELECT {_RECORD_COLUMNS} FROM {_RECORDS} WHERE s.scope_key = ? ORDER BY j.id
 """  # noqa: S608
@@ -179,9 +185,6 @@ HAS_RECORD = """
     WHERE s.scope_key = ? AND j.replay_key = ?
 """
 #: A journal in brief. Rows from before sizes were kept are measured.
-JOURNAL_KEYS = """
-    SELECT j.replay_key FROM scopes s JOIN journal j ON j.scope = s.id WHERE s.scope_key = ? LIMIT ?
-"""
 JOURNAL_ENTRIES = """
     SELECT j.replay_key, j.kind, j.recorded_at_ms, j.duration_ms,
            coalesce(j.bytes, length(CAST(j.outcome AS BLOB))), j.fencing_token, j.due_at_ms

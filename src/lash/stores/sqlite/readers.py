@@ -1,6 +1,8 @@
 """The readers: a few threads, each with a connection that cannot write and never waits for the writer.
 
-One more looks whether anything was written; its answers must not wait for a long read.
+One more looks whether anything was written; its answers must not wait for a long read. And one
+connection answers short reads where they are asked: handing such a read to a thread and back costs
+several times the read itself.
 """
 
 import asyncio
@@ -33,6 +35,8 @@ class Readers:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="lash-reader")
         # SQLite counts the commits of others for each connection, so one connection has to do it.
         self._watcher = ThreadPoolExecutor(1, thread_name_prefix="lash-watcher")
+        self._here: sqlite3.Connection | None = None
+        self._here_lock = threading.Lock()
 
     async def read(self, operation: Callable[[sqlite3.Connection], T]) -> T:
         """What `operation` finds.
@@ -41,6 +45,26 @@ class Readers:
             StoreError: `store_closed`, `store_corrupt`, and what SQLite reports.
         """
         return await self._run(self._threads, lambda: self._perform(operation))
+
+    async def read_here(self, operation: Callable[[sqlite3.Connection], T]) -> T:
+        """What one statement finds, in the calling thread if nothing keeps it waiting there.
+
+        Raises:
+            StoreError: As `read`.
+        """
+        if self._closed:
+            raise closed_error(self._path)
+        if not self._here_lock.acquire(blocking=False):  # another loop is reading
+            return await self.read(operation)
+        try:
+            return operation(self._connection_here())
+        except sqlite3.OperationalError:
+            pass  # busy, or broken: a thread may wait, and says what is wrong
+        except (sqlite3.Error, msgspec.MsgspecError) as error:
+            raise translated(error, self._path) from error
+        finally:
+            self._here_lock.release()
+        return await self.read(operation)
 
     async def all(self, query: str, key: str, build: Callable[[Row], T]) -> Sequence[T]:
         """What a query with one parameter gives, each row built.
@@ -92,6 +116,15 @@ class Readers:
     def _data_version(self) -> int:
         (version,) = self._connection().execute("PRAGMA data_version").fetchone()
         return int(version)
+
+    def _connection_here(self) -> sqlite3.Connection:
+        if self._here is None:
+            connection = connect(self._path, create=False)
+            connection.execute("PRAGMA busy_timeout = 0")
+            connection.execute("PRAGMA query_only = ON")
+            self._here = connection
+            self._connections.append(connection)
+        return self._here
 
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)

@@ -229,6 +229,7 @@ def find_turn(
 ) -> KnownTurn | None:
     """A turn accepted before under an id or a source key; one that was begun again, as it is now."""
     row: Row | None = connection.execute(queries.INPUT_BY_TURN, (session_id, turn_id)).fetchone()
+    by_source = row is None
     if row is None and source_key is not None:
         row = connection.execute(queries.INPUT_BY_SOURCE, (session_id, source_key)).fetchone()
     if row is None:
@@ -236,14 +237,26 @@ def find_turn(
     row = _newest(connection, session_id, row)
     turn = accepted_turn(row[:10])
     if not row[10]:
-        return KnownTurn(turn_id=turn.turn_id, input=turn.input, agent=turn.agent, open=turn)
+        return KnownTurn(
+            turn_id=turn.turn_id,
+            input=turn.input,
+            agent=turn.agent,
+            by_source=by_source,
+            open=turn,
+        )
     found = read_receipt(connection, session_id, turn.turn_id)
     if found is None:
         raise StoreError(
             "store_corrupt",
             f"Turn {turn.turn_id} of session {session_id} is settled but has no record.",
         )
-    return KnownTurn(turn_id=turn.turn_id, input=turn.input, agent=turn.agent, record=found[0])
+    return KnownTurn(
+        turn_id=turn.turn_id,
+        input=turn.input,
+        agent=turn.agent,
+        by_source=by_source,
+        record=found[0],
+    )
 
 
 def _newest(connection: sqlite3.Connection, session_id: str, row: Row) -> Row:

@@ -220,10 +220,6 @@ class SqliteStore:
         """All records of a scope, in order."""
         return await self._journal.load(scope_key)
 
-    async def recorded_keys(self, scope_key: str, limit: int) -> Sequence[str]:
-        """Up to `limit` keys of a scope, in any order."""
-        return await self._journal.keys(scope_key, limit)
-
     async def list_journal(self, scope_key: str) -> Sequence[JournalEntry]:
         """All records of a scope in brief, in order."""
         return await self._journal.entries(scope_key)

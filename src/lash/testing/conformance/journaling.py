@@ -13,7 +13,7 @@ _SCOPE = scope_of("t1")
 
 
 class JournalProperties(Properties):
-    """`record`, `lookup`, `load_journal`, `recorded_keys`."""
+    """`record`, `lookup`, `load_journal`."""
 
     async def test_nothing_is_found_where_nothing_was_recorded(self) -> None:
         async with self.rig() as rig:
@@ -37,19 +37,6 @@ class JournalProperties(Properties):
             await rig.interlude()
             await rig.store.record(_SCOPE, [b], proof)
             assert list(await rig.store.load_journal(_SCOPE)) == [z, a, m, b]
-
-    async def test_the_keys_of_a_scope_are_told_up_to_a_limit(self) -> None:
-        async with self.rig() as rig:
-            keys = [f"r{number}" for number in range(5)]
-            await rig.store.record("op", [record(key) for key in keys], None)
-            await rig.store.record("other", [record("r9")], None)
-            await rig.interlude()
-            assert sorted(await rig.store.recorded_keys("op", 6)) == keys
-            assert sorted(await rig.store.recorded_keys("op", 5)) == keys
-            some = await rig.store.recorded_keys("op", 3)
-            assert len(some) == len(set(some)) == 3
-            assert set(some) < set(keys)
-            assert list(await rig.store.recorded_keys("unknown", 3)) == []
 
     async def test_scopes_are_apart(self) -> None:
         async with self.rig() as rig:

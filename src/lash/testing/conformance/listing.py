@@ -32,6 +32,17 @@ class ListingProperties(Properties):
         async with self.rig() as rig:
             assert rig.store.tier in ("ephemeral", "durable")
 
+    async def test_what_is_kept_survives_as_well_as_the_store_says(self) -> None:
+        async with self.rig() as rig:
+            facets = dict(rig.store.facets)
+            assert facets
+            assert set(facets.values()) <= {"ephemeral", "durable"}
+            # A store that is durable as a whole has no part that dies with the process.
+            if rig.store.tier == "durable":
+                assert set(facets.values()) == {"durable"}
+            await rig.interlude()
+            assert dict(rig.store.facets) == facets
+
     async def test_sessions_are_listed_with_the_last_changed_first(self) -> None:
         async with self.rig() as rig:
             for session in ("b", "c", "a"):

@@ -72,10 +72,14 @@ class RestartProperties(Properties):
             async with rig.untouched():
                 by_id = await rig.store.accept_turn(request("t1"))
                 by_source = await rig.store.accept_turn(request("t9", source_key="k1"))
-                other = await rig.store.accept_turn(request("t1", "something else"))
+                other_id = await rig.store.accept_turn(request("t1", "something else"))
+                other_source = await rig.store.accept_turn(
+                    request("t9", "something else", source_key="k1")
+                )
             assert expect(AlreadyAccepted, by_id).known.open == again
             assert expect(AlreadyAccepted, by_source).known.open == again
-            assert expect(InputConflict, other).turn_id == "t1:restart:1"
+            assert other_id == InputConflict(turn_id="t1:restart:1", by="turn_id")
+            assert other_source == InputConflict(turn_id="t1:restart:1", by="source_key")
 
     async def test_a_restarted_turn_restarts_under_the_next_number(self) -> None:
         async with self.rig() as rig:

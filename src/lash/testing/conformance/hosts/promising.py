@@ -130,6 +130,20 @@ class PromiseProperties(HostProperties[S]):
             assert await rig.passing(asyncio.gather(*waiting)) == [YES, YES, YES]
             assert not apart.done()
 
+    async def test_a_resolution_reads_alike_here_and_elsewhere(self) -> None:
+        async with self.rig() as rig:
+            key, lines = await rig.key(), [1]
+            waiting = rig.spawn(rig.host.await_await_event(key))
+            await asleep(rig.clock)
+            given = ResolvedOk(payload={"lines": lines, "pair": ("a", 2)})
+            assert await rig.host.resolve_await_event(key, given) == ResolveAccepted()
+            lines.append(2)  # what was given is the giver's to change; what was kept is not
+            kept = ResolvedOk(payload={"lines": [1], "pair": ["a", 2]})
+            assert await rig.passing(waiting) == kept
+            await rig.interlude()
+            assert await rig.host.peek_await_event(key) == kept
+            assert await rig.wait(key) == kept
+
     # --- giving up ------------------------------------------------------------------------------
 
     async def test_a_wait_that_is_cancelled_resolves_the_promise(self) -> None:
