@@ -263,7 +263,7 @@ def test_another_result_of_the_same_effects_is_told(
         """UPDATE turns SET record = replace(record, '"text":"As you wish."', '"text":"Never."')""",
     )
     lines = told(capsys, code=1)
-    assert lines[0] == "diverged: 7 effects asked for"
+    assert lines[0] == "diverged: 7 effects answered"
     assert lines[3] == "result · the effects agree, and what came of them does not"
     at = lines.index("at result.text")
     assert lines[at + 1 : at + 3] == ["before Never.", "now As you wish."]
@@ -279,7 +279,7 @@ def test_another_request_under_the_same_key_is_told_with_its_cause(
 ) -> None:
     tampered(shop / "lash.db", "UPDATE inputs SET input = replace(input, 'Where?', 'Who?')")
     lines = told(capsys, code=1)
-    assert lines[0] == "diverged: 2 effects asked for, the last in vain"
+    assert lines[0] == "diverged: 1 effect answered, the next in vain"
     assert lines[3] == "mismatch · llm call · 0:llm_call:2 · it was recorded as something else"
     assert lines[4] == (
         "cause a message of the turn differs: its input, a tool's result or its wording"

@@ -133,10 +133,6 @@ async def test_what_is_being_written_is_not_executed_again(world: World, journal
 
 
 @pytest.mark.timeout(5)
-@pytest.mark.xfail(
-    strict=True,
-    reason="whoever finds the write before it done, and its task not woken yet, spins for ever",
-)
 async def test_a_write_that_finds_the_one_before_it_just_done_goes_on(world: World) -> None:
     """The store has answered, and the task that asked has not been woken yet."""
 

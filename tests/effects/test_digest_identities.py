@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from effect_samples import CHECKPOINT, KEY, STEP, SYNC, attempt, llm_call, says
 from effect_strategies import json_objects, json_values
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lash.core.json import JsonObject, JsonValue, encode
@@ -220,12 +220,14 @@ def test_large_arguments_that_differ_at_their_end_are_told_apart() -> None:
     assert one.identity != other.identity
 
 
+@settings(deadline=None)
 @given(json_values)
 def test_what_is_shown_of_a_value_is_small_and_tells_it_apart(value: JsonValue) -> None:
     assert len(encode(shown(value))) <= 512
     assert shown([value]) != shown([value, value])
 
 
+@settings(deadline=None)
 @given(json_objects, json_objects)
 def test_arguments_share_an_identity_only_when_they_are_equal(
     one: dict[str, JsonValue], other: dict[str, JsonValue]
@@ -261,6 +263,7 @@ def test_the_content_of_surroundings_is_what_their_digest_is_made_of() -> None:
 _texts = st.text(max_size=3)
 
 
+@settings(deadline=None)
 @given(_texts, _texts)
 def test_surroundings_have_one_content_each(one: str, other: str) -> None:
     first, second = llm_call(instructions=one), llm_call(instructions=other)

@@ -2,7 +2,7 @@
 
 import pytest
 from effect_strategies import names
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lash.core.causality import (
@@ -115,6 +115,7 @@ def test_an_effect_of_a_scope_of_its_own_is_named_by_its_key_alone() -> None:
 # --- one request, one key -----------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(st.text(), st.text())
 @example("a:b", "a%3Ab")
 @example("%", "%25")
@@ -157,6 +158,7 @@ def key_of(asked: tuple[object, ...]) -> str:
     raise AssertionError(asked)
 
 
+@settings(deadline=None)
 @given(_asked, _asked)
 def test_different_requests_have_different_keys(
     one: tuple[object, ...], other: tuple[object, ...]
@@ -174,6 +176,7 @@ def test_a_name_that_looks_like_another_key_stands_apart() -> None:
     )
 
 
+@settings(deadline=None)
 @given(names, names, st.integers(0, 3), st.integers(0, 3))
 def test_effects_of_a_turn_never_share_a_key(one: str, other: str, index: int, number: int) -> None:
     """Within one turn, which is one journal, whatever the session and the turn are called."""
@@ -257,6 +260,7 @@ _commands = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(_commands, _commands, ordinals, ordinals)
 def test_process_keys_tell_occurrences_apart(
     one: ProcessCommand, other: ProcessCommand, first: int, second: int
@@ -265,6 +269,7 @@ def test_process_keys_tell_occurrences_apart(
     assert same == (one == other and first == second)
 
 
+@settings(deadline=None)
 @given(_commands, _commands)
 @example(
     SignalProcess(process_id="p", signal_name="a:1", signal_id="2"),

@@ -47,6 +47,7 @@ def test_an_outcome_comes_back_from_its_bytes(outcome: EffectOutcome) -> None:
     assert encode(outcome) == wire
 
 
+@settings(deadline=None)
 @given(values_of(AwaitEventKey), values_of(Resolution), values_of(ResolveOutcome))
 def test_what_travels_about_waits_comes_back_from_its_bytes(
     key: AwaitEventKey, resolution: Resolution, answer: ResolveOutcome

@@ -6,7 +6,7 @@ import hashlib
 import msgspec
 import pytest
 from effect_samples import attempt, llm_call, says
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lash.core.json import encode
@@ -205,6 +205,7 @@ _messages = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(requests=st.lists(_messages, min_size=1, max_size=6))
 def test_what_a_digester_remembers_never_changes_a_digest(requests: list[list[LlmMessage]]) -> None:
     remembering = Digester()
@@ -213,6 +214,7 @@ def test_what_a_digester_remembers_never_changes_a_digest(requests: list[list[Ll
         assert remembering.digest(command) == digest(command)
 
 
+@settings(deadline=None)
 @given(messages=_messages)
 def test_equal_content_in_other_objects_has_the_same_digest(messages: list[LlmMessage]) -> None:
     copies = [
@@ -223,6 +225,7 @@ def test_equal_content_in_other_objects_has_the_same_digest(messages: list[LlmMe
     assert digester.digest(llm_call(*messages)) == digester.digest(llm_call(*copies))
 
 
+@settings(deadline=None)
 @given(one=_messages, other=_messages)
 def test_transcripts_share_an_identity_only_when_they_are_equal(
     one: list[LlmMessage], other: list[LlmMessage]
@@ -231,6 +234,7 @@ def test_transcripts_share_an_identity_only_when_they_are_equal(
     assert same == (one == other)
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=5),

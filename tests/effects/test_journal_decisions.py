@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 from effect_samples import attempt, found, llm_call, says
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lash.core.json import encode
@@ -292,6 +292,7 @@ _json = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(
     before=st.dictionaries(st.sampled_from("abc"), _json),
     now=st.dictionaries(st.sampled_from("abc"), _json),

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from effect_samples import TOOL, TURN, Executor, World, envelope, found, until
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from wait_samples import settled
 
@@ -24,6 +24,7 @@ from lash.turn.tools import PendingToolCall
 # --- the count ----------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["on", "off"])), max_size=30))
 def test_it_is_parked_exactly_when_all_that_is_under_way_waits(
     steps: list[tuple[int, str]],

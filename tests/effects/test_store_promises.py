@@ -97,10 +97,6 @@ async def test_a_revoked_session_gets_no_new_keys(place: Place) -> None:
     assert refused.value.code == "await_event_unknown_or_revoked"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a peek does not see that a deadline has passed until somebody wrote it down",
-)
 async def test_a_deadline_has_resolved_a_promise_whether_or_not_anybody_was_there(
     place: Place,
 ) -> None:
@@ -120,10 +116,6 @@ async def test_a_deadline_has_resolved_a_promise_whether_or_not_anybody_was_ther
     assert peeked == ResolvedTimeout()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="what cannot be written into a key raises an error of Python's, not of lash's",
-)
 @pytest.mark.parametrize(
     "wait",
     [

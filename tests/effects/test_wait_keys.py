@@ -192,6 +192,7 @@ _waits = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(_scopes, _waits)
 def test_a_key_comes_back_from_its_token_and_its_json(
     scope: ExecutionScope, wait: AwaitEventWaitIdentity
@@ -240,12 +241,14 @@ def test_text_that_is_nested_beyond_reason_is_none() -> None:
     assert key_from_text('{"x":' + "[" * 100_000) is None
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_no_text_makes_reading_it_fail(garbage: str) -> None:
     key_from_text(garbage)
     key_from_text("lash-key-" + garbage)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_token_that_was_cut_or_changed_is_never_genuine(data: st.DataObject) -> None:
     token = KEY.token
@@ -261,7 +264,7 @@ def test_a_token_that_was_cut_or_changed_is_never_genuine(data: st.DataObject) -
 _pairs = st.tuples(_scopes, _waits)
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(_pairs, _pairs)
 def test_two_waits_never_share_a_key_id(
     one: tuple[ExecutionScope, AwaitEventWaitIdentity],
@@ -271,6 +274,7 @@ def test_two_waits_never_share_a_key_id(
     assert same == (one == other)
 
 
+@settings(deadline=None)
 @given(_pairs, st.lists(names, min_size=2, max_size=2, unique=True))
 def test_names_that_run_together_elsewhere_do_not_here(
     pair: tuple[ExecutionScope, AwaitEventWaitIdentity], two: list[str]

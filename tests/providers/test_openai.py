@@ -15,14 +15,18 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from lash.core.errors import ConfigurationError
+from lash.core.json import JsonObject
 from lash.llm.provider import Provider
 from lash.llm.request import (
     GenerationOptions,
     HistoryRef,
+    JsonObjectOutput,
+    JsonSchemaOutput,
     LlmMessage,
     LlmRequest,
     LlmScope,
     ModelSpec,
+    OutputSpec,
     ReasoningBlock,
     TextBlock,
     ToolCallBlock,
@@ -711,6 +715,59 @@ def test_the_tool_choice_is_sent_only_with_tools() -> None:
     assert "tool_choice" not in request_body(without)
     with_tools = replace(request(tools=(WEATHER,)), tool_choice="required")
     assert request_body(with_tools)["tool_choice"] == "required"
+
+
+ANSWER_SCHEMA: JsonObject = {
+    "type": "object",
+    "properties": {"why": {"type": "string"}, "answer": {"type": "integer"}},
+    "required": ["why", "answer"],
+}
+SENT_SCHEMA = (
+    b'{"type":"json_schema","json_schema":{"name":"Answer","schema":{"type":"object",'
+    b'"properties":{"why":{"type":"string"},"answer":{"type":"integer"}},'
+    b'"required":["why","answer"]},"strict":false}}'
+)
+
+
+@pytest.mark.parametrize(
+    ("output", "sent"),
+    [
+        (JsonObjectOutput(), b'{"type":"json_object"}'),
+        (
+            JsonSchemaOutput(name="Answer", json_schema=ANSWER_SCHEMA),
+            SENT_SCHEMA,
+        ),
+        (
+            JsonSchemaOutput(name="Any", json_schema={}, strict=True),
+            b'{"type":"json_schema","json_schema":{"name":"Any","schema":{},"strict":true}}',
+        ),
+    ],
+)
+async def test_the_kind_of_answer_is_sent_before_what_grows(
+    output: OutputSpec, sent: bytes
+) -> None:
+    """Also the members of a schema stay in their order: models write them in that order."""
+    async with OpenAIServer() as server, provider_for(server) as provider:
+        await provider.complete(replace(request(), output=output), lambda _: None)
+        await provider.complete(request(), lambda _: None)
+        with_output, without = (received.raw for received in server.requests)
+    before, after = without.split(b'"messages":')
+    assert with_output == before + b'"response_format":' + sent + b',"messages":' + after
+
+
+async def test_a_request_for_text_is_byte_for_byte_what_it_always_was() -> None:
+    """Prompt caches hold what was sent; a field that nobody asked for would empty them all."""
+    async with OpenAIServer() as server, provider_for(server) as provider:
+        options = GenerationOptions(temperature=0.5)
+        await provider.complete(request(tools=(WEATHER,), generation=options), lambda _: None)
+        (received,) = server.requests
+    assert received.raw == (
+        b'{"model":"gpt-5.2","stream":true,"stream_options":{"include_usage":true},"temperature":0.5,'
+        b'"tools":[{"type":"function","function":{"name":"weather","description":'
+        b'"Look up the weather.","parameters":{"type":"object","properties":{"town":'
+        b'{"type":"string"}}}}}],"messages":[{"role":"system","content":[{"type":"text",'
+        b'"text":"Be brief."}]},{"role":"user","content":[{"type":"text","text":"Hello"}]}]}'
+    )
 
 
 # --- keys and wiring ------------------------------------------------------------------------------

@@ -100,7 +100,6 @@ async def test_a_mixed_store_is_refused_before_anything_starts(tmp_path: Path) -
     assert store.touched == ["aclose"]
     assert asyncio.all_tasks() == before
     with pytest.raises(lash.LashError, match="not open"):
-        runtime.session("s").history  # noqa: B018  looking is enough
         await runtime.sessions()
 
 

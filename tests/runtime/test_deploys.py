@@ -234,11 +234,6 @@ class HostMade:
         return ToolOutput(outcome=ToolSuccess(payload=args["at"]))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=lash.ReplayError,
-    reason="a call whose tool is gone is taken for one of tool:<name>",
-)
 async def test_the_recorded_answers_of_a_host_made_tool_stand_when_it_is_removed(
     path: Path,
 ) -> None:

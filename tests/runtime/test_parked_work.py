@@ -122,9 +122,6 @@ async def test_a_turn_that_waits_for_its_agent_is_told_once(path: Path) -> None:
     assert old.ran == GOES_ON
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="each input behind the turn parks it once more"
-)
 async def test_input_behind_a_turn_that_waits_for_its_agent_does_not_tell_of_it_again(
     path: Path,
 ) -> None:
@@ -166,9 +163,6 @@ async def test_the_reason_is_seen_in_the_list_of_sessions_until_the_turn_goes_on
         assert "a message of the turn differs" in found.parked.message
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="only claiming a session takes the reason back"
-)
 async def test_a_turn_that_goes_on_under_input_accepted_behind_it_is_not_called_parked(
     path: Path,
 ) -> None:

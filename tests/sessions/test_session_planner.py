@@ -110,7 +110,13 @@ SALES = AgentRef(name="sales")
             InputConflict(turn_id="t1", by="turn_id"),
         ),
         (
-            AcceptFacts(now_ms=NOW, lease=leased(), next_sequence=2, head=HEAD, known=KNOWN),
+            AcceptFacts(
+                now_ms=NOW,
+                lease=leased(),
+                next_sequence=2,
+                head=HEAD,
+                known=msgspec.structs.replace(KNOWN, by_source=True),
+            ),
             request("t9", "other", source_key="k"),
             InputConflict(turn_id="t1", by="source_key"),
         ),

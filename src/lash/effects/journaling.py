@@ -48,6 +48,9 @@ from lash.effects.transitions import (
 _OUTCOME: msgspec.json.Decoder[EffectOutcome] = msgspec.json.Decoder(EffectOutcome)
 
 
+#: A scope that only reads clocks writes all the same once so many readings wait to be written.
+_MOST_DEFERRED = 256
+
 #: A scope that was accepted just now is not looked up in the journal, except for the keys it has
 #: recorded since. Beyond so many it is looked up like any other, so that memory does not grow with it.
 _FRESH_KEYS = 4096
@@ -117,9 +120,10 @@ class JournalingController:
         self._occupancy = Occupancy(on_parked)
         self._digester = Digester()
         self._running: dict[str, list[asyncio.Future[None]]] = {}
-        self._deferred: list[JournalRecord] = []
-        self._carried: list[JournalRecord] = []
-        self._carrying: asyncio.Future[RecordResult] | None = None
+        self._deferred: dict[str, JournalRecord] = {}
+        self._carried: dict[str, JournalRecord] = {}
+        self._carrying: asyncio.Future[None] | None = None
+        self._carrier: asyncio.Future[RecordResult] | None = None
         self._drift: list[Drift] = []
         self._executed = 0
         self._replayed = 0
@@ -146,7 +150,7 @@ class JournalingController:
 
     def deferred(self) -> Sequence[JournalRecord]:
         """Records that wait for the scope's next transaction."""
-        return tuple(self._deferred)
+        return tuple(self._deferred.values())
 
     async def execute(
         self, envelope: RuntimeEffectEnvelope, executor: LocalExecutor
@@ -165,10 +169,10 @@ class JournalingController:
         try:
             return await self._settle(envelope, asked, executor)
         finally:
-            self._occupancy.end()
             for waiter in self._running.pop(key):
                 if not waiter.done():
                     waiter.set_result(None)
+            self._occupancy.end()
 
     async def _left(self, key: str) -> None:
         """Wait until nobody here is at an effect any more."""
@@ -210,9 +214,9 @@ class JournalingController:
                 raise replay_error(refused, key, asked.kind)
 
     async def _lookup(self, key: str) -> JournalRecord | None:
-        for record in (*self._carried, *self._deferred):
-            if record.replay_key == key:
-                return record
+        waiting = self._deferred.get(key) or self._carried.get(key)
+        if waiting is not None:
+            return waiting
         if self._fresh and key not in self._seen:
             return None
         return await self._journal.lookup(self._scope_key, key)
@@ -250,9 +254,9 @@ class JournalingController:
         self._executed += 1
         outcome, encoded = _recordable(envelope, made)
         record = self._record_of(envelope.replay_key, asked, encoded, duration_ms)
-        if is_deferred(outcome):
+        if is_deferred(outcome) and len(self._deferred) < _MOST_DEFERRED:
             self._note(record.replay_key)
-            self._deferred.append(record)
+            self._deferred[record.replay_key] = record
             return outcome
         record = self._with_content(record, envelope)
         winner = await self._record(record)
@@ -334,11 +338,12 @@ class JournalingController:
         self, record: JournalRecord, authority: WriteAuthority | None
     ) -> "asyncio.Future[RecordResult]":
         """Offer a record to the store, with whatever waited for it."""
-        offered = self._journal.record(self._scope_key, (*self._deferred, record), authority)
+        offered = self._journal.record(self._scope_key, (*self.deferred(), record), authority)
         write: asyncio.Future[RecordResult] = asyncio.ensure_future(offered)
         if self._deferred:
-            self._carried, self._deferred = self._deferred, []
-            self._carrying = write
+            self._carried, self._deferred = self._deferred, {}
+            self._carrying = asyncio.get_running_loop().create_future()
+            self._carrier = write
         return write
 
     def _settled(
@@ -351,21 +356,22 @@ class JournalingController:
         What it carried and did not keep waits again, unless another writer of a scope without a lease
         kept it.
         """
-        back: list[JournalRecord] = []
-        if self._carrying is write:
-            back, self._carried, self._carrying = self._carried, [], None
+        back: dict[str, JournalRecord] = {}
+        if self._carrying is not None and self._carrier is write:
+            self._carrying.set_result(None)
+            back, self._carried, self._carrying = self._carried, {}, None
         try:
             match write.result():
                 case Recorded():
-                    back = []
+                    back = {}
                     return None
                 case FenceRefused():
                     raise lease_lost(authority)
                 case AlreadyRecorded(winner=winner):
-                    back = [item for item in back if item.replay_key != winner.replay_key]
+                    back.pop(winner.replay_key, None)
                     return winner
         finally:
-            self._deferred = back + self._deferred
+            self._deferred = {**back, **self._deferred}
 
 
 def lease_lost(authority: WriteAuthority | None) -> LeaseLostError:

@@ -111,9 +111,9 @@ class ReplayController:
             if self._is_open:
                 await self._hold(asked.kind, key)
             raise _missing(key, asked.kind)
-        self.asked.append(key)
         match decide(record, asked):
             case Replay(outcome=outcome, drift=drift):
+                self.asked.append(key)
                 if drift:
                     await self._note(envelope, record, asked, drift)
                 return decode_outcome(key, outcome)

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from lash.core.clock import Clock
-from lash.effects.waits.hints import changed_within
+from lash.effects.waits.hints import changed_within, token_of
 from lash.runtime.agents import AgentRegistry
 from lash.runtime.followers import Followers, Ticket
 from lash.runtime.refusals import blocked, missing_agent
@@ -45,7 +45,7 @@ async def follow(host: FollowHost, followers: Followers, ticket: Ticket, clock: 
     wait = FOLLOW_FIRST_S
     while not ticket.done and followers.has(ticket):
         try:
-            token = await host.store.change_token()  # before looking: nothing is missed
+            token = await token_of(host.store)  # before looking: nothing is missed
             await _look_after(host, ticket)
         except Exception as error:  # noqa: BLE001  told to whoever waits
             ticket.leave()

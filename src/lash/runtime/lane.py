@@ -270,8 +270,8 @@ class Lane:
         if claimed is None:
             return
         self._hold(claimed.lease, claimed.head, claimed.turns)
-        if claimed.turns and claimed.turns[0].parked is not None:
-            await self._set_parked(claimed.turns[0], None)
+        if claimed.turns and self._host.agents.find(claimed.turns[0].agent) is not None:
+            await self._unpark(claimed.turns[0])
 
     async def _drive_next(self) -> None:
         """Drive the oldest turn under the lease that is held now."""
@@ -319,10 +319,7 @@ class Lane:
         agent = self._host.agents.find(turn.agent)
         if agent is None:
             raise missing_agent(turn.agent, self._host.agents)
-        if turn.parked is not None:
-            await self._set_parked(turn, None)  # it goes on
-            turn = msgspec.structs.replace(turn, parked=None)
-            self._queue[turn.turn_id] = turn
+        await self._unpark(turn)
         drive = asyncio.get_running_loop().create_task(
             self._drive_turn(turn, agent, lease), name=f"lash-turn-{turn.turn_id}"
         )
@@ -408,6 +405,12 @@ class Lane:
             self._host.parked(self._session_id, turn.turn_id, parked)
         except Exception:  # noqa: BLE001  the turn is only tried again, and those who wait are told
             _log.warning("turn %s could not be parked", turn.turn_id, exc_info=True)
+
+    async def _unpark(self, turn: AcceptedTurn) -> None:
+        """Take back why the turn did not go on: now it does."""
+        if turn.parked is not None:
+            await self._set_parked(turn, None)
+            self._queue[turn.turn_id] = msgspec.structs.replace(turn, parked=None)
 
     async def _set_parked(self, turn: AcceptedTurn, parked: Parked | None) -> None:
         lease = self._lease

@@ -14,7 +14,7 @@ from lash.core.cancel import CancelToken
 from lash.core.clock import Clock
 from lash.core.errors import LashError
 from lash.effects.shielding import shielded
-from lash.effects.waits.hints import changed_within
+from lash.effects.waits.hints import changed_within, token_of
 from lash.effects.waits.model import (
     AlreadyResolved,
     Resolution,
@@ -141,7 +141,7 @@ class WaitBoard:
                     case WaitRevoked():
                         raise unknown_or_revoked()
                     case WaitPending(deadline_at_ms=own):
-                        ended = await self._give_up(row, own, cancel, deadline_at_ms)
+                        ended = await self._give_up(waiter, own, cancel, deadline_at_ms)
                         if ended is not None:
                             return ended
                     case _:  # retired meanwhile: begin again
@@ -180,13 +180,13 @@ class WaitBoard:
 
     async def _give_up(
         self,
-        row: WaitRow,
+        waiter: _Waiter,
         due_at_ms: int | None,
         cancel: CancelToken | None,
         deadline_at_ms: int | None,
     ) -> Resolution | None:
         """The promise's end, if it is time for this waiter to give up; what won, not what it wanted."""
-        now_ms = self._clock.now_ms()
+        now_ms, row = self._clock.now_ms(), waiter.row
         if row.turn_control:
             if cancel is not None and cancel.cancelled:
                 raise LashError("turn_control_wait_cancelled", "The wait for a turn was given up.")
@@ -195,11 +195,15 @@ class WaitBoard:
                     "turn_control_wait_timeout", "The turn did not get there before the deadline."
                 )
             return None
+        proposal: Resolution | None = None
         if is_due(due_at_ms, now_ms):
-            return await self._propose(row, ResolvedTimeout())
-        if cancel is not None and cancel.cancelled:
-            return await self._propose(row, ResolvedCancelled())
-        return None
+            proposal = ResolvedTimeout()
+        elif cancel is not None and cancel.cancelled:
+            proposal = ResolvedCancelled()
+        if proposal is None:
+            return None
+        waiter.unpark()
+        return await self._propose(row, proposal)
 
     async def _propose(self, row: WaitRow, resolution: Resolution) -> Resolution:
         outcome = await shielded(self._store.resolve_wait(row, resolution))
@@ -235,7 +239,7 @@ class WaitBoard:
         while self._waiters:
             try:
                 # Read before the rows: a write in between moves it past what is remembered here.
-                token = await self._store.change_token()
+                token = await token_of(self._store)
                 await self._look()
             except Exception:  # noqa: BLE001  the store may answer the next time
                 _log.warning("waits could not be read; trying again", exc_info=True)
@@ -258,8 +262,7 @@ class WaitBoard:
         nudged = asyncio.ensure_future(self._nudged.wait())
         try:
             await asyncio.wait((resting, nudged), return_when=asyncio.FIRST_COMPLETED)
-            # A hint that cannot be read is none: the rows are read again, and may say what is wrong.
-            return nudged.done() or (resting.exception() is None and resting.result())
+            return nudged.done() or resting.result()
         finally:
             resting.cancel()
             nudged.cancel()

@@ -1,8 +1,11 @@
 """Resting until a store was written to, or for a while if it cannot tell."""
 
+import logging
 from typing import Protocol
 
 from lash.core.clock import Clock
+
+_log = logging.getLogger("lash.effects")
 
 #: How often a store's change token is looked at. A write is noticed within this and one read.
 HINT_S = 0.03
@@ -16,6 +19,15 @@ class Changes(Protocol):
         ...
 
 
+async def token_of(store: Changes) -> int | None:
+    """The store's change token; None also when it cannot be read just now: it is only a hint."""
+    try:
+        return await store.change_token()
+    except Exception:  # noqa: BLE001  whoever reads the rows next is told what is wrong
+        _log.debug("the change token cannot be read", exc_info=True)
+        return None
+
+
 async def changed_within(store: Changes, clock: Clock, seconds: float, token: int | None) -> bool:
     """Rest up to `seconds`, or until the store is no longer as it was at `token`."""
     left = seconds
@@ -23,6 +35,10 @@ async def changed_within(store: Changes, clock: Clock, seconds: float, token: in
         tick = left if token is None else min(HINT_S, left)
         await clock.sleep(tick)
         left -= tick
-        if token is not None and await store.change_token() != token:
+        if token is None:
+            continue
+        now = await token_of(store)
+        if now is not None and now != token:
             return True
+        token = now
     return False

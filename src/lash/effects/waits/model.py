@@ -8,6 +8,10 @@ import msgspec
 from lash.core.errors import LashError
 from lash.core.json import Data, JsonValue, encode
 from lash.core.scopes import ExecutionScope
+from lash.core.text import is_utf8
+
+#: Ordinals are written into keys as 64 bits.
+_MAX_ORDINAL = 2**64 - 1
 
 #: How a key begins when it is written as one word.
 TOKEN_PREFIX = "lash-key-"  # noqa: S105  it marks tokens, and is none
@@ -63,11 +67,12 @@ def validate_wait(wait: AwaitEventWaitIdentity) -> None:
     """
     for name in wait.__struct_fields__:
         value = getattr(wait, name)
-        if (isinstance(value, str) and not value.strip()) or (name == "ordinal" and value < 1):
+        named = not isinstance(value, str) or (value.strip() and is_utf8(value))
+        if not named or (name == "ordinal" and not 1 <= value <= _MAX_ORDINAL):
             raise LashError(
                 "invalid_await_event_wait_identity",
-                f"The {name} of a {wait.__struct_config__.tag} wait is {value!r}; names must not be "
-                "blank, and ordinals count from 1.",
+                f"The {name} of a {wait.__struct_config__.tag} wait is {value!r}; names must be text "
+                "that is not blank, and ordinals count from 1.",
                 field=name,
             )
 
