@@ -249,6 +249,22 @@ async def test_a_provider_that_fails_is_told_with_what_it_said(location: str | P
     assert raised.value.details == {"kind": "auth", "provider_code": "401", "attempts": 1}
 
 
+async def test_a_failure_is_told_in_a_task_that_outlived_a_cancellation(
+    location: str | Path,
+) -> None:
+    async def outlive() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await ask(location, ScriptedModel([fail("no such key", status=401)]))
+
+    task = asyncio.create_task(outlive())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(lash.DirectError, match="no such key"):
+        await task
+
+
 # --- what cannot be asked ---------------------------------------------------------------------------
 
 

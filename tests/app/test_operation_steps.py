@@ -2,7 +2,9 @@
 
 import asyncio
 import functools
+import gc
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -210,6 +212,19 @@ async def test_the_first_run_and_a_later_one_give_equal_values_of_one_type(
         value = await run(location, lambda op: op.step(function, name="s"))
         assert value == expected
         assert type(value) is type(expected)
+
+
+async def test_a_function_is_not_kept_alive_with_what_it_holds() -> None:
+    async with lash.Runtime(":memory:") as runtime, runtime.operation("o") as op:
+        maker = Maker(Decimal(1))
+        gone = weakref.ref(maker)
+        await op.step(maker.make)
+        await op.step(maker, name="call")
+        await op.step(functools.partial(Maker.make, maker), name="partial")
+        await op.step(lambda held=maker: str(held.price))
+        del maker
+        gc.collect()
+        assert gone() is None
 
 
 async def test_a_type_without_a_json_form_is_refused_before_anything_runs(

@@ -145,9 +145,6 @@ CATALOGUE: Mapping[str, CodeInfo] = {
         "A tool wants its answer from outside, and this runtime's keys die with the process.",
         "caller",
     ),
-    "tool_completion_key_missing_call_id": CodeInfo(
-        "A tool wants its answer from outside, and its call has no id.", "lash", terminal=True
-    ),
     "pending_tool_missing_completion_key": CodeInfo(
         "A tool left its answer to the outside without having asked for the key.", "tool"
     ),
@@ -172,9 +169,6 @@ CATALOGUE: Mapping[str, CodeInfo] = {
     "direct_failed": CodeInfo("The provider did not answer a direct completion.", "provider"),
     "invalid_structured_output": CodeInfo(
         "The model's answer is not the JSON that was asked for.", "provider"
-    ),
-    "json_schema_unavailable": CodeInfo(
-        "Checking against a JSON schema needs the jsonschema package.", "caller", terminal=True
     ),
     # --- stored work meets other code ------------------------------------------------------------
     "agent_missing": CodeInfo("Parked: no agent of the recorded name is registered here.", "code"),

@@ -82,7 +82,7 @@ def output_contract(output: object) -> OutputContract:
     """What `output` asks for: None for text, `dict` for any JSON object, a type, or a JSON schema.
 
     Raises:
-        ConfigurationError: `type_without_json`, `direct_request_invalid`, `json_schema_unavailable`.
+        ConfigurationError: `type_without_json`, `direct_request_invalid`.
     """
     if output is None or output is str:
         return OutputContract(spec=None, read=str)
@@ -137,17 +137,13 @@ def _validator(schema: dict[str, JsonValue]) -> "Validator":
     """What checks answers against a schema. All of the schema is looked at now, before anybody pays.
 
     Raises:
-        ConfigurationError: `direct_request_invalid`, `json_schema_unavailable`.
+        ConfigurationError: `direct_request_invalid`.
     """
-    try:
-        import jsonschema  # slow to import, and rarely needed
-        from referencing.exceptions import Unresolvable
-        from referencing.jsonschema import EMPTY_REGISTRY, specification_with
-    except ImportError as error:  # pragma: no cover  it is a dependency
-        raise ConfigurationError(
-            "json_schema_unavailable",
-            "Checking an answer against a JSON schema needs the jsonschema package; install it.",
-        ) from error
+    # Slow to import, and rarely needed.
+    import jsonschema
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import EMPTY_REGISTRY, specification_with
+
     dialect = str(schema.get("$schema", _DIALECT))
     known = jsonschema.validators.validator_for(
         {"$schema": dialect},

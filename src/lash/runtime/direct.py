@@ -1,5 +1,6 @@
 """Direct completions as the runtime carries them out: one model call with its ladder, no turn."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -34,7 +35,9 @@ async def complete(
 ) -> DirectOutcome:
     """Ask the model; what it failed with is data in the outcome."""
     call = ModelCall(model.provider, request, model.retry, clock, lambda _: None)
-    answered = await call.run()
+    # In a task of its own: the caller's is anybody's, and a cancellation that it outlived before must
+    # not be taken for one of this call. One that comes now reaches the call all the same.
+    answered = await asyncio.create_task(call.run(), name="lash-direct")
     return DirectOutcome(
         record=msgspec.structs.replace(answered.record, source=usage_source),
         response=answered.response,

@@ -260,19 +260,11 @@ class ToolDispatch:
     def _services(self, call: _Call, attempt_key: str) -> AttemptServices:
         scope = call.parent.scope
 
-        async def key() -> AwaitEventKey:
-            if not call.pending.call_id.strip():
-                raise LashError(
-                    "tool_completion_key_missing_call_id",
-                    "The model gave its call no id, so nobody outside could answer it.",
-                )
-            return await self._mint(call.place)
-
         return AttemptServices(
             session_id=scope.session_id,
             turn_id=scope.turn_id,
             attempt_key=attempt_key,
-            key=key,
+            key=lambda: self._mint(call.place),
             models=self._models,
             clock=self._clock,
         )

@@ -161,7 +161,7 @@ class ToolContext:
 
         Raises:
             LashError: `tool_completion_key_process_lifetime` in a runtime whose keys die with the
-                process; `tool_completion_key_missing_call_id`, `tool_context_detached`.
+                process; `tool_context_detached`, `duration_invalid`.
         """
         services = self._attached()
         deadline = None if timeout is None else services.deadline_after(timeout)
