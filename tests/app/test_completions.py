@@ -119,6 +119,7 @@ ENDLESS = ProcessSignalWait(process_id="p", signal_name="s", ordinal=2**64)
         lambda key: "lash-key-" + "A" * 9_999,
         lambda key: str(as_json(key))[:-1],
         lambda key: '{"scope":' + "[" * 100_000,
+        lambda key: '{"theirs":' + "[" * 100_000,
         lambda key: key.key_id,
         lambda key: "",
         lambda key: "null",

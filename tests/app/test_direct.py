@@ -24,7 +24,7 @@ from lash.llm.request import (
     TextBlock,
 )
 from lash.llm.response import LlmResponse, TextPart
-from lash.llm.stream import Emit
+from lash.llm.stream import Emit, UsageReported
 from lash.llm.usage import Usage
 from lash.providers.openai import OpenAICompatible
 from lash.stores.sqlite import SqliteStore
@@ -132,6 +132,17 @@ async def test_usage_and_the_ledger_are_told_with_every_attempt(location: str | 
     assert result.llm_call.source == "summary"
     assert result.llm_call.model == "scripted:script"
     assert result.llm_call.call_id == model.requests[0].scope.request_id
+
+
+async def test_what_a_failed_attempt_used_is_counted(location: str | Path) -> None:
+    class Costly(ScriptedModel):
+        async def complete(self, request: LlmRequest, emit: Emit) -> LlmResponse:
+            if not self.requests:
+                emit(UsageReported(usage=Usage(input_tokens=100)))
+            return await super().complete(request, emit)
+
+    model = Costly([fail(status=503, retry_after=0), reply("Yes.", usage=Usage(input_tokens=3))])
+    assert (await ask(location, model)).usage == Usage(input_tokens=103)
 
 
 async def test_only_visible_text_is_the_answer(location: str | Path) -> None:

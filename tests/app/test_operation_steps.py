@@ -357,7 +357,7 @@ async def test_whatever_a_step_raises_is_told(
 ) -> None:
     for _ in range(2):
         with pytest.raises(lash.StepError) as raised:
-            await run(path, lambda op: op.step(ledger.fails(error)))
+            await run(path, lambda op: op.step(ledger.fails(error), timeout=20))
         assert raised.value.message == f"Step 'charge' failed: {says}"
         assert raised.value.code == "durable_step_failed"
     assert ledger.runs == [1]
@@ -454,14 +454,15 @@ async def test_a_step_that_is_stopped_is_not_recorded_and_runs_again(
     assert len(ledger.runs) == 3
 
 
+@pytest.mark.parametrize("error", [ValueError("no"), asyncio.CancelledError()])
 async def test_a_step_fails_as_any_other_in_a_task_that_outlived_a_cancellation(
-    path: Path,
+    path: Path, error: BaseException
 ) -> None:
     async def outlive() -> None:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
-            await run(path, lambda op: op.step(Ledger().fails(ValueError("no"))))
+            await run(path, lambda op: op.step(Ledger().fails(error)))
 
     task = asyncio.create_task(outlive())
     await asyncio.sleep(0)

@@ -120,6 +120,16 @@ async def test_a_sleep_ends_when_it_was_to_end_whatever_happens_meanwhile(path: 
     assert ended == [START + timedelta(minutes=1)] * 2
 
 
+async def test_each_sleep_is_one_of_its_own(path: Path) -> None:
+    async def body(op: lash.Operation) -> None:
+        await asyncio.gather(op.sleep(0.002), op.sleep(timedelta()))
+        await op.sleep(0.001)
+
+    for _ in range(2):
+        await run(path, body)
+    assert await recorded(path) == ["sleep:1", "sleep:2", "sleep:3"]
+
+
 async def test_a_sleep_of_another_length_is_another_sleep(path: Path) -> None:
     await run(path, lambda op: op.sleep(0.001))
     with pytest.raises(lash.ReplayError) as raised:

@@ -218,7 +218,9 @@ def test_a_random_id_is_recognised(before: str, after: str) -> None:
         (SHA_A, SHA_B),  # a hash changes with its content, not by chance
         (hashlib.sha1(b"a").hexdigest(), hashlib.sha1(b"b").hexdigest()),  # noqa: S324  the same
         (f"sha256:{SHA_A}", f"sha256:{SHA_B}"),
+        (hashlib.md5(b"a").hexdigest(), hashlib.md5(b"b").hexdigest()),  # noqa: S324  the same
         ("abcdefghijklmnopqrstuvwxyz", "zbcdefghijklmnopqrstuvwxya"),
+        ("z123456789abcdefghjkmnpqrs", "y123456789abcdefghjkmnpqrs"),
         ("id 80000000-0000-4000-8000-000000000005", "id 7"),
         (
             "80000000-0000-4000-8000-000000000005 has 5",

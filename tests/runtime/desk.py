@@ -5,12 +5,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 import lash
 from lash.core.json import JsonObject
 from lash.core.scopes import TurnScope, journal_key
 from lash.llm.request import LlmRequest, ToolResultBlock
+from lash.llm.response import LlmResponse, ToolCallPart
+from lash.llm.stream import Emit
 from lash.testing import ScriptedModel, VirtualClock, calls, reply
 from lash.testing.scripted import Step, calls_made
 from lash.turn.tools import (
@@ -20,6 +23,20 @@ from lash.turn.tools import (
 )
 
 Key = lash.AwaitEventKey
+
+
+class Forgetful(ScriptedModel):
+    """Names its calls `call_0`, `call_1` in every message, as some models do."""
+
+    async def complete(self, request: LlmRequest, emit: Emit) -> LlmResponse:
+        response = await super().complete(request, emit)
+        parts = tuple(
+            msgspec.structs.replace(part, call_id=f"call_{index}")
+            if isinstance(part, ToolCallPart)
+            else part
+            for index, part in enumerate(response.parts)
+        )
+        return msgspec.structs.replace(response, parts=parts)
 
 
 class Desk:
@@ -47,13 +64,14 @@ class Desk:
             self.ran.append(text)
             return text
 
-        self.model = ScriptedModel(self._answer)
+        self.model = Forgetful(self._answer)
         self.agent = lash.Agent("desk", model=self.model, tools=[ask, echo, *tools])
 
     def _answer(self, request: LlmRequest) -> Step:
         if calls_made(request) == 0:
             return calls(*self.made)
-        blocks = [block for message in request.messages for block in message.blocks]
+        added = request.messages[request.history.count :]
+        blocks = [block for message in added for block in message.blocks]
         return reply(
             " | ".join(block.content for block in blocks if isinstance(block, ToolResultBlock))
         )

@@ -304,8 +304,9 @@ async def test_a_key_of_another_call_is_no_way_to_leave_an_answer(
         if whose != "call":
             assert result.text == "yes"
             other = runtime.session("s" if whose == "turn" else "s2")
-            # The same place in another turn: nothing but the scope tells the two apart.
-            result = await asyncio.wait_for(other.run("Again.", turn_id="t2"), 20)
+            # The same call in the same place: nothing but the scope tells the two apart.
+            turn_id = "t2" if whose == "turn" else "t"
+            result = await asyncio.wait_for(other.run("Again.", turn_id=turn_id), 20)
     last = outcomes(result)[-1]
     assert isinstance(last, ToolFailed)
     assert last.payload.code == "pending_tool_missing_completion_key"

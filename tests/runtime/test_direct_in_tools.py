@@ -131,7 +131,11 @@ async def test_a_tool_that_falls_over_has_paid_for_what_it_asked(path: Path, whe
 
 
 async def test_a_model_that_does_not_answer_a_tool_is_in_the_ledger_too(path: Path) -> None:
-    books = Books(summing, "sum_up", answers=[fail("busy", status=503), fail("no", status=400)])
+    books = Books(
+        summing,
+        "sum_up",
+        answers=[fail("busy", status=503, retry_after=0.01), fail("no", status=400)],
+    )
     async with lash.Runtime(path, agents=[books.agent]) as runtime:
         turn = await finished(run(runtime))
     outcome = turn.tool_calls[0].output.outcome

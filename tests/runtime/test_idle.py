@@ -39,19 +39,18 @@ class Desk:
 
         model = ScriptedModel([calls(*((name, {}) for name in made)), reply("Over.")])
         self.agent = lash.Agent("desk", model=model, tools=[ask, work])
-        self.quick = lash.Agent("quick", model=ScriptedModel([reply("Hi.")]))
 
     @asynccontextmanager
     async def opened(self, path: Path) -> AsyncIterator[Opened]:
-        async with asyncio.timeout(30), Opened(path, self.agent, self.quick) as opened:
+        async with asyncio.timeout(30), Opened(path, self.agent) as opened:
             yield opened
 
 
 async def still_busy(opened: Opened) -> "asyncio.Task[None]":
-    """`idle()`, which has not returned although another session was driven from end to end."""
+    """`idle()`, which has not returned although it had the time for any look at the store."""
     idle = asyncio.create_task(opened.runtime.idle())
-    for _ in range(3):
-        await opened.runtime.session("free", agent="quick").run("Hello?")
+    for _ in range(20):
+        await opened.runtime.sessions()
     assert not idle.done()
     return idle
 
@@ -111,7 +110,7 @@ async def test_idle_does_not_return_while_another_session_works(path: Path) -> N
         waiting.agent,
         lash.Agent("busy", model=working.agent.model, tools=working.agent.tools),
     ]
-    async with asyncio.timeout(30), Opened(path, *agents, waiting.quick) as opened:
+    async with asyncio.timeout(30), Opened(path, *agents) as opened:
         first = asyncio.create_task(opened.runtime.session("s", agent="desk").run("Ask."))
         second = asyncio.create_task(opened.runtime.session("b", agent="busy").run("Work."))
         await working.working.wait()
@@ -127,7 +126,7 @@ async def test_idle_does_not_return_while_another_session_works(path: Path) -> N
 async def test_idle_returns_while_turns_are_parked_and_not_while_others_work(path: Path) -> None:
     await left(path)
     desk = Desk("work")
-    agents = [Deploy(instructions="Be thorough.").agent, desk.agent, desk.quick]
+    agents = [Deploy(instructions="Be thorough.").agent, desk.agent]
     async with asyncio.timeout(30), Opened(path, *agents, on_drift="refuse") as opened:
         await opened.runtime.idle()
         turn = asyncio.create_task(opened.runtime.session("b", agent="desk").run("Work."))

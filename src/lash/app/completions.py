@@ -92,7 +92,4 @@ def _key(given: object) -> AwaitEventKey | None:
     """The key that was given, in whatever form; what comes from outside may be anything."""
     if isinstance(given, AwaitEventKey):
         return given
-    try:
-        return key_from_text(given) if isinstance(given, str) else None
-    except RecursionError:  # nested deeper than any key
-        return None
+    return key_from_text(given) if isinstance(given, str) else None

@@ -444,6 +444,7 @@ _PARKING = frozenset(
     {
         "agent_missing",
         "agent_version_missing",
+        "await_event_unknown_or_revoked",
         "runtime_effect_wrong_outcome",
         "tool_batch_result_count_mismatch",
         "turn_commit_conflict",

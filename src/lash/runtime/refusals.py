@@ -1,6 +1,6 @@
 """Why a session's work cannot go on here, as errors that say what to do."""
 
-from lash.core.errors import LashError, SessionBusyError
+from lash.core.errors import LashError, ReplayError, SessionBusyError
 from lash.core.leases import Lease
 from lash.runtime.agents import AgentRegistry
 from lash.sessions.model import AgentRef, Parked
@@ -52,7 +52,8 @@ def blocked(session_id: str, turn_id: str, parked: Parked | None) -> LashError:
     """Why a session with a parked turn takes nothing new."""
     code = parked.code if parked else "effect_replay_mismatch"
     reason = parked.message if parked else ""
-    return LashError(
+    kind = ReplayError if code.startswith("effect_") else LashError
+    return kind(
         code,
         f"Session {session_id!r} is blocked by turn {turn_id!r}, which needs a person: {reason} "
         "Nothing was accepted.",

@@ -43,7 +43,6 @@ from lash.effects.waits.model import (
     ResolvedErr,
     ResolvedOk,
     ResolvedTimeout,
-    ToolCompletionWait,
 )
 from lash.runtime.cancelling import being_cancelled
 from lash.runtime.direct import ResolveModel
@@ -229,7 +228,7 @@ class ToolDispatch:
             begun = self._clock.monotonic()
             services = self._services(call, envelope.replay_key)
             answer = await self._run(call, _context(call, attempt, services))
-            made = self._outcome(call, attempt, answer)
+            made = self._outcome(call, attempt, answer, services.minted)
             return msgspec.structs.replace(
                 made,
                 duration_ms=round((self._clock.monotonic() - begun) * 1000),
@@ -243,14 +242,17 @@ class ToolDispatch:
         return outcome
 
     def _outcome(
-        self, call: _Call, attempt: int, answer: ToolOutput | PendingCompletion
+        self,
+        call: _Call,
+        attempt: int,
+        answer: ToolOutput | PendingCompletion,
+        minted: AwaitEventKey | None,
     ) -> ToolAttemptOutcome:
         """What an attempt is recorded as: its answer, and what follows it."""
         if isinstance(answer, PendingCompletion):
-            wait = ToolCompletionWait(tool_call_id=call.place)
-            if answer.key.wait == wait and answer.key.scope == self._controller.scope:
+            if answer.key == minted:
                 return ToolAttemptOutcome(pending=answer)
-            message = "The tool left its answer to the outside with a key of another call."
+            message = "The tool left its answer to the outside without this call's own key."
             answer = failed("internal", "pending_tool_missing_completion_key", message)
         following = after_attempt(answer, call.policy, attempt)
         if isinstance(following, RetryTool):

@@ -27,6 +27,7 @@ class AttemptServices:
         models: Finds the model a body names.
         clock: Fixes deadlines.
         direct_calls: What the body asked models so far.
+        minted: The completion key, once the body has asked for it.
     """
 
     session_id: str
@@ -36,11 +37,13 @@ class AttemptServices:
     models: ResolveModel
     clock: Clock
     direct_calls: list[DirectCall] = field(default_factory=list)
+    minted: AwaitEventKey | None = None
     _asked: int = 0
 
     async def completion_key(self) -> AwaitEventKey:
         """The key by which the outside answers this call."""
-        return await self.key()
+        self.minted = await self.key()
+        return self.minted
 
     def deadline_after(self, timeout: Duration) -> int:
         """When a wait that begins now times out."""

@@ -74,7 +74,7 @@ class SessionStore(Protocol):
         """Begin an open turn again from its input (`plan_restart`); None when the fence is lost.
 
         From then on the old id and the source key stand for the new turn. The old turn's journal
-        stays readable, as that of a finished scope.
+        stays readable, as that of a finished scope; what it waited for is cancelled.
         """
         ...
 

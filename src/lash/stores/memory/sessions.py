@@ -264,6 +264,8 @@ class Sessions:
         session.superseded[turn_id] = again.turn_id
         session.add(again)
         self._scopes.finish(journal_key(TurnScope(session_id=session_id, turn_id=turn_id)))
+        # Nobody waits for the old turn's answers any more; who brings one is told.
+        self._scopes.cancel_waits(session_id)
         return again
 
     # --- reading --------------------------------------------------------------------------------

@@ -51,6 +51,7 @@ from lash.sessions.summary import summarise
 from lash.stores.sqlite import queries, rows
 from lash.stores.sqlite.journal import add_records, finish_scope, has_record
 from lash.stores.sqlite.readers import Readers
+from lash.stores.sqlite.waits import cancel_waits
 from lash.stores.sqlite.writer import Writer
 
 
@@ -270,6 +271,8 @@ class SessionTables:
             rows.add_input(connection, again)
             old = TurnScope(session_id=session_id, turn_id=turn_id)
             finish_scope(connection, journal_key(old), self._clock.now_ms())
+            # Nobody waits for the old turn's answers any more; who brings one is told.
+            cancel_waits(connection, session_id, self._clock.now_ms())
             return again
 
         return await self._writer.submit(operation)

@@ -105,21 +105,9 @@ class AwaitEventTable:
 
     async def cancel_session(self, session_id: str) -> Sequence[str]:
         """Cancel what is pending in a session."""
-
-        def operation(connection: sqlite3.Connection) -> Sequence[str]:
-            now_ms = self._clock.now_ms()
-            cancelled: list[str] = []
-            found = connection.execute(queries.WAITS_OF_SESSION, (session_id,)).fetchall()
-            for row in map(_wait, found):
-                state = wait_state(row, row, revoked=False)
-                proposed = plan_sweep(state, turn_control=row.turn_control, now_ms=now_ms)
-                if proposed is not None:
-                    _resolve(connection, row.key_id, proposed, now_ms)
-                if isinstance(proposed, ResolvedCancelled):
-                    cancelled.append(row.key_id)
-            return cancelled
-
-        return await self._writer.submit(operation)
+        return await self._writer.submit(
+            lambda connection: cancel_waits(connection, session_id, self._clock.now_ms())
+        )
 
     async def revoke_session(self, session_id: str) -> Sequence[str]:
         """Forget the promises of a session, and refuse its keys from now on."""
@@ -140,6 +128,20 @@ class AwaitEventTable:
     async def of_scope(self, scope_key: str) -> Sequence[WaitRow]:
         """The promises of a scope, in the order in which they were made."""
         return await self._readers.all(queries.WAITS_OF_SCOPE, scope_key, _wait)
+
+
+def cancel_waits(connection: sqlite3.Connection, session_id: str, now_ms: int) -> Sequence[str]:
+    """Cancel what is pending in a session; the key ids that were."""
+    cancelled: list[str] = []
+    found = connection.execute(queries.WAITS_OF_SESSION, (session_id,)).fetchall()
+    for row in map(_wait, found):
+        state = wait_state(row, row, revoked=False)
+        proposed = plan_sweep(state, turn_control=row.turn_control, now_ms=now_ms)
+        if proposed is not None:
+            _resolve(connection, row.key_id, proposed, now_ms)
+        if isinstance(proposed, ResolvedCancelled):
+            cancelled.append(row.key_id)
+    return cancelled
 
 
 def _state(connection: sqlite3.Connection, asked: WaitRow) -> WaitState:
