@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from lash.llm.stream import Emit, UsageReported
 from lash.llm.usage import Usage
 from lash.providers.openai import OpenAICompatible
 from lash.stores.sqlite import SqliteStore
-from lash.testing import Reply, ScriptedModel, calls, fail, reply
+from lash.testing import Reply, ScriptedModel, VirtualClock, calls, fail, reply
 from lash.testing.openai_server import Answer, Behaviour, HttpError, OpenAIServer
 from lash.turn.tools import ToolFailed, ToolSuccess
 
@@ -344,21 +344,55 @@ async def test_a_question_with_an_id_is_paid_once(path: Path) -> None:
     assert second.requests == []
 
 
-async def test_a_failure_and_a_misfit_are_recorded_too(path: Path) -> None:
-    async def refused(model: ScriptedModel, request_id: str) -> lash.DirectError:
-        with pytest.raises(lash.DirectError) as raised:
-            await ask(path, model, output=dict, id=request_id)
-        return raised.value
+async def test_a_model_that_did_not_answer_may_be_asked_again(path: Path) -> None:
+    model = ScriptedModel([fail("no", status=400)])
+    for _ in range(2):
+        with pytest.raises(lash.DirectError, match="no"):
+            await ask(path, model, id="q")
+    assert len(model.requests) == 2
+    assert (await ask(path, says("Hi."), id="q")).text == "Hi."
 
-    for answer, code in (
-        (fail("no", status=400), "direct_failed"),
-        (reply("?"), "invalid_structured_output"),
-    ):
-        first, second = ScriptedModel([answer]), says("{}")
-        before, after = await refused(first, code), await refused(second, code)
-        assert (before.code, after.code) == (code, code)
-        assert (before.message, before.details) == (after.message, after.details)
-        assert second.requests == []
+
+async def test_an_answer_that_does_not_fit_was_paid_and_stands(path: Path) -> None:
+    first, second = says("?"), says("{}")
+    told = []
+    for model in (first, second):
+        with pytest.raises(lash.DirectError) as raised:
+            await ask(path, model, output=dict, id="q")
+        told.append((raised.value.code, raised.value.message))
+    assert told[0] == told[1]
+    assert second.requests == []
+
+
+async def test_a_failure_in_an_operation_is_recorded_with_the_rest_of_it(path: Path) -> None:
+    async def through(model: ScriptedModel) -> tuple[str, str]:
+        async with lash.Runtime(path) as runtime, runtime.operation("o") as op:
+            with pytest.raises(lash.DirectError) as raised:
+                await op.direct("Hi?", model=model)
+            return raised.value.code, raised.value.message
+
+    told = ("direct_failed", "The model did not answer: no")
+    assert await through(ScriptedModel([fail("no", status=400)])) == told
+    assert await through(says("never asked")) == told
+
+
+async def test_questions_leave_nothing_behind_that_is_not_finished(path: Path) -> None:
+    clock = VirtualClock()
+    async with lash.Runtime(path, clock=clock) as runtime:
+        await runtime.direct("Hi?", model=says("Hi."))
+        with pytest.raises(lash.DirectError):
+            await runtime.direct("Hi?", model=ScriptedModel([fail("no", status=400)]))
+        with pytest.raises(lash.DirectError):
+            await runtime.direct("Hi?", model=says("?"), output={"type": "integer"})
+        clock.advance(1)
+        assert (await runtime.retire_journals(timedelta(0))).records == 2  # an answer and a misfit
+
+
+@pytest.mark.parametrize("name", ["", " ", "bro\ud800ken", 7])
+async def test_an_id_must_name_something(name: Any) -> None:
+    with pytest.raises(lash.LashError) as raised:
+        await ask(":memory:", says("Hi."), id=name)
+    assert raised.value.code == "operation_id_invalid"
 
 
 @pytest.mark.parametrize(
@@ -366,6 +400,7 @@ async def test_a_failure_and_a_misfit_are_recorded_too(path: Path) -> None:
     [
         ({"prompt": "Bye?"}, ("identity.messages[0]",)),
         ({"output": dict}, ("identity.output",)),
+        ({"usage_source": "other"}, ("identity.usage_source",)),
     ],
 )
 async def test_another_question_under_an_id_is_refused(
@@ -378,13 +413,6 @@ async def test_another_question_under_an_id_is_refused(
     assert raised.value.code == "effect_replay_mismatch"
     assert raised.value.details["paths"] == paths
     assert second.requests == []
-
-
-async def test_an_id_is_that_of_whoever_pays(path: Path) -> None:
-    first, second = says("mine"), says("yours")
-    await ask(path, first, id="q")
-    assert (await ask(path, second, id="q", usage_source="other")).text == "yours"
-    assert (await ask(path, second, id="q")).text == "mine"
 
 
 async def test_other_instructions_and_another_model_do_not_ask_again(path: Path) -> None:
@@ -459,7 +487,7 @@ async def test_a_question_is_two_transactions_and_a_replayed_one_asks_for_no_rec
         assert store.transactions - before == 2  # the answer, and that this is all
         key = journal_key(RuntimeOperationScope(operation_id="direct:q"))
         (entry,) = await store.list_journal(key)
-        assert (entry.kind, entry.replay_key) == ("direct", "direct:direct:request:request")
+        assert (entry.kind, entry.replay_key) == ("direct", "direct:request:request")
 
 
 # --- whom to ask ------------------------------------------------------------------------------------

@@ -326,15 +326,34 @@ async def test_an_operation_may_go_on_after_a_failed_step(path: Path, ledger: Le
     assert ledger.runs == [1, "durable_step_failed"]
 
 
-async def test_trouble_of_lash_that_may_pass_is_not_recorded(path: Path, ledger: Ledger) -> None:
-    busy = lash.StoreError("store_busy", "The other store is busy.")
-    charge = ledger.fails(busy)
-    with pytest.raises(lash.StoreError) as raised:
-        await run(path, lambda op: op.step(charge, retry=lash.StepRetry(base_delay_ms=0)))
-    assert raised.value is busy
+BUSY = lash.StoreError("store_busy", "The other store is busy.")
+
+
+@pytest.mark.parametrize(
+    "error", [BUSY, lash.LashError("runtime_closed", "The other runtime is closed.")]
+)
+async def test_trouble_of_the_place_is_not_recorded_as_the_steps_failure(
+    path: Path, ledger: Ledger, error: lash.LashError
+) -> None:
+    charge = ledger.fails(error)
+    with pytest.raises(lash.LashError) as raised:
+        await run(path, lambda op: op.step(charge))
+    assert raised.value is error
     assert await recorded(path) == []
     assert await run(path, lambda op: op.step(charge)) == "charged"
     assert ledger.runs == [1, 2]
+
+
+async def test_trouble_that_may_pass_is_waited_out_as_the_step_says(
+    path: Path, ledger: Ledger
+) -> None:
+    charge, policy = ledger.fails(BUSY, BUSY, BUSY), lash.StepRetry(max_attempts=3, base_delay_ms=0)
+    with pytest.raises(lash.StoreError) as raised:
+        await run(path, lambda op: op.step(charge, retry=policy))
+    assert raised.value is BUSY
+    assert await recorded(path) == ["step:charge:1:attempt:1", "step:charge:1:attempt:2"]
+    assert await run(path, lambda op: op.step(charge, retry=policy)) == "charged"
+    assert ledger.runs == [1, 2, 3, 4]
 
 
 class MuteError(Exception):

@@ -64,38 +64,29 @@ async def test_chance_comes_from_the_source_that_was_injected(location: str | Pa
     assert await run(location, body, ids=Numbered()) == CHANCE
 
 
-async def test_a_value_is_written_with_the_next_record_or_at_the_end(
-    path: Path, ledger: Ledger
-) -> None:
+async def test_a_value_is_written_when_it_is_read(path: Path, ledger: Ledger) -> None:
+    """An operation has no lease: another process may be in it, and both must go on from one value."""
+
+    async def body(op: lash.Operation) -> object:
+        values = [await op.now(), await op.peek("w"), await op.random(), await op.uuid()]
+        ledger.runs.append(values)
+        raise KeyError("later")
+
     async with lash.Runtime(path) as runtime:
-        store = runtime.engine.store
         before = transactions(runtime)
-        async with runtime.operation("o") as op:
-            await op.now()
-            await op.peek("w")
-            assert list(await store.list_journal(KEY)) == []
-            await op.step(ledger.note, 1)
-            assert await keys_of(store) == ["value:now:1", "peek:w:1", "step:note:1:attempt:1"]
-            await op.uuid()
-            assert transactions(runtime) - before == 1
-        assert (await keys_of(store))[3:] == ["value:uuid:1"]
-        assert transactions(runtime) - before == 2
+        with pytest.raises(KeyError):
+            await through(runtime, body)
+        assert transactions(runtime) - before == 4
+        await runtime.completions.resolve(await key_of(runtime), 7)
+        with pytest.raises(KeyError):
+            await through(runtime, body)
+    assert ledger.runs[0] == ledger.runs[1]
+    assert await recorded(path) == ["value:now:1", "peek:w:1", "value:random:1", "value:uuid:1"]
 
 
-async def keys_of(store: Any) -> list[str]:
-    return [entry.replay_key for entry in await store.list_journal(KEY)]
-
-
-async def test_a_value_that_nothing_followed_is_not_kept_when_the_operation_fails(
-    path: Path,
-) -> None:
-    async def body(op: lash.Operation) -> None:
-        await op.now()
-        raise ValueError("later")
-
-    with pytest.raises(ValueError, match="later"):
-        await run(path, body)
-    assert await recorded(path) == []
+async def key_of(runtime: lash.Runtime) -> lash.AwaitEventKey:
+    async with runtime.operation("o") as op:
+        return await op.key("w")
 
 
 async def test_a_sleep_ends_when_it_was_to_end_whatever_happens_meanwhile(path: Path) -> None:
@@ -243,6 +234,22 @@ async def test_a_wait_times_out_counted_from_when_it_first_began(path: Path) -> 
     assert type(answer).__name__ == "AlreadyResolved"
     with pytest.raises(lash.WaitError, match="Nobody resolved 'w' before its deadline"):
         await run(path, body, clock=clock)
+
+
+async def test_a_wait_ends_with_its_runtime_and_goes_on_in_the_next(path: Path) -> None:
+    async with lash.Runtime(path) as runtime:
+        waiting = asyncio.create_task(through(runtime, lambda op: op.wait("w")))
+        key = await key_of(runtime)
+        async with asyncio.timeout(20):
+            while not await runtime.engine.store.list_waits(KEY):
+                pass
+    async with asyncio.timeout(20):
+        with pytest.raises(lash.LashError) as raised:
+            await waiting
+    assert raised.value.code == "runtime_closed"
+    async with lash.Runtime(path) as runtime:
+        await runtime.completions.resolve(key, 7)
+        assert await through(runtime, lambda op: op.wait("w")) == 7
 
 
 @pytest.mark.parametrize("name", ["", " ", "\ud800", None])

@@ -6,6 +6,7 @@ import itertools
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from lash.llm.request import LlmRequest
 from lash.llm.response import LlmResponse
 from lash.llm.stream import Emit
 from lash.stores.sqlite import SqliteStore
-from lash.testing import ScriptedModel, calls, fail, reply
+from lash.testing import ScriptedModel, VirtualClock, calls, fail, reply
 from lash.testing.scripted import calls_made
 
 
@@ -492,6 +493,22 @@ async def test_what_is_not_there_cannot_be_replayed(
         with pytest.raises(lash.LashError) as raised:
             await runtime.replay(session, turn)
     assert raised.value.code == code
+
+
+async def test_without_a_journal_there_is_nothing_to_replay(path: Path) -> None:
+    """It would look like a turn that does everything anew."""
+    await drive(path, support(ScriptedModel([reply("Hi.")])))
+    clock = VirtualClock(4_000_000_000_000)
+    async with lash.Runtime(path, agents=[support(ScriptedModel([]))], clock=clock) as runtime:
+        assert (await runtime.retire_journals(timedelta(days=1))).scopes == 1
+        with pytest.raises(lash.LashError) as raised:
+            await runtime.replay("s", "t")
+    assert raised.value.code == "journal_retired"
+    async with lash.Runtime(":memory:", agents=[support(ScriptedModel([reply("Hi.")]))]) as runtime:
+        await runtime.session("s").run("Hello?", turn_id="t")
+        with pytest.raises(lash.LashError) as raised:
+            await runtime.replay("s", "t")
+    assert raised.value.code == "replay_unsupported"
 
 
 # --- diverged ---------------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ class Stage:
     def seam(self, seam: Seam) -> None:
         if seam == "record.after":
             self._records += 1
-            if self._records == 8:
+            if self._records == 9:
                 self.left_recorded.set()
         self._kill(seam)
 
@@ -113,7 +113,7 @@ async def go_through(runtime: lash.Runtime, op: lash.Operation, stage: Stage) ->
         return "right"
 
     rows = await op.step(load, "a")
-    at = await op.now()  # written with the charge: a charge at another time would be another one
+    at = await op.now()  # a charge at another time would be another charge
     retry = lash.StepRetry(max_attempts=3, base_delay_ms=1)
     charged = await op.step(charge, rows, at, retry=retry)
     await op.sleep(0.001)
@@ -121,7 +121,7 @@ async def go_through(runtime: lash.Runtime, op: lash.Operation, stage: Stage) ->
     await runtime.completions.resolve(await op.key("approved"), {"by": "ana"})
     approved = await op.wait("approved")
     sides = await asyncio.gather(op.step(left), op.step(right))
-    await op.uuid()  # written with the end
+    await op.uuid()
     return {
         "rows": [type(rows).__name__, rows.names, rows.read_at.isoformat()],
         "charged": charged,

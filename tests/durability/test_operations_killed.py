@@ -24,34 +24,35 @@ def again(*names: str) -> dict[str, int]:
     return ONCE | dict.fromkeys(names, 2)
 
 
-# Records in order: 1 = load, 2 = the first charge, which fails, with the time it is made at, 3 = the
-# wait before the second, 4 = the second, 5 = a sleep, 6 = the model's answer, 7 = the approval,
-# 8 = left, 9 = right; the end writes the last of all.
+# Records in order: 1 = load, 2 = the time, 3 = the first charge, which fails, 4 = the wait before the
+# second, 5 = the second, 6 = a sleep, 7 = the model's answer, 8 = the approval, 9 = left, 10 = right,
+# 11 = an id.
 MATRIX = [
     ("during.load", 1, again("load")),
     ("record.inside", 1, again("load")),
     ("record.after", 1, ONCE),
+    ("record.inside", 2, ONCE),
     ("during.charge1", 1, again("charge1")),
-    ("record.before", 2, again("charge1")),
-    ("record.after", 2, ONCE),
+    ("record.before", 3, again("charge1")),
+    ("record.after", 3, ONCE),
     ("during.charge2", 1, again("charge2")),
-    ("record.inside", 4, again("charge2")),
+    ("record.inside", 5, again("charge2")),
     ("during.ask", 1, again("ask")),
-    ("record.after", 6, ONCE),
-    ("record.before", 7, ONCE),
+    ("record.after", 7, ONCE),
+    ("record.before", 8, ONCE),
     ("during.left", 1, again("left", "right")),
-    ("record.before", 8, again("left", "right")),
-    ("record.after", 8, again("right")),
+    ("record.before", 9, again("left", "right")),
+    ("record.after", 9, again("right")),
     ("during.right", 1, again("right")),
-    ("record.after", 9, ONCE),
-    ("record.inside", 10, ONCE),
+    ("record.after", 10, ONCE),
+    ("record.after", 11, ONCE),
 ]
 
 #: Kills of the first process, then of the second; a third finishes.
 PAIRS = [
     ("during.charge1", 1, "during.charge1", 1, ONCE | {"charge1": 3}),
-    ("record.after", 2, "during.charge2", 1, again("charge2")),
-    ("record.inside", 6, "record.after", 2, again("ask")),
+    ("record.after", 3, "during.charge2", 1, again("charge2")),
+    ("record.inside", 7, "record.after", 2, again("ask")),
 ]
 
 FACTS = {

@@ -187,6 +187,9 @@ class SlowJournal:
     async def load_surroundings(self, digest: str) -> str | None:
         return await self._inner.load_surroundings(digest)
 
+    async def reopen_scope(self, scope_key: str) -> None:
+        await self._inner.reopen_scope(scope_key)
+
     async def finish_scope(
         self, scope_key: str, records: Sequence[JournalRecord]
     ) -> Recorded | AlreadyRecorded:

@@ -51,8 +51,11 @@ class Gated(SlowJournal):
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+async def world() -> World:
+    """A turn with a lease: without one, what is read is written at once."""
+    world = World()
+    await world.lease()
+    return world
 
 
 @pytest.fixture
@@ -166,3 +169,17 @@ async def test_a_write_that_finds_the_one_before_it_just_done_goes_on(world: Wor
     assert await first == found("a")
     assert journal.writes == [("now", "a"), ("b",)]
     assert list(drive.deferred()) == []
+
+
+async def test_what_is_read_without_a_lease_is_written_at_once_and_the_first_reading_counts() -> None:
+    """Somebody else may read something else at the same time: who won is known before anybody goes on."""
+    world = World()
+    slow, quick = world.drive(), world.drive()
+
+    assert await quick.execute(envelope(NOW, "now"), value(7)) == RuntimeValueOutcome(value=7)
+    assert await world.keys() == ["now"]
+    assert await slow.execute(envelope(NOW, "now"), value(8)) == RuntimeValueOutcome(value=7)
+
+
+def value(read: int) -> Executor:
+    return Executor(RuntimeValueOutcome(value=read))

@@ -239,17 +239,23 @@ async def test_the_reader_rests_once_nobody_waits(slow: Place) -> None:
     assert await again == APPROVED
 
 
-async def test_closing_stops_the_reader(place: Place) -> None:
-    waiting = begin(place.board.wait(place.row()))
+async def test_closing_stops_the_reader_and_tells_who_waits(place: Place) -> None:
+    row = place.row()
+    waiting = begin(place.board.wait(row))
     await settled()
     assert len(tasks_of()) == 1
 
     await place.board.aclose()
 
-    assert (tasks_of(), waiting.done()) == ([], False)
+    with pytest.raises(LashError) as told:
+        await waiting
+    assert told.value.code == "runtime_closed"
+    assert tasks_of() == []
+    with pytest.raises(LashError) as told:
+        await place.board.wait(row)  # nobody would read for it any more
+    assert told.value.code == "runtime_closed"
+    assert (await place.store.inspect_waits([row]))[row.key_id] == WaitPending()
     await place.board.aclose()
-    waiting.cancel()
-    await asyncio.wait([waiting])
 
 
 # --- what goes wrong meanwhile ------------------------------------------------------------------------

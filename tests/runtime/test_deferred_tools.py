@@ -19,6 +19,7 @@ from lash.effects.waits.model import (
     ResolvedErr,
     ResolvedOk,
     ResolvedTimeout,
+    UnknownOrRevoked,
 )
 from lash.events import ToolCallCompleted
 from lash.testing import VirtualClock
@@ -261,7 +262,8 @@ async def test_a_tool_that_asks_and_then_raises_has_failed_and_waits_for_nobody(
     desk = Desk(("ask_and_fall", {}), tools=[ask_and_fall])
     async with lash.Runtime(agents=[desk.agent], **opening) as runtime:
         result = await finished(run(runtime))
-        assert await runtime.completions.resolve(desk.keys["lost"], "yes") == ResolveAccepted()
+        # The turn is over: nobody would come for an answer.
+        assert await runtime.completions.resolve(desk.keys["lost"], "yes") == UnknownOrRevoked()
         assert list(await runtime.session("s").turns()) == [result]
     assert failure(result).code == "tool_panicked"
     assert result.text == "[Tool execution failed]\nValueError: fell over"

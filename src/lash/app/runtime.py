@@ -14,7 +14,7 @@ from lash.app.model import ModelLike, Models
 from lash.app.session import Session, check_id
 from lash.core.clock import Clock, IdSource, SystemClock, SystemIds
 from lash.core.durations import milliseconds
-from lash.core.errors import ConfigurationError, LashError
+from lash.core.errors import ConfigurationError, DirectError, LashError
 from lash.core.json import JsonObject, JsonValue
 from lash.core.leases import LeaseTimings
 from lash.core.seams import SeamObserver, unobserved
@@ -254,7 +254,8 @@ class Runtime:
             model: Which model; that of the only agent by default.
             instructions: The system prompt.
             id: Your own name for the request. Asked again under it, in any process, the recorded
-                answer is given and nothing is paid twice; another prompt under it is refused.
+                answer is given and nothing is paid twice; another prompt under it is refused. A
+                model that did not answer may be asked again.
             usage_source: In whose name the tokens are booked.
 
         Raises:
@@ -263,16 +264,24 @@ class Runtime:
             ConfigurationError: `direct_request_invalid`, `agent_ambiguous`, and what resolving the
                 model raises.
         """
+        if id is not None:
+            check_id(id, "operation_id_invalid", "The id of a direct completion")
         chosen = id if id is not None else self._environment.ids.new("direct")
+        failure: DirectError | None = None
         async with self.operation(f"direct:{chosen}") as operation:
-            return await operation.ask(
-                prompt,
-                output=output,
-                model=model,
-                instructions=instructions,
-                key="request",
-                usage_source=usage_source,
-            )
+            try:
+                return await operation.ask(
+                    prompt,
+                    output=output,
+                    model=model,
+                    instructions=instructions,
+                    key="request",
+                    usage_source=usage_source,
+                    keep_failures=False,
+                )
+            except DirectError as error:
+                failure = error  # the operation is over all the same
+        raise failure
 
     @property
     def completions(self) -> Completions:

@@ -109,9 +109,12 @@ def _read_key() -> str:
     if sys.stdin.isatty():
         note("Paste the key, then end the input with Ctrl-D:")
     try:
-        return sys.stdin.read()
+        key = sys.stdin.read()
     except UnicodeDecodeError:
-        return ""  # no key reads like that: it is answered like any other that names nothing
+        return "?"  # no key reads like that: it is answered like any other that names nothing
+    if not key.strip():
+        raise ConfigurationError("usage_invalid", "There was no key on stdin.")
+    return key
 
 
 def _document(

@@ -112,6 +112,12 @@ CATALOGUE: Mapping[str, CodeInfo] = {
     "operation_id_invalid": CodeInfo(
         "An operation id must be a non-blank string.", "caller", terminal=True
     ),
+    "operation_nested": CodeInfo(
+        "A step of an operation asked for an effect of that operation.", "caller", terminal=True
+    ),
+    "replay_unsupported": CodeInfo(
+        "This runtime records no effects, so nothing can be replayed.", "caller", terminal=True
+    ),
     "operation_not_entered": CodeInfo(
         "An operation was used outside its `async with` block.", "caller", terminal=True
     ),
@@ -392,7 +398,12 @@ class WaitError(LashError):
     """A wait ended without what it was for.
 
     `durable_effect_event_timeout`, `durable_effect_event_cancelled`, or the code the outside gave.
+    Waiting again gives the same answer, so it is never retryable, whatever that code says elsewhere.
     """
+
+    def __init__(self, code: str, message: str, **details: object) -> None:
+        super().__init__(code, message, **details)
+        self.retryable = False
 
 
 class DirectError(LashError):

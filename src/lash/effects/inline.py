@@ -56,7 +56,11 @@ class InlineController:
 
     async def _sleep(self, command: SleepCommand, executor: LocalExecutor) -> EffectOutcome:
         due = self._clock.now_ms() + command.duration_ms
-        done = await sleep_until(self._clock, due, command.duration_ms, executor.cancel)
+        self._occupancy.begin_waiting()
+        try:
+            done = await sleep_until(self._clock, due, command.duration_ms, executor.cancel)
+        finally:
+            self._occupancy.end_waiting()
         return SleepOutcome(due_at_ms=due) if done else EffectFailed(**sleep_cancelled())
 
     def deferred(self) -> Sequence[JournalRecord]:

@@ -162,6 +162,10 @@ class Journal(Protocol):
         """
         ...
 
+    async def reopen_scope(self, scope_key: str) -> None:
+        """Say that the work of a scope goes on, if it was finished before: it is not retired then."""
+        ...
+
     async def retire(self, target: RetireTarget, *, limit: int = 500) -> Retirement:
         """Remove up to `limit` scopes with their records and waits, in one transaction."""
         ...

@@ -40,6 +40,7 @@ from lash.effects.transitions import (
     Execute,
     Replay,
     decide,
+    differs_by_reader,
     fit_outcome,
     is_deferred,
     replay_error,
@@ -235,7 +236,12 @@ class JournalingController:
         key = cancelled_key(envelope.replay_key)
         if await self._lookup(key) is None:
             due, longest = outcome.due_at_ms, command.duration_ms
-            if await sleep_until(self._clock, due, longest, cancel):
+            self._occupancy.begin_waiting()
+            try:
+                slept = await sleep_until(self._clock, due, longest, cancel)
+            finally:
+                self._occupancy.end_waiting()
+            if slept:
                 return outcome
             broken = SleepOutcome(due_at_ms=due, cancelled=True)
             await self._record(self._record_of(key, asked, encode(broken), 0.0))
@@ -254,7 +260,10 @@ class JournalingController:
         self._executed += 1
         outcome, encoded = _recordable(envelope, made)
         record = self._record_of(envelope.replay_key, asked, encoded, duration_ms)
-        if is_deferred(outcome) and len(self._deferred) < _MOST_DEFERRED:
+        # Without a lease another writer may win what was read here, and it must be known who did
+        # before anybody goes on from it.
+        contested = self._authority() is None and differs_by_reader(outcome)
+        if is_deferred(outcome) and not contested and len(self._deferred) < _MOST_DEFERRED:
             self._note(record.replay_key)
             self._deferred[record.replay_key] = record
             return outcome

@@ -53,8 +53,9 @@ def direct_key(usage_source: str, *, request: str | None, ordinal: int) -> str:
 
     Its content is not part of the key: a changed request is then told as one, and not taken for new.
     """
-    named = f"ordinal:{ordinal}" if request is None else f"request:{plain(request)}"
-    return f"direct:{plain(usage_source)}:{named}"
+    if request is not None:
+        return f"direct:request:{plain(request)}"  # the source is part of what is compared
+    return f"direct:{plain(usage_source)}:ordinal:{ordinal}"
 
 
 def process_key(parent: str | None, command: ProcessCommand, ordinal: int) -> str:

@@ -164,6 +164,11 @@ def is_deferred(outcome: EffectOutcome) -> bool:
             return False
 
 
+def differs_by_reader(outcome: EffectOutcome) -> bool:
+    """Whether two who ask at once may be told different things: of a clock, of chance, of a promise."""
+    return isinstance(outcome, RuntimeValueOutcome | PeekAwaitEventOutcome)
+
+
 def fit_outcome(encoded: bytes, limit: int = MAX_OUTCOME_BYTES) -> EffectFailed | None:
     """The failure to record instead of an outcome that is too large, or None when it fits."""
     if len(encoded) <= limit:

@@ -96,6 +96,8 @@ def output_contract(output: object) -> OutputContract:
     def read(text: str) -> object:
         try:
             return typed.read(_parse(text))
+        except DirectError:
+            raise
         except LashError as error:
             raise _misfit(error.message) from error
 

@@ -50,13 +50,19 @@ class OpenOperations:
         """Finds the model a caller names."""
         return self._environment.resolve_model
 
-    def enter_operation(self, operation_id: str) -> EffectController:
-        """The operation's controller."""
+    async def enter_operation(self, operation_id: str) -> EffectController:
+        """The operation's controller. One that was finished is at work again from here on."""
         opened = self._open.get(operation_id)
         if opened is None:
             controller = self._effects.scoped(operation_scope(operation_id))
             opened = self._open[operation_id] = _Open(controller)
         opened.inside += 1
+        try:
+            if self._effects.capabilities.owns_replay:
+                await self._journal.reopen_scope(operation_key(operation_id))
+        except BaseException:
+            await self.leave_operation(operation_id, finished=False)
+            raise
         return opened.controller
 
     async def leave_operation(self, operation_id: str, *, finished: bool) -> None:

@@ -7,6 +7,7 @@ holds no lease: of two processes that run it at once, the first to record an eff
 import hashlib
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Protocol, Self, TypeAlias, TypeVar, overload
@@ -73,6 +74,10 @@ from lash.runtime.steps import (
 
 T = TypeVar("T")
 
+#: The operations whose steps are being run here. An effect asked for in there would be skipped with
+#: the step when it is replayed, and what comes after it would be taken for it.
+_RUNNING_STEPS: ContextVar[frozenset[str]] = ContextVar("lash_running_steps", default=frozenset())
+
 #: What is read from the clock or the source of chance.
 Value: TypeAlias = int | float | str
 
@@ -100,7 +105,7 @@ class OperationHost(Protocol):
         """Finds the model a caller names; None names the default."""
         ...
 
-    def enter_operation(self, operation_id: str) -> EffectController:
+    async def enter_operation(self, operation_id: str) -> EffectController:
         """The operation's controller; those who are in it at the same time share one."""
         ...
 
@@ -134,8 +139,9 @@ class Operation:
                 f"Operation {self.id!r} is entered once; ask for another: "
                 "`async with runtime.operation(…) as op`.",
             )
-        self._controller = self._host.enter_operation(self.id)
-        self._used = True
+        self._refuse_inside_steps()
+        self._used = True  # before anything is awaited: it may be entered twice at once
+        self._controller = await self._host.enter_operation(self.id)
         return self
 
     async def __aexit__(
@@ -207,7 +213,7 @@ class Operation:
         step: Step[object] = Step(
             key=keys.step_key(called, self._take(f"step:{called}")),
             name=called,
-            call=call_of(function, args, keywords, is_async=known.is_async),
+            call=self._outside(call_of(function, args, keywords, is_async=known.is_async)),
             given=given_to(args, keywords),
             result=known.result,
             retry=retry or ONCE,
@@ -411,8 +417,12 @@ class Operation:
         instructions: str,
         key: str | None,
         usage_source: str,
+        keep_failures: bool = True,
     ) -> Coroutine[object, object, DirectResult[object]]:
-        """`direct` for callers who pass on an output they do not know the type of."""
+        """`direct` for callers who pass on an output they do not know the type of.
+
+        Without `keep_failures` a model that did not answer may be asked again under the same key.
+        """
         check_text(usage_source, "The usage source")
         if key is not None:
             check_text(key, "The key")
@@ -431,7 +441,10 @@ class Operation:
         )
 
         async def perform() -> EffectOutcome:
-            return await complete(request, bound, self._host.clock, usage_source)
+            outcome = await complete(request, bound, self._host.clock, usage_source)
+            if outcome.response is None and not keep_failures:
+                result_of(contract, outcome)  # raises: an error of lash is not recorded
+            return outcome
 
         async def ask() -> DirectResult[object]:
             command = DirectCommand(request=request, usage_source=usage_source)
@@ -457,12 +470,34 @@ class Operation:
         self._entered()
         return self._ordinals.take(lane)
 
+    def _refuse_inside_steps(self) -> None:
+        if self.id in _RUNNING_STEPS.get():
+            raise LashError(
+                "operation_nested",
+                f"A step of operation {self.id!r} asked for an effect of that operation. On replay the "
+                "step does not run, so the effect would be missed: ask for it outside the step.",
+                operation_id=self.id,
+            )
+
+    def _outside(self, call: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[object]]:
+        """The step's code, which must not ask for effects of the operation it is a step of."""
+
+        async def run() -> object:
+            token = _RUNNING_STEPS.set(_RUNNING_STEPS.get() | {self.id})
+            try:
+                return await call()
+            finally:
+                _RUNNING_STEPS.reset(token)
+
+        return run
+
     def _entered(self) -> EffectController:
         if self._controller is None:
             raise LashError(
                 "operation_not_entered",
                 f"Use operation {self.id!r} inside `async with runtime.operation(…) as op`.",
             )
+        self._refuse_inside_steps()
         return self._controller
 
 

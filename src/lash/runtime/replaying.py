@@ -74,10 +74,26 @@ async def replay_turn(
     """Drive a turn against its journal.
 
     Raises:
-        LashError: `session_unknown`, `turn_unknown`; `agent_missing` when no version is registered.
+        LashError: `session_unknown`, `turn_unknown`; `agent_missing` when no version is registered;
+            `journal_retired` when nothing is left to replay; `replay_unsupported` in a runtime that
+            records no effects.
         StoreError: The store could not be read.
     """
+    if not effects.capabilities.owns_replay:
+        raise LashError(
+            "replay_unsupported",
+            "This runtime keeps no journal, so nothing can be replayed; give it a file.",
+        )
     head, known = await _find(store, session_id, turn_id)
+    key = journal_key(TurnScope(session_id=session_id, turn_id=known.turn_id))
+    if known.record is not None and not await store.list_journal(key):
+        raise LashError(
+            "journal_retired",
+            f"There is nothing to replay: the journal of turn {known.turn_id!r} was retired, so only "
+            "its result is kept. Choose a newer turn.",
+            session_id=session_id,
+            turn_id=known.turn_id,
+        )
     ref = known.agent or head.agent
     agent = _agent(agents, ref)
     turn = AcceptedTurn(

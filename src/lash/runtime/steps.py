@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import inspect
 import typing
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 from weakref import WeakKeyDictionary
@@ -73,7 +73,7 @@ class Step(Generic[T]):
         given: What it is called with, as JSON, to tell a changed call.
         result: How its value is read; None to take the JSON as it is.
         retry: How often it is run again.
-        timeout_s: How long one attempt may take.
+        timeout_s: How long one attempt may take. A plain function goes on in its thread all the same.
     """
 
     key: str
@@ -127,9 +127,10 @@ async def _attempt(controller: EffectController, step: Step[T], attempt: int) ->
             if _cancels() > before:
                 # It failed because it was stopped: asked for again, it is to run again.
                 raise asyncio.CancelledError from error
-            if isinstance(error, LashError) and error.retryable:
-                raise  # not the step's doing: nothing is recorded, and it may be asked for again
-            return _failure(step, attempt, error)  # what a step raises is its outcome
+            failure = _failure(step, attempt, error)
+            if _is_not_its_doing(error) and failure.retry_in_ms is None:
+                raise  # nothing is recorded: asked for again, the step may succeed
+            return failure  # what a step raises is its outcome
 
     outcome = await controller.execute(envelope, executors.durable_step(perform))
     if isinstance(outcome, DurableStepOutcome):
@@ -141,6 +142,19 @@ async def _attempt(controller: EffectController, step: Step[T], attempt: int) ->
         failed.code if failed else "runtime_effect_wrong_outcome",
         step=step.name,
     )
+
+
+#: Errors that say something of where a step was run, and nothing of the step.
+_CIRCUMSTANCES = frozenset(
+    {"agent_missing", "agent_unknown", "agent_version_missing", "runtime_closed", "store_closed"}
+)
+
+
+def _is_not_its_doing(error: Exception) -> bool:
+    """Whether an attempt failed for what surrounds it. A `StepError` is always the step's own word."""
+    if not isinstance(error, LashError) or isinstance(error, StepError):
+        return False
+    return error.retryable or error.code in _CIRCUMSTANCES
 
 
 def _cancels() -> int:
@@ -330,10 +344,24 @@ def given_to(args: tuple[object, ...], keywords: dict[str, object]) -> JsonValue
 
 
 def _told(value: object) -> JsonValue:
+    """A value as it is compared: by its JSON form, a collection part by part, else by its type."""
     try:
         return to_json(value)
     except Exception:  # noqa: BLE001  a model of somebody else's may fail to tell itself in any way
-        return {"type": f"{type(value).__module__}.{type(value).__qualname__}"}
+        return _told_in_parts(value)
+
+
+def _told_in_parts(value: object) -> JsonValue:
+    try:
+        if isinstance(value, str | float):
+            return ascii(value)  # half a character, or a number that is none
+        if isinstance(value, Mapping):
+            return {ascii(key): _told(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [_told(item) for item in value]
+    except Exception:  # noqa: BLE001, S110  it holds itself, or fails to tell itself: its type is left
+        pass
+    return {"type": f"{type(value).__module__}.{type(value).__qualname__}"}
 
 
 def _result_type(called: Callable[..., object], name: str) -> TypedValue | None:

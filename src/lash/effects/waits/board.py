@@ -7,12 +7,12 @@ somebody waits.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Protocol
 
 from lash.core.cancel import CancelToken
 from lash.core.clock import Clock
-from lash.core.errors import LashError
+from lash.core.errors import LashError, StoreError
 from lash.effects.shielding import shielded
 from lash.effects.waits.hints import changed_within, token_of
 from lash.effects.waits.model import (
@@ -55,11 +55,12 @@ class Parking(Protocol):
 class _Waiter:
     """One task that waits; woken whenever it should look again."""
 
-    __slots__ = ("_loop", "_parked", "_parking", "_woken", "row", "state")
+    __slots__ = ("_loop", "_parked", "_parking", "_woken", "error", "row", "state")
 
     def __init__(self, row: WaitRow, parking: Parking | None) -> None:
         self.row = row
         self.state: WaitState | None = None
+        self.error: Exception | None = None
         self._loop = asyncio.get_running_loop()
         self._woken = asyncio.Event()
         self._parking = parking
@@ -76,6 +77,12 @@ class _Waiter:
         if self._parking is not None and self._parked:
             self._parked = False
             self._parking.end_waiting()
+
+    def fail(self, error: Exception) -> None:
+        """The promise cannot be waited for."""
+        self.error = error
+        self.unpark()
+        self._woken.set()
 
     def settle(self, state: WaitState) -> None:
         """The promise has come to its end."""
@@ -103,6 +110,7 @@ class WaitBoard:
         self._clock = clock
         self._waiters: dict[object, _Waiter] = {}
         self._nudged = asyncio.Event()
+        self._closed = False
         self._reader: asyncio.Task[None] | None = None
 
     async def wait(
@@ -135,6 +143,8 @@ class WaitBoard:
         try:
             waiter.state = await self._store.open_wait(row)
             while True:
+                if waiter.error is not None:
+                    raise waiter.error
                 match waiter.state:
                     case WaitResolved(resolution=resolution):
                         return resolution
@@ -166,7 +176,10 @@ class WaitBoard:
         self._nudged.set()
 
     async def aclose(self) -> None:
-        """Stop reading. Whoever still waits is the caller's to cancel."""
+        """Stop reading, and tell whoever still waits that the runtime is closed. Nothing is written."""
+        self._closed = True
+        for waiter in self._waiters.values():
+            waiter.fail(closed())
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.wait([self._reader])
@@ -228,6 +241,8 @@ class WaitBoard:
 
     def _read_on(self) -> None:
         """Have the rows read; a reader that is resting looks at once for whoever came just now."""
+        if self._closed:
+            raise closed()
         self.nudge()
         if self._reader is None or self._reader.done():
             self._reader = asyncio.get_running_loop().create_task(
@@ -250,11 +265,30 @@ class WaitBoard:
     async def _look(self) -> None:
         self._nudged.clear()
         waiters = list(self._waiters.values())
-        states = await self._store.inspect_waits([waiter.row for waiter in waiters])
+        try:
+            states = await self._store.inspect_waits([waiter.row for waiter in waiters])
+        except StoreError as error:
+            if error.terminal:
+                await self._look_one_by_one(waiters)
+                return
+            raise
         for waiter in waiters:
             state = states[waiter.row.key_id]
             if not isinstance(state, WaitPending):
                 waiter.settle(state)
+
+    async def _look_one_by_one(self, waiters: Sequence[_Waiter]) -> None:
+        """A row that cannot be read is told to who waits for it, and keeps nobody else waiting."""
+        for waiter in waiters:
+            try:
+                state = (await self._store.inspect_waits([waiter.row]))[waiter.row.key_id]
+            except StoreError as error:
+                if not error.terminal:
+                    raise
+                waiter.fail(error)
+            else:
+                if not isinstance(state, WaitPending):
+                    waiter.settle(state)
 
     async def _pause(self, seconds: float, token: int | None) -> bool:
         """Rest until the rows should be read again; whether that is because something was written."""
@@ -278,3 +312,12 @@ async def _first_of(event: Coroutine[object, object, object], timer: Awaitable[N
     finally:
         first.cancel()
         second.cancel()
+
+
+def closed() -> LashError:
+    """What is told who waits when the runtime closes."""
+    return LashError(
+        "runtime_closed",
+        "The runtime was closed before there was an answer. The wait goes on when it is asked for "
+        "again; an answer is kept meanwhile.",
+    )

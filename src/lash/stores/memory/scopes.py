@@ -111,10 +111,17 @@ class Scopes:
         self._changed()
 
     def finish(self, scope_key: str, *, create: bool = False) -> None:
-        """Mark a scope finished, if it is there and was not before."""
+        """Mark a scope finished, if it is there."""
         scope = self._scope(scope_key) if create else self._scopes.get(scope_key)
-        if scope is not None and scope.finished_at_ms is None:
+        if scope is not None:
             scope.finished_at_ms = self._clock.now_ms()
+            self._changed()
+
+    def reopen(self, scope_key: str) -> None:
+        """Take back that a scope is finished."""
+        scope = self._scopes.get(scope_key)
+        if scope is not None:
+            scope.finished_at_ms = None
             self._changed()
 
     def _scope(self, scope_key: str) -> _Scope:
@@ -135,9 +142,10 @@ class Scopes:
         state = self.wait_state(row)
         plan = plan_resolve(state, resolution, self._clock.now_ms())
         if plan.store is not None:
-            if isinstance(state, WaitMissing):
+            early = isinstance(state, WaitMissing)
+            if early:
                 self._add_wait(msgspec.structs.replace(row, deadline_at_ms=None))
-            self._resolve(row.key_id, plan.store)
+            self._resolve(row.key_id, plan.store, early=early)
         return plan.outcome
 
     def wait_state(self, row: WaitRow) -> WaitState:
@@ -185,11 +193,13 @@ class Scopes:
         )
         self._changed()
 
-    def _resolve(self, key_id: str, resolution: Resolution) -> None:
+    def _resolve(self, key_id: str, resolution: Resolution, *, early: bool = False) -> None:
+        row, now_ms = self._waits[key_id], self._clock.now_ms()
+        # It comes after the wait, also within a millisecond: a promise that was made by its resolution
+        # is told by that.
+        after = now_ms if early else max(now_ms, row.created_at_ms + 1)
         self._waits[key_id] = msgspec.structs.replace(
-            self._waits[key_id],
-            resolution=resolution_text(resolution),
-            resolved_at_ms=self._clock.now_ms(),
+            row, resolution=resolution_text(resolution), resolved_at_ms=after
         )
         self._changed()
 
@@ -249,7 +259,9 @@ class Scopes:
         waiting: set[str] = set()
         resolved: list[tuple[int, str]] = []
         for row in self._waits.values():
-            if row.resolved_at_ms is None or row.resolved_at_ms >= before_ms:
+            # A promise that was made by its resolution is one that nobody had waited for.
+            awaited = row.resolved_at_ms != row.created_at_ms
+            if awaited or row.resolved_at_ms is None or row.resolved_at_ms >= before_ms:
                 waiting.add(row.scope_key)
             else:
                 resolved.append((row.resolved_at_ms, row.scope_key))

@@ -275,6 +275,12 @@ class Sessions:
         session = self._sessions.get(session_id)
         return session.known(turn_id) if session else None
 
+    def is_over(self, scope: TurnScope) -> bool:
+        """Whether a scope is that of a turn that is committed, or goes on under another id."""
+        session = self._sessions.get(scope.session_id)
+        known = session is not None and scope.turn_id in session.inputs
+        return known and not self.is_open(scope)
+
     def is_open(self, scope: TurnScope) -> bool:
         """Whether a scope is that of an open turn."""
         session = self._sessions.get(scope.session_id)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from lash.core.clock import Clock
 from lash.core.leases import Fence, LeaseClaim, LeaseOwner, LeaseState
+from lash.core.scopes import TurnScope, from_journal_key
 from lash.core.seams import SeamObserver, unobserved
 from lash.core.tiers import DurabilityTier
 from lash.effects.journal import (
@@ -22,8 +23,8 @@ from lash.effects.journal import (
     WriteAuthority,
 )
 from lash.effects.waits.keys import SECRET_BYTES
-from lash.effects.waits.model import Resolution, ResolveOutcome
-from lash.effects.waits.transitions import WaitRow, WaitState
+from lash.effects.waits.model import Resolution, ResolveOutcome, UnknownOrRevoked
+from lash.effects.waits.transitions import WaitMissing, WaitRow, WaitState
 from lash.sessions.model import (
     AcceptedTurn,
     Parked,
@@ -192,6 +193,10 @@ class MemoryStore:
         """What a record's `surroundings` digests, if it was ever given."""
         return self._scopes.surroundings(digest)
 
+    async def reopen_scope(self, scope_key: str) -> None:
+        """Say that a scope's work goes on."""
+        self._scopes.reopen(scope_key)
+
     async def finish_scope(
         self, scope_key: str, records: Sequence[JournalRecord]
     ) -> Recorded | AlreadyRecorded:
@@ -220,7 +225,14 @@ class MemoryStore:
 
     async def resolve_wait(self, row: WaitRow, resolution: Resolution) -> ResolveOutcome:
         """Resolve a promise, also one nobody has waited for yet."""
+        missing = isinstance(self._scopes.wait_state(row), WaitMissing)
+        if missing and not row.turn_control and self._is_of_turn_that_is_over(row):
+            return UnknownOrRevoked()  # nobody will come for it any more
         return self._scopes.resolve_wait(row, resolution)
+
+    def _is_of_turn_that_is_over(self, row: WaitRow) -> bool:
+        scope = from_journal_key(row.scope_key)
+        return isinstance(scope, TurnScope) and self._sessions.is_over(scope)
 
     async def inspect_waits(self, rows: Sequence[WaitRow]) -> Mapping[str, WaitState]:
         """How promises stand, by key id."""

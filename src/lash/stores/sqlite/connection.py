@@ -38,7 +38,8 @@ _REMEDIES = {
     "store_unreachable": "the file cannot be opened; check that its directory exists and is writable",
     "store_foreign": "the file is not a SQLite database; choose another path",
     "store_corrupt": "the database is damaged; restore it from a backup",
-    "store_failed": "see the reason given by SQLite",
+    "store_failed": "see the reason given by SQLite; where it names the disk, look at free space, "
+    "quotas and limits on file sizes; nothing accepted is lost",
 }
 
 

@@ -138,6 +138,16 @@ class JournalTable:
 
         return await self._writer.submit(operation)
 
+    async def reopen(self, scope_key: str) -> None:
+        """Take back that a scope is finished."""
+        found = await self._readers.read_here(
+            lambda connection: connection.execute(queries.IS_FINISHED, (scope_key,)).fetchone()
+        )
+        if found is not None:
+            await self._writer.submit(
+                lambda connection: connection.execute(queries.REOPEN_SCOPE, (scope_key,))
+            )
+
     async def lookup(self, scope_key: str, replay_key: str) -> JournalRecord | None:
         """The record under a key. A large outcome is read in a thread; the rest is a short read."""
         row: Row | None = await self._readers.read_here(
@@ -190,7 +200,7 @@ def scope_of(connection: sqlite3.Connection, scope_key: str) -> int:
 
 
 def finish_scope(connection: sqlite3.Connection, scope_key: str, now_ms: int) -> None:
-    """Mark a scope finished, if it is there and was not before."""
+    """Mark a scope finished, if it is there."""
     connection.execute(queries.FINISH_SCOPE, (now_ms, scope_key))
 
 

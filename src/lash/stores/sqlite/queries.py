@@ -71,6 +71,9 @@ OPEN_INPUTS = f"""
 """  # noqa: S608
 HAS_INPUT = "SELECT 1 FROM inputs WHERE session_id = ? AND turn_id = ?"
 HAS_OPEN_INPUT = "SELECT 1 FROM inputs WHERE session_id = ? AND turn_id = ? AND committed = 0"
+HAS_SETTLED_INPUT = """
+    SELECT 1 FROM inputs WHERE session_id = ? AND turn_id = ? AND committed = 1
+"""
 COUNT_OTHER_OPEN = """
     SELECT count(*) FROM inputs WHERE session_id = ? AND committed = 0 AND turn_id <> ?
 """
@@ -129,9 +132,9 @@ ACTIVE_PATH = """
 
 SCOPE = "SELECT id FROM scopes WHERE scope_key = ?"
 ADD_SCOPE = "INSERT INTO scopes (scope_key, session_id, process_id) VALUES (?, ?, ?)"
-FINISH_SCOPE = """
-    UPDATE scopes SET finished_at_ms = ? WHERE scope_key = ? AND finished_at_ms IS NULL
-"""
+FINISH_SCOPE = "UPDATE scopes SET finished_at_ms = ? WHERE scope_key = ?"
+IS_FINISHED = "SELECT 1 FROM scopes WHERE scope_key = ? AND finished_at_ms IS NOT NULL"
+REOPEN_SCOPE = "UPDATE scopes SET finished_at_ms = NULL WHERE scope_key = ?"
 
 # --- the journal ------------------------------------------------------------------------------------
 
@@ -219,9 +222,10 @@ ADD_WAIT = """
                               resolution, created_at_ms, resolved_at_ms)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-#: First resolution wins.
+#: First resolution wins. It comes after the wait, also within a millisecond: a promise that was made
+#: by its resolution is told by that.
 RESOLVE_WAIT = """
-    UPDATE await_events SET resolution = ?, resolved_at_ms = ?
+    UPDATE await_events SET resolution = ?, resolved_at_ms = max(?, created_at_ms + 1)
     WHERE key_id = ? AND resolution IS NULL
 """
 WAIT_KEYS_OF_SESSION = "SELECT key_id FROM await_events WHERE session_id = ? ORDER BY id"
@@ -237,7 +241,8 @@ SCOPES_OF_KEY = "SELECT id FROM scopes WHERE scope_key = ? LIMIT ?"
 SCOPES_FINISHED = """
     SELECT id FROM scopes WHERE finished_at_ms < ? ORDER BY finished_at_ms, id LIMIT ?
 """
-#: Unfinished scopes that hold nothing but promises which were all resolved before a time.
+#: Unfinished scopes that hold nothing but promises which were all resolved before a time, and before
+#: anybody waited for them: those were made by their resolution.
 SCOPES_UNCLAIMED = """
     SELECT w.scope, s.scope_key
     FROM await_events w JOIN scopes s ON s.id = w.scope
@@ -245,7 +250,10 @@ SCOPES_UNCLAIMED = """
         AND NOT EXISTS (SELECT 1 FROM journal j WHERE j.scope = w.scope)
         AND NOT EXISTS (
             SELECT 1 FROM await_events o
-            WHERE o.scope = w.scope AND (o.resolved_at_ms IS NULL OR o.resolved_at_ms >= :before)
+            WHERE o.scope = w.scope AND (
+                o.resolved_at_ms IS NULL OR o.resolved_at_ms >= :before
+                OR o.resolved_at_ms <> o.created_at_ms
+            )
         )
     ORDER BY w.resolved_at_ms, w.id
 """

@@ -228,6 +228,10 @@ class SqliteStore:
         """What a record's `surroundings` digests, if it was ever given."""
         return await self._journal.surroundings(digest)
 
+    async def reopen_scope(self, scope_key: str) -> None:
+        """Say that a scope's work goes on."""
+        await self._journal.reopen(scope_key)
+
     async def finish_scope(
         self, scope_key: str, records: Sequence[JournalRecord]
     ) -> Recorded | AlreadyRecorded:

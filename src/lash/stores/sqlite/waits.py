@@ -8,7 +8,13 @@ import msgspec
 
 from lash.core.clock import Clock
 from lash.core.errors import StoreError
-from lash.effects.waits.model import Resolution, ResolvedCancelled, ResolveOutcome
+from lash.core.scopes import TurnScope, from_journal_key
+from lash.effects.waits.model import (
+    Resolution,
+    ResolvedCancelled,
+    ResolveOutcome,
+    UnknownOrRevoked,
+)
 from lash.effects.waits.transitions import (
     WaitMissing,
     WaitPending,
@@ -71,6 +77,8 @@ class AwaitEventTable:
         def operation(connection: sqlite3.Connection) -> ResolveOutcome:
             now_ms = self._clock.now_ms()
             state = _state(connection, row)
+            if isinstance(state, WaitMissing) and _came_too_late(connection, row):
+                return UnknownOrRevoked()
             plan = plan_resolve(state, resolution, now_ms)
             if plan.store is not None:
                 if isinstance(state, WaitMissing):
@@ -149,6 +157,15 @@ def _state(connection: sqlite3.Connection, asked: WaitRow) -> WaitState:
     row: Row | None = connection.execute(queries.WAIT, (asked.key_id,)).fetchone()
     revoked = asked.session_id is not None and _is_revoked(connection, asked.session_id)
     return wait_state(None if row is None else _wait(row), asked, revoked=revoked)
+
+
+def _came_too_late(connection: sqlite3.Connection, row: WaitRow) -> bool:
+    """Whether a promise was one of a turn that is over: nobody will come for it any more."""
+    scope = from_journal_key(row.scope_key)
+    if row.turn_control or not isinstance(scope, TurnScope):
+        return False
+    turn = (scope.session_id, scope.turn_id)
+    return connection.execute(queries.HAS_SETTLED_INPUT, turn).fetchone() is not None
 
 
 def _is_revoked(connection: sqlite3.Connection, session_id: str) -> bool:

@@ -30,7 +30,7 @@ class FinishProperties(Properties):
             assert await rig.keys(key) == ["r1", "r0", "r2"]
             assert await rig.store.lookup(key, "r1") == record("r1", '"first"')
 
-    async def test_finishing_twice_is_finishing_once(self) -> None:
+    async def test_what_is_finished_again_rests_from_then_on(self) -> None:
         async with self.rig() as rig:
             key = await rig.recorded(operation("o"))
             assert await rig.store.finish_scope(key, []) == Recorded()
@@ -39,8 +39,10 @@ class FinishProperties(Properties):
             await rig.interlude()
             assert await rig.store.finish_scope(key, []) == Recorded()
             assert await rig.keys(key) == ["r1"]
-            # Nor does it begin to rest anew.
-            assert (await rig.store.retire(RetireFinished(before_ms=then))).scopes == 1
+            assert (await rig.store.retire(RetireFinished(before_ms=then))).scopes == 0
+            rig.clock.advance(1)
+            now = rig.clock.now_ms()
+            assert (await rig.store.retire(RetireFinished(before_ms=now))).scopes == 1
 
     async def test_a_journal_is_listed_without_its_contents(self) -> None:
         async with self.rig() as rig:

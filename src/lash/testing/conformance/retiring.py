@@ -25,7 +25,7 @@ from lash.effects.journal import (
     RetireTarget,
 )
 from lash.effects.transitions import SPILL_BYTES
-from lash.effects.waits.model import ResolvedOk
+from lash.effects.waits.model import ResolvedOk, UnknownOrRevoked
 from lash.effects.waits.transitions import WaitMissing, WaitPending, WaitResolved
 from lash.testing.conformance.rig import Properties, Rig, authority, expect
 from lash.testing.conformance.samples import (
@@ -106,18 +106,50 @@ class RetireProperties(Properties):
             await rig.settle("t1")
             await finished(rig, "o")
             await rig.accept("t2")
-            late = [wait_row(rig.store), wait_row(rig.store, scope=operation("o"))]
-            for row in late:
-                await rig.store.resolve_wait(row, YES)
+            late = wait_row(rig.store, scope=operation("o"))
+            await rig.store.resolve_wait(late, YES)
             early = wait_row(rig.store, scope=TurnScope(session_id="s", turn_id="t2"))
             await rig.store.resolve_wait(early, YES)
             rig.clock.advance(1)
             await rig.interlude()
             gone = await rig.store.retire(RetireFinished(before_ms=rig.clock.now_ms()))
-            assert gone.waits == 2
+            assert gone.waits == 1
             await rig.interlude()
-            assert [await rig.stands(row) for row in late] == [WaitMissing()] * 2
+            assert await rig.stands(late) == WaitMissing()
             assert await rig.stands(early) == WaitResolved(resolution=YES)
+
+    async def test_an_answer_that_somebody_waits_for_stays(self) -> None:
+        async with self.rig() as rig:
+            awaited = wait_row(rig.store, scope=operation("o"))
+            await rig.store.open_wait(awaited)
+            await rig.store.resolve_wait(awaited, YES)  # in the same millisecond
+            rig.clock.advance(1)
+            await rig.interlude()
+            gone = await rig.store.retire(RetireFinished(before_ms=rig.clock.now_ms()))
+            assert (gone.scopes, gone.waits) == (0, 0)
+            assert await rig.stands(awaited) == WaitResolved(resolution=YES)
+
+    async def test_what_is_taken_up_again_is_not_finished(self) -> None:
+        async with self.rig() as rig:
+            (key,) = await finished(rig, "o")
+            rig.clock.advance(1)
+            await rig.store.reopen_scope(key)
+            await rig.store.reopen_scope("unknown")
+            await rig.interlude()
+            then = rig.clock.now_ms()
+            assert (await rig.store.retire(RetireFinished(before_ms=then))).scopes == 0
+            await rig.store.finish_scope(key, [])
+            rig.clock.advance(1)
+            assert (await rig.store.retire(RetireFinished(before_ms=then))).scopes == 0
+            gone = await rig.store.retire(RetireFinished(before_ms=rig.clock.now_ms()))
+            assert gone.scopes == 1
+
+    async def test_an_answer_for_a_turn_that_is_over_comes_too_late(self) -> None:
+        async with self.rig() as rig:
+            await rig.settle("t1")
+            assert await rig.store.resolve_wait(wait_row(rig.store), YES) == UnknownOrRevoked()
+            await rig.interlude()
+            assert await rig.stands(wait_row(rig.store)) == WaitMissing()
 
     async def test_a_resolution_for_work_that_never_began_goes_when_nobody_can_come(self) -> None:
         async with self.rig() as rig:

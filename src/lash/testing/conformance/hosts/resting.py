@@ -2,14 +2,22 @@
 
 # ruff: noqa: D102  the name of a property says what it promises
 
+import asyncio
+
 import pytest
 
 from lash.core.cancel import Cancellation, CancelToken
 from lash.core.errors import LashError
 from lash.effects import executors
-from lash.effects.commands import AwaitEventCommand
+from lash.effects.commands import AwaitEventCommand, DurableStepCommand
 from lash.effects.controller import EffectCounts
-from lash.effects.outcomes import AwaitEventOutcome, EffectFailed, SleepOutcome
+from lash.effects.outcomes import (
+    AwaitEventOutcome,
+    DurableStepOutcome,
+    EffectFailed,
+    EffectOutcome,
+    SleepOutcome,
+)
 from lash.effects.waits.model import (
     AlreadyResolved,
     ResolveAccepted,
@@ -120,12 +128,23 @@ class WaitEffectProperties(HostProperties[S]):
 
             await until(rig.clock, is_parked)
             assert parked == 1
-            # A sleep keeps it busy.
-            sleeping = rig.spawn(drive.execute(envelope(sleep(2_000), "e2"), executors.sleeping()))
+            # Work keeps it busy, and a timer does not.
+            go = asyncio.Event()
+
+            async def work() -> EffectOutcome:
+                await go.wait()
+                return DurableStepOutcome(value=1)
+
+            asking = envelope(DurableStepCommand(step_id="work"), "e2")
+            working = rig.spawn(drive.execute(asking, executors.durable_step(work)))
+            sleeping = rig.spawn(drive.execute(envelope(sleep(2_000), "e3"), executors.sleeping()))
             await time_passes(rig.clock, 1)
             assert not drive.parked
+            go.set()
+            await rig.passing(working)
+            assert drive.parked
             await rig.passing(sleeping)
-            assert (parked, drive.parked) == (2, True)
+            assert drive.parked
             await rig.host.resolve_await_event(key, YES)
             await rig.passing(waiting)
             assert not drive.parked
