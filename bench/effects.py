@@ -224,6 +224,8 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=1000, help="per round")
     parser.add_argument("--scopes", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--large", type=int, default=0, metavar="N", help="also one scope of N steps")
+    parser.add_argument(
+        "--large", type=int, default=0, metavar="N", help="also one scope of N steps"
+    )
     parser.add_argument("--json", action="store_true")
     asyncio.run(main(parser.parse_args()))

@@ -171,7 +171,9 @@ async def test_a_write_that_finds_the_one_before_it_just_done_goes_on(world: Wor
     assert list(drive.deferred()) == []
 
 
-async def test_what_is_read_without_a_lease_is_written_at_once_and_the_first_reading_counts() -> None:
+async def test_what_is_read_without_a_lease_is_written_at_once_and_the_first_reading_counts() -> (
+    None
+):
     """Somebody else may read something else at the same time: who won is known before anybody goes on."""
     world = World()
     slow, quick = world.drive(), world.drive()

@@ -1,5 +1,6 @@
 """What the `lash` command understands, and the help it gives."""
 
+import re
 from argparse import (
     ArgumentParser,
     ArgumentTypeError,
@@ -8,10 +9,11 @@ from argparse import (
 )
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TypeAlias, cast, get_args
+from typing import NoReturn, TypeAlias, cast, get_args
 
 from lash.cli.demo.plan import KillPoint
 from lash.core.seams import Seam
+from lash.effects.waits.model import TOKEN_PREFIX
 
 DEFAULT_DB = "lash.db"
 DEFAULT_SESSION = "default"
@@ -91,9 +93,17 @@ really ran is compared with the journal. No network, no key, a few seconds.
 """
 
 
+class _Parser(ArgumentParser):
+    """Repeats what it cannot understand, except for keys: they are as secret as passwords."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and exit."""
+        super().error(re.sub(rf"{TOKEN_PREFIX}\S+", f"{TOKEN_PREFIX}…", message))
+
+
 def build_parser() -> ArgumentParser:
     """The parser of the whole command line."""
-    parser = ArgumentParser(
+    parser = _Parser(
         prog="lash",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,

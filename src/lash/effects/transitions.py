@@ -142,7 +142,8 @@ def replay_error(decision: Mismatch | DriftRefused, replay_key: str, kind: str) 
     return ReplayError(
         "effect_replay_mismatch",
         f"The journal records another {kind} under {replay_key}; it differs at {listed}{more}. "
-        f"Likely cause: {decision.cause}. Run the turn with the code it began with.",
+        f"Likely cause: {decision.cause}. Go on with the code that recorded it, or begin under another "
+        "id.",
         paths=decision.paths,
         count=decision.count,
         replay_key=replay_key,

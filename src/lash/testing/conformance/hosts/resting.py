@@ -139,15 +139,15 @@ class WaitEffectProperties(HostProperties[S]):
             working = rig.spawn(drive.execute(asking, executors.durable_step(work)))
             sleeping = rig.spawn(drive.execute(envelope(sleep(2_000), "e3"), executors.sleeping()))
             await time_passes(rig.clock, 1)
-            assert not drive.parked
+            assert not await is_parked()
             go.set()
             await rig.passing(working)
-            assert drive.parked
+            assert await is_parked()
             await rig.passing(sleeping)
-            assert drive.parked
+            assert await is_parked()
             await rig.host.resolve_await_event(key, YES)
             await rig.passing(waiting)
-            assert not drive.parked
+            assert not await is_parked()
 
     async def test_how_a_wait_ended_is_replayed(self) -> None:
         async with self.rig("journals") as rig:
