@@ -103,7 +103,7 @@ class _Parser(ArgumentParser):
 
 def build_parser() -> ArgumentParser:
     """The parser of the whole command line."""
-    parser = _Parser(
+    parser: ArgumentParser = _Parser(
         prog="lash",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
