@@ -270,7 +270,7 @@ def test_a_mismatch_is_terminal_and_says_what_to_do() -> None:
         "count": 1,
         "replay_key": "s:t1:e1",
     }
-    for part in ("s:t1:e1", "identity.args.order", "other arguments", "code it began with"):
+    for part in ("s:t1:e1", "identity.args.order", "other arguments", "the code that recorded it"):
         assert part in error.message
     assert "more" not in error.message
 

@@ -58,8 +58,8 @@ def test_public_names_are_the_ones_the_changelog_speaks_of() -> None:
     } <= set(lash.__all__)
 
 
-def test_only_two_libraries_are_required_and_the_command_is_installed() -> None:
+def test_only_three_libraries_are_required_and_the_command_is_installed() -> None:
     required = [item for item in requires("lash-runtime") or [] if "extra ==" not in item]
-    assert sorted(item.split(">")[0] for item in required) == ["msgspec", "rich"]
+    assert sorted(item.split(">")[0] for item in required) == ["jsonschema", "msgspec", "rich"]
     (command,) = entry_points(group="console_scripts", name="lash")
     assert command.value == "lash.cli:main"
