@@ -15,6 +15,7 @@ from lash.core.causality import (
     scope_effect,
     turn_effect,
 )
+from lash.core.text import key_part
 from lash.effects.keys import (
     Ordinals,
     cancelled_key,
@@ -37,7 +38,6 @@ from lash.effects.process_commands import (
     SignalProcess,
     StartProcess,
     TransferProcesses,
-    plain,
     process_effect_id,
 )
 
@@ -120,8 +120,8 @@ def test_an_effect_of_a_scope_of_its_own_is_named_by_its_key_alone() -> None:
 @example("a:b", "a%3Ab")
 @example("%", "%25")
 def test_a_name_as_part_of_a_key_is_told_from_every_other_name(one: str, other: str) -> None:
-    assert ":" not in plain(one)
-    assert (plain(one) == plain(other)) == (one == other)
+    assert ":" not in key_part(one)
+    assert (key_part(one) == key_part(other)) == (one == other)
 
 
 #: Every way in which host code asks for something, with what tells it from the others.

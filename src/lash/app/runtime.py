@@ -26,7 +26,7 @@ from lash.effects.transitions import DriftPolicy
 from lash.llm.direct import DirectResult
 from lash.runtime.agents import AgentRegistry
 from lash.runtime.engine import Engine
-from lash.runtime.environment import Environment, OnEvent, RuntimeEvent
+from lash.runtime.environment import Environment, OnEvent, unheard
 from lash.runtime.operations import Operation
 from lash.runtime.replaying import ReplayReport, load_journal, replay_turn
 from lash.sessions.model import AgentRef, SessionSummary
@@ -91,7 +91,7 @@ class Runtime:
             host=effects,
             process_lifetime_keys=process_lifetime_keys,
             resolve_model=self._models.resolve,
-            on_event=on_event or _heard_by_nobody,
+            on_event=on_event or unheard,
         )
         self._engine: Engine | None = None
         self._arrivals: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -383,11 +383,6 @@ class Runtime:
                     "This runtime has no agents; pass some with Runtime(…, agents=[…]).",
                 )
         return self._agents.newest(name).ref
-
-
-def _heard_by_nobody(event: RuntimeEvent) -> None:
-    """What a person has to know is in the log and in `sessions()` anyway."""
-    del event
 
 
 def _check_location(location: str | Path) -> None:

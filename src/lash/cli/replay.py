@@ -12,20 +12,16 @@ from lash.cli.importing import import_agents
 from lash.cli.journal import short_key
 from lash.cli.output import console, plain, print_table, write_json
 from lash.cli.reading import reading
-from lash.cli.recorded import find_turn
 from lash.cli.stand_in import define_without_provider
-from lash.cli.transcript import find_session
 from lash.cli.wording import agent_text, counted, printable
 from lash.core.clock import SystemClock
 from lash.core.errors import LashError
 from lash.core.json import JsonObject
-from lash.core.scopes import TurnScope, journal_key
 from lash.effects.divergence import Change
 from lash.effects.hosts import StoreEffectHost
 from lash.effects.replaying import Divergence, DivergenceKind
 from lash.runtime.agents import AgentRegistry
 from lash.runtime.replaying import ReplayReport, replay_turn
-from lash.stores.sqlite import SqliteStore
 
 _WHAT: dict[DivergenceKind, str] = {
     "missing": "it is asked for now and was not recorded",
@@ -71,7 +67,6 @@ def replay(session_id: str, turn_id: str, app: str, db: str, *, as_json: bool) -
 
 async def _replay(session_id: str, turn_id: str, agents: AgentRegistry, db: str) -> ReplayReport:
     async with reading(db) as store:
-        await _check_kept(store, session_id, turn_id)
         clock = SystemClock(asyncio.sleep)
         host = StoreEffectHost(store, clock)
         try:
@@ -80,20 +75,6 @@ async def _replay(session_id: str, turn_id: str, agents: AgentRegistry, db: str)
             )
         finally:
             await host.aclose()
-
-
-async def _check_kept(store: SqliteStore, session_id: str, turn_id: str) -> None:
-    """Refuse a turn whose journal is gone: it would look like one that does everything anew."""
-    known = await find_turn(store, await find_session(store, session_id), turn_id)
-    scope = TurnScope(session_id=session_id, turn_id=known.turn_id)
-    if known.record is not None and not await store.list_journal(journal_key(scope)):
-        raise LashError(
-            "journal_retired",
-            f"There is nothing to replay: the journal of turn {known.turn_id!r} was retired, so only "
-            "its result is kept. Choose a newer turn.",
-            session_id=session_id,
-            turn_id=known.turn_id,
-        )
 
 
 def _missing_agent(error: LashError, app: str, agents: AgentRegistry) -> LashError:

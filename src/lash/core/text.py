@@ -20,6 +20,11 @@ def spelled_out(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
+def key_part(name: str) -> str:
+    """A name from outside as one part of a key whose parts are joined by colons: none run together."""
+    return name.replace("%", "%25").replace(":", "%3A")
+
+
 def is_utf8(text: str) -> bool:
     """Whether UTF-8 can carry the text."""
     if text.isascii():

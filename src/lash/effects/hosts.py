@@ -175,7 +175,7 @@ class StorePromises:
 
     def __init__(self, store: AwaitEventStore, clock: Clock) -> None:
         self._promises = store
-        self._time = clock
+        self._clock = clock
         self._board = WaitBoard(store, clock)
 
     async def await_event_key(
@@ -209,7 +209,7 @@ class StorePromises:
                 raise unknown_or_revoked()
             case WaitResolved(resolution=resolution):
                 return resolution
-            case WaitPending(deadline_at_ms=due) if is_due(due, self._time.now_ms()):
+            case WaitPending(deadline_at_ms=due) if is_due(due, self._clock.now_ms()):
                 return ResolvedTimeout()  # it has resolved itself, whether or not it was written
             case _:
                 return None
@@ -272,7 +272,6 @@ class StoreEffectHost(StorePromises):
     ) -> None:
         super().__init__(store, clock)
         self._store = store
-        self._clock = clock
         self._tier = tier
         self._on_drift = on_drift
         self._seams = seams
@@ -342,7 +341,6 @@ class InlineEffectHost(StorePromises):
         self, promises: AwaitEventStore, clock: Clock, *, external_completion_keys: bool = False
     ) -> None:
         super().__init__(promises, clock)
-        self._clock = clock
         self._external = external_completion_keys
 
     @property

@@ -124,7 +124,6 @@ class JournalingController:
         self._deferred: dict[str, JournalRecord] = {}
         self._carried: dict[str, JournalRecord] = {}
         self._carrying: asyncio.Future[None] | None = None
-        self._carrier: asyncio.Future[RecordResult] | None = None
         self._drift: list[Drift] = []
         self._executed = 0
         self._replayed = 0
@@ -334,9 +333,10 @@ class JournalingController:
                 # What is being written for others may be what this record depends on.
                 cancelled = await finished(self._carrying) or cancelled
             while True:
+                carries = bool(self._deferred)
                 write = self._submit(record, authority)
                 cancelled = await finished(write) or cancelled
-                winner = self._settled(write, authority)
+                winner = self._settled(write, authority, carries=carries)
                 if winner is None or winner.replay_key == record.replay_key:
                     return winner
         finally:
@@ -352,13 +352,14 @@ class JournalingController:
         if self._deferred:
             self._carried, self._deferred = self._deferred, {}
             self._carrying = asyncio.get_running_loop().create_future()
-            self._carrier = write
         return write
 
     def _settled(
         self,
         write: "asyncio.Future[RecordResult]",
         authority: WriteAuthority | None,
+        *,
+        carries: bool,
     ) -> JournalRecord | None:
         """What a write came to: nothing, or the record that was there before.
 
@@ -366,7 +367,7 @@ class JournalingController:
         kept it.
         """
         back: dict[str, JournalRecord] = {}
-        if self._carrying is not None and self._carrier is write:
+        if carries and self._carrying is not None:
             self._carrying.set_result(None)
             back, self._carried, self._carrying = self._carried, {}, None
         try:

@@ -5,7 +5,8 @@ for, before anything is awaited, so that work that runs side by side finds its r
 whatever order it finished.
 """
 
-from lash.effects.process_commands import ProcessCommand, plain, process_effect_id
+from lash.core.text import key_part
+from lash.effects.process_commands import ProcessCommand, process_effect_id
 
 
 class Ordinals:
@@ -25,7 +26,7 @@ class Ordinals:
 
 def step_key(name: str, ordinal: int) -> str:
     """The key of the `ordinal`-th step of a name; its attempts and their waits stand below it."""
-    return f"step:{plain(name)}:{ordinal}"
+    return f"step:{key_part(name)}:{ordinal}"
 
 
 def sleep_key(ordinal: int) -> str:
@@ -35,12 +36,12 @@ def sleep_key(ordinal: int) -> str:
 
 def wait_key(name: str, ordinal: int) -> str:
     """The key of waiting for a promise; waiting again gives the same answer under another key."""
-    return f"await:{plain(name)}:{ordinal}"
+    return f"await:{key_part(name)}:{ordinal}"
 
 
 def peek_key(name: str, ordinal: int) -> str:
     """The key of looking at a promise."""
-    return f"peek:{plain(name)}:{ordinal}"
+    return f"peek:{key_part(name)}:{ordinal}"
 
 
 def value_key(operation: str, ordinal: int) -> str:
@@ -54,8 +55,8 @@ def direct_key(usage_source: str, *, request: str | None, ordinal: int) -> str:
     Its content is not part of the key: a changed request is then told as one, and not taken for new.
     """
     if request is not None:
-        return f"direct:request:{plain(request)}"  # the source is part of what is compared
-    return f"direct:{plain(usage_source)}:ordinal:{ordinal}"
+        return f"direct:request:{key_part(request)}"  # the source is part of what is compared
+    return f"direct:{key_part(usage_source)}:ordinal:{ordinal}"
 
 
 def process_key(parent: str | None, command: ProcessCommand, ordinal: int) -> str:

@@ -7,6 +7,7 @@ as JSON objects, so that the boundary does not depend on it.
 from typing import Literal, TypeAlias, assert_never
 
 from lash.core.json import Data, JsonObject, JsonValue, digest
+from lash.core.text import key_part
 
 ListMode: TypeAlias = Literal["live", "all"]
 
@@ -162,12 +163,7 @@ ProcessEffectOutcome: TypeAlias = (
 
 def process_effect_id(command: ProcessCommand) -> str:
     """What a command is called within its parent, before its occurrence is counted."""
-    return ":".join(("process", *map(plain, _names(command))))
-
-
-def plain(part: str) -> str:
-    """A name from outside as one part of a key: parts never run together."""
-    return part.replace("%", "%25").replace(":", "%3A")
+    return ":".join(("process", *map(key_part, _names(command))))
 
 
 def _names(command: ProcessCommand) -> tuple[str, ...]:  # noqa: PLR0911  a case per operation

@@ -5,6 +5,7 @@ from typing import TypedDict
 
 from lash.core.cancel import CancelToken
 from lash.core.clock import Clock
+from lash.effects.racing import raced, set_when_cancelled
 
 
 class _Failure(TypedDict):
@@ -33,22 +34,10 @@ async def sleep_until(
     if cancel is None:
         await clock.sleep(left_ms / 1000)
         return True
-    loop = asyncio.get_running_loop()
     tripped = asyncio.Event()
-
-    def trip() -> None:
-        try:
-            loop.call_soon_threadsafe(tripped.set)
-        except RuntimeError:
-            pass  # the loop is closed: nobody sleeps any more
-
-    unsubscribe = cancel.on_cancel(lambda _: trip())
-    timer = asyncio.ensure_future(clock.sleep(left_ms / 1000))
-    stop = asyncio.ensure_future(tripped.wait())
+    unsubscribe = set_when_cancelled(tripped, cancel)
     try:
-        await asyncio.wait((timer, stop), return_when=asyncio.FIRST_COMPLETED)
-        return timer.done()
+        slept, _ = await raced(clock.sleep(left_ms / 1000), tripped.wait())
+        return slept.done()
     finally:
         unsubscribe()
-        timer.cancel()
-        stop.cancel()

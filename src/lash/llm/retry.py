@@ -10,7 +10,7 @@
 
 from typing import Literal, TypeAlias
 
-from lash.core.errors import ConfigurationError
+from lash.core.backoff import check_retry
 from lash.core.json import Data
 from lash.llm.response import Evidence, FailureKind, LlmFailure
 from lash.llm.usage import Usage
@@ -56,23 +56,6 @@ class RetryPolicy(Data):
             ConfigurationError: `retry_invalid`.
         """
         check_retry(self)
-
-
-def check_retry(policy: Data) -> None:
-    """Refuse a retry policy whose fields are not whole numbers in range.
-
-    Raises:
-        ConfigurationError: `retry_invalid`.
-    """
-    for name in policy.__struct_fields__:
-        value, least = getattr(policy, name), int(name == "max_attempts")
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ConfigurationError(
-                "retry_invalid",
-                f"{name} must be a whole number of at least {least}, not {value!r}; times are in "
-                "milliseconds.",
-                field=name,
-            )
 
 
 class LadderState(Data):

@@ -20,7 +20,8 @@ RuntimeEvent: TypeAlias = TurnParked | TurnRestarted
 OnEvent: TypeAlias = Callable[[RuntimeEvent], None]
 
 
-def _unheard(event: RuntimeEvent) -> None:
+def unheard(event: RuntimeEvent) -> None:
+    """The observer of those who gave none: what a person has to know is in the store and the log."""
     del event
 
 
@@ -52,7 +53,7 @@ class Environment:
     host: EffectHost | None = None
     process_lifetime_keys: bool = False
     resolve_model: Callable[[object], BoundModel] = _no_models
-    on_event: OnEvent = _unheard
+    on_event: OnEvent = unheard
 
     def tell(self, event: RuntimeEvent) -> None:
         """Tell the observer; what it raises is logged and changes nothing."""

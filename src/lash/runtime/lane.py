@@ -29,7 +29,7 @@ from lash.runtime.cancelling import being_cancelled
 from lash.runtime.environment import Environment
 from lash.runtime.events import TurnEvent
 from lash.runtime.history import Histories
-from lash.runtime.refusals import behind, interrupted, missing_agent, parked_for, torn_down
+from lash.runtime.refusals import behind, interrupted, missing_agent, parked_for, parks, torn_down
 from lash.runtime.turn_drive import DriveContext, TurnDrive
 from lash.sessions.model import AcceptedTurn, Parked, SessionHead, TurnRecord
 from lash.sessions.planner import (
@@ -383,7 +383,7 @@ class Lane:
         else:
             _log.error("driving session %s failed", self._session_id, exc_info=error)
         try:
-            if turns and isinstance(error, LashError) and _parks(error):
+            if turns and isinstance(error, LashError) and parks(error):
                 await self._park(turns[0], error)
         finally:
             if turns:
@@ -437,20 +437,3 @@ class Lane:
 
     def _lease_lost(self) -> LeaseLostError:
         return lease_lost(self._authority(self._last) if self._last is not None else None)
-
-
-#: What trying again cannot help: the code has to change, or an agent has to come.
-_PARKING = frozenset(
-    {
-        "agent_missing",
-        "agent_version_missing",
-        "await_event_unknown_or_revoked",
-        "runtime_effect_wrong_outcome",
-        "tool_batch_result_count_mismatch",
-        "turn_commit_conflict",
-    }
-)
-
-
-def _parks(error: LashError) -> bool:
-    return isinstance(error, ReplayError) or error.code in _PARKING

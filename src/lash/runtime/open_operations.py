@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 from lash.core.clock import Clock, IdSource
+from lash.core.scopes import RuntimeOperationScope, journal_key
 from lash.effects.controller import EffectController
 from lash.effects.hosts import EffectHost
 from lash.effects.journal import Journal
 from lash.effects.shielding import shielded
 from lash.runtime.direct import ResolveModel
 from lash.runtime.environment import Environment
-from lash.runtime.operations import operation_key, operation_scope
 
 
 @dataclass(slots=True)
@@ -54,12 +54,12 @@ class OpenOperations:
         """The operation's controller. One that was finished is at work again from here on."""
         opened = self._open.get(operation_id)
         if opened is None:
-            controller = self._effects.scoped(operation_scope(operation_id))
+            controller = self._effects.scoped(_scope(operation_id))
             opened = self._open[operation_id] = _Open(controller)
         opened.inside += 1
         try:
             if self._effects.capabilities.owns_replay:
-                await self._journal.reopen_scope(operation_key(operation_id))
+                await self._journal.reopen_scope(journal_key(_scope(operation_id)))
         except BaseException:
             await self.leave_operation(operation_id, finished=False)
             raise
@@ -75,4 +75,8 @@ class OpenOperations:
         del self._open[operation_id]
         if opened.finished and self._effects.capabilities.owns_replay:
             deferred = opened.controller.deferred()
-            await shielded(self._journal.finish_scope(operation_key(operation_id), deferred))
+            await shielded(self._journal.finish_scope(journal_key(_scope(operation_id)), deferred))
+
+
+def _scope(operation_id: str) -> RuntimeOperationScope:
+    return RuntimeOperationScope(operation_id=operation_id)

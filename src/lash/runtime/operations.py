@@ -4,20 +4,17 @@ An operation is entered again with the same id after a crash, and goes on behind
 holds no lease: of two processes that run it at once, the first to record an effect wins.
 """
 
-import hashlib
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
-from datetime import UTC, datetime
+from datetime import datetime
 from types import TracebackType
-from typing import Protocol, Self, TypeAlias, TypeVar, overload
+from typing import Self, TypeVar, overload
 
 from lash.core.causality import scope_effect
-from lash.core.clock import Clock, IdSource
 from lash.core.durations import Duration, milliseconds
 from lash.core.errors import LashError, WaitError
 from lash.core.json import JsonObject, JsonValue
-from lash.core.scopes import RuntimeOperationScope, journal_key
 from lash.core.text import is_utf8
 from lash.effects import executors, keys
 from lash.effects.commands import (
@@ -33,7 +30,6 @@ from lash.effects.commands import (
 from lash.effects.controller import EffectController
 from lash.effects.envelope import RuntimeEffectEnvelope
 from lash.effects.executors import LocalExecutor
-from lash.effects.hosts import EffectHost
 from lash.effects.keys import Ordinals
 from lash.effects.outcomes import (
     AwaitEventOutcome,
@@ -60,7 +56,9 @@ from lash.llm.direct import (
     request_name,
 )
 from lash.llm.request import LlmScope
-from lash.runtime.direct import ResolveModel, complete, result_of
+from lash.runtime.direct import complete, result_of
+from lash.runtime.open_operations import OpenOperations
+from lash.runtime.readings import Reading, fraction, fresh_uuid, moment, read_uuid
 from lash.runtime.steps import (
     ONCE,
     Step,
@@ -78,41 +76,6 @@ T = TypeVar("T")
 #: the step when it is replayed, and what comes after it would be taken for it.
 _RUNNING_STEPS: ContextVar[frozenset[str]] = ContextVar("lash_running_steps", default=frozenset())
 
-#: What is read from the clock or the source of chance.
-Value: TypeAlias = int | float | str
-
-
-class OperationHost(Protocol):
-    """What an operation needs of the runtime it runs in."""
-
-    @property
-    def effects(self) -> EffectHost:
-        """Where its effects are kept."""
-        ...
-
-    @property
-    def clock(self) -> Clock:
-        """Where time comes from."""
-        ...
-
-    @property
-    def ids(self) -> IdSource:
-        """Where chance comes from."""
-        ...
-
-    @property
-    def resolve_model(self) -> ResolveModel:
-        """Finds the model a caller names; None names the default."""
-        ...
-
-    async def enter_operation(self, operation_id: str) -> EffectController:
-        """The operation's controller; those who are in it at the same time share one."""
-        ...
-
-    async def leave_operation(self, operation_id: str, *, finished: bool) -> None:
-        """One of those who share it leaves; if it is finished, what waited to be written is."""
-        ...
-
 
 class Operation:
     """One named piece of host code. Use it as `async with runtime.operation(id) as op`.
@@ -121,7 +84,7 @@ class Operation:
     by retention. Until they are, running it again gives the recorded outcomes.
     """
 
-    def __init__(self, host: OperationHost, operation_id: str) -> None:
+    def __init__(self, host: OpenOperations, operation_id: str) -> None:
         self._host = host
         self._ordinals = Ordinals()
         self._controller: EffectController | None = None
@@ -307,21 +270,21 @@ class Operation:
 
     def now(self) -> Coroutine[object, object, datetime]:
         """The time as it was when it was first asked for, in UTC."""
-        return self._value("now", self._host.clock.now_ms, _moment)
+        return self._value("now", self._host.clock.now_ms, moment)
 
     def random(self) -> Coroutine[object, object, float]:
         """A number in [0, 1); the same on every run."""
-        return self._value("random", lambda: _fraction(self._host.ids), float)
+        return self._value("random", lambda: fraction(self._host.ids), float)
 
     def uuid(self) -> Coroutine[object, object, uuid.UUID]:
         """A fresh UUID; the same on every run."""
-        return self._value("uuid", lambda: str(_uuid(self._host.ids)), _read_uuid)
+        return self._value("uuid", lambda: fresh_uuid(self._host.ids), read_uuid)
 
     def _value(
         self,
         operation: RuntimeValueOperation,
-        draw: Callable[[], Value],
-        read: Callable[[Value], T],
+        draw: Callable[[], Reading],
+        read: Callable[[Reading], T],
     ) -> Coroutine[object, object, T]:
         key = keys.value_key(operation, self._take(f"value:{operation}"))
 
@@ -501,16 +464,6 @@ class Operation:
         return self._controller
 
 
-def operation_scope(operation_id: str) -> RuntimeOperationScope:
-    """The scope an operation's effects are recorded in."""
-    return RuntimeOperationScope(operation_id=operation_id)
-
-
-def operation_key(operation_id: str) -> str:
-    """The key of an operation's journal."""
-    return journal_key(operation_scope(operation_id))
-
-
 def _envelope(key: str, command: EffectCommand) -> RuntimeEffectEnvelope:
     return RuntimeEffectEnvelope(
         invocation=scope_effect(kind=command_kind(command), key=key), command=command
@@ -550,24 +503,3 @@ def _wrong(outcome: EffectOutcome) -> LashError:
         "runtime_effect_wrong_outcome",
         "The journal holds an outcome of another kind under this key.",
     )
-
-
-def _moment(value: Value) -> datetime:
-    return datetime.fromtimestamp(float(value) / 1000, UTC)
-
-
-def _read_uuid(value: Value) -> uuid.UUID:
-    return uuid.UUID(str(value))
-
-
-def _chance(ids: IdSource) -> bytes:
-    """Bytes of chance from the injected source, so that a simulation gives the same ones."""
-    return hashlib.sha256(ids.new("value").encode()).digest()
-
-
-def _fraction(ids: IdSource) -> float:
-    return (int.from_bytes(_chance(ids)[:8]) >> 11) / (1 << 53)
-
-
-def _uuid(ids: IdSource) -> uuid.UUID:
-    return uuid.UUID(bytes=_chance(ids)[:16], version=4)

@@ -40,9 +40,27 @@ def missing_agent(ref: AgentRef, agents: AgentRegistry) -> LashError:
     )
 
 
+#: What goes on as soon as an agent comes, and what trying again cannot help: the code has to change.
+_WAITING_FOR_AGENT = frozenset({"agent_missing", "agent_version_missing"})
+_WAITING_FOR_PERSON = frozenset(
+    {
+        "await_event_unknown_or_revoked",
+        "runtime_effect_wrong_outcome",
+        "tool_batch_result_count_mismatch",
+        "turn_commit_conflict",
+    }
+)
+
+
+def parks(error: LashError) -> bool:
+    """Whether a turn that met this error does not go on by itself."""
+    listed = error.code in _WAITING_FOR_AGENT | _WAITING_FOR_PERSON
+    return listed or isinstance(error, ReplayError)
+
+
 def parked_for(error: LashError) -> Parked:
     """The reason that is kept with a turn that does not go on by itself."""
-    missing = error.code in {"agent_missing", "agent_version_missing"}
+    missing = error.code in _WAITING_FOR_AGENT
     return Parked(
         code=error.code, message=error.message, waits_for="agent" if missing else "person"
     )

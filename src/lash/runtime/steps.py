@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 from weakref import WeakKeyDictionary
 
+from lash.core.backoff import Backoff
 from lash.core.causality import scope_effect
 from lash.core.errors import LashError, StepError
-from lash.core.json import Data, JsonValue, to_json
+from lash.core.json import JsonValue, to_json
 from lash.core.text import is_utf8, spelled_out
 from lash.core.typed import TypedValue, typed_value
 from lash.effects import executors
@@ -24,39 +25,13 @@ from lash.effects.commands import DurableStepCommand, SleepCommand
 from lash.effects.controller import EffectController
 from lash.effects.envelope import RuntimeEffectEnvelope
 from lash.effects.outcomes import DurableStepOutcome, EffectFailed, EffectOutcome, StepFailure
-from lash.llm.retry import check_retry
 from lash.tools.threads import in_thread
 
 T = TypeVar("T")
 
 
-class StepRetry(Data):
-    """How often a step that raises is run again. Milliseconds.
-
-    Attributes:
-        max_attempts: Attempts in all, the first included.
-        base_delay_ms: The first wait; each further one doubles.
-        max_delay_ms: No wait is longer; 0 means no cap.
-    """
-
-    max_attempts: int = 3
-    base_delay_ms: int = 200
-    max_delay_ms: int = 10_000
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be counted or waited.
-
-        Raises:
-            ConfigurationError: `retry_invalid`.
-        """
-        check_retry(self)
-
-    def delay_ms(self, attempt: int) -> int | None:
-        """How long to wait after a failed attempt; None when it was the last."""
-        if attempt >= self.max_attempts:
-            return None
-        delay = self.base_delay_ms << (attempt - 1)
-        return min(delay, self.max_delay_ms) if self.max_delay_ms else delay
+class StepRetry(Backoff):
+    """How often a step that raises is run again; see `Backoff`."""
 
 
 ONCE = StepRetry(max_attempts=1)

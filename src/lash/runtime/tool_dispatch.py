@@ -141,12 +141,10 @@ class ToolDispatch:
         Calls run side by side; those of a serial tool run afterwards, one at a time.
         """
         results: dict[int, CompletedToolCall] = {}
-        spent: dict[int, list[DirectCall]] = {}
+        prepared = [self._prepare(parent, index, call) for index, call in enumerate(calls)]
 
         async def answer(index: int) -> None:
-            call = self._prepare(parent, index, calls[index])
-            results[index] = await self._call(call)
-            spent[index] = call.direct_calls
+            results[index] = await self._call(prepared[index])
 
         serial = [index for index, call in enumerate(calls) if self._is_serial(call)]
         beside = [index for index in range(len(calls)) if index not in serial]
@@ -160,8 +158,8 @@ class ToolDispatch:
                 f"{len(calls) - len(results)} of {len(calls)} tool calls ended without an answer: "
                 "the tool cancelled the task it runs in. The turn stays accepted.",
             )
-        for index in range(len(calls)):
-            self.direct_calls += spent[index]
+        for call in prepared:
+            self.direct_calls += call.direct_calls
         return tuple(results[index] for index in range(len(calls)))
 
     def _is_serial(self, call: PendingToolCall) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, TypeVar, overload
 
+from lash.core.backoff import Backoff
 from lash.core.cancel import Cancellation, CancelToken
 from lash.core.durations import Duration
 from lash.core.errors import LashError
@@ -14,7 +15,6 @@ from lash.effects.outcomes import PendingCompletion
 from lash.effects.waits.model import AwaitEventKey
 from lash.llm.direct import DirectResult
 from lash.llm.request import ToolSpec
-from lash.llm.retry import check_retry
 from lash.turn.tools import (
     FailureClass,
     NeverRetry,
@@ -29,26 +29,8 @@ T = TypeVar("T")
 _log = logging.getLogger("lash.tools")
 
 
-class ToolRetry(Data):
-    """How often a tool that declares a failure safe to repeat is run again. Milliseconds.
-
-    Attributes:
-        max_attempts: Attempts in all, the first included.
-        base_delay_ms: The first wait; each further one doubles.
-        max_delay_ms: No wait is longer; 0 means no cap.
-    """
-
-    max_attempts: int = 3
-    base_delay_ms: int = 200
-    max_delay_ms: int = 10_000
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be counted or waited.
-
-        Raises:
-            ConfigurationError: `retry_invalid`.
-        """
-        check_retry(self)
+class ToolRetry(Backoff):
+    """How often a tool that declares a failure safe to repeat is run again; see `Backoff`."""
 
 
 class Finish(Data):

@@ -31,10 +31,9 @@ def after_attempt(
     failure = output.outcome.payload
     if not isinstance(failure.retry, SafeToRetry):
         return ToolDone(output=output)
-    if attempt >= policy.max_attempts:
+    delay = policy.delay_ms(attempt, failure.retry.after_ms)
+    if delay is None:
         status = RetriesExhausted(attempts=attempt)
         exhausted = msgspec.structs.replace(failure, retry=status)
         return ToolDone(output=ToolOutput(outcome=ToolFailed(payload=exhausted)))
-    wanted = failure.retry.after_ms
-    delay = policy.base_delay_ms << (attempt - 1) if wanted is None else max(wanted, 0)
-    return RetryTool(delay_ms=min(delay, policy.max_delay_ms) if policy.max_delay_ms else delay)
+    return RetryTool(delay_ms=delay)

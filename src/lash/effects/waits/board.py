@@ -7,12 +7,13 @@ somebody waits.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from lash.core.cancel import CancelToken
 from lash.core.clock import Clock
 from lash.core.errors import LashError, StoreError
+from lash.effects.racing import raced, set_when_cancelled
 from lash.effects.shielding import shielded
 from lash.effects.waits.hints import changed_within, token_of
 from lash.effects.waits.model import (
@@ -55,14 +56,13 @@ class Parking(Protocol):
 class _Waiter:
     """One task that waits; woken whenever it should look again."""
 
-    __slots__ = ("_loop", "_parked", "_parking", "_woken", "error", "row", "state")
+    __slots__ = ("_parked", "_parking", "error", "row", "state", "wake")
 
     def __init__(self, row: WaitRow, parking: Parking | None) -> None:
         self.row = row
         self.state: WaitState | None = None
         self.error: Exception | None = None
-        self._loop = asyncio.get_running_loop()
-        self._woken = asyncio.Event()
+        self.wake = asyncio.Event()
         self._parking = parking
         self._parked = False
 
@@ -82,24 +82,19 @@ class _Waiter:
         """The promise cannot be waited for."""
         self.error = error
         self.unpark()
-        self._woken.set()
+        self.wake.set()
 
-    def settle(self, state: WaitState) -> None:
-        """The promise has come to its end."""
+    def see(self, state: WaitState) -> None:
+        """How the promise stands; the task goes on unless it is still open."""
+        if isinstance(state, WaitPending):
+            return
         self.state = state
         self.unpark()
-        self._woken.set()
-
-    def wake_from_anywhere(self) -> None:
-        """A cancel token may be tripped in any thread, also when the loop is gone."""
-        try:
-            self._loop.call_soon_threadsafe(self._woken.set)
-        except RuntimeError:
-            pass
+        self.wake.set()
 
     async def woken(self) -> None:
-        await self._woken.wait()
-        self._woken.clear()
+        await self.wake.wait()
+        self.wake.clear()
 
 
 class WaitBoard:
@@ -139,7 +134,7 @@ class WaitBoard:
         waiter, place = _Waiter(row, parking), object()
         # On the board before the first read, so that nothing happens unseen in between.
         self._waiters[place] = waiter
-        unsubscribe = self._listen(waiter, cancel)
+        unsubscribe = set_when_cancelled(waiter.wake, cancel)
         try:
             waiter.state = await self._store.open_wait(row)
             while True:
@@ -169,7 +164,7 @@ class WaitBoard:
         """Something was resolved here: whoever waits for it goes on, without reading it again."""
         for waiter in self._waiters.values():
             if waiter.row.key_id == key_id:
-                waiter.settle(WaitResolved(resolution=resolution))
+                waiter.see(WaitResolved(resolution=resolution))
 
     def nudge(self) -> None:
         """Something was written here: look at once."""
@@ -185,11 +180,6 @@ class WaitBoard:
             await asyncio.wait([self._reader])
 
     # --- one waiter -----------------------------------------------------------------------------
-
-    def _listen(self, waiter: _Waiter, cancel: CancelToken | None) -> Callable[[], None]:
-        if cancel is None:
-            return lambda: None
-        return cancel.on_cancel(lambda _: waiter.wake_from_anywhere())
 
     async def _give_up(
         self,
@@ -235,7 +225,7 @@ class WaitBoard:
             await waiter.woken()
             return
         left = max(0.0, (due_at_ms - self._clock.now_ms()) / 1000)
-        await _first_of(waiter.woken(), self._clock.sleep(left))
+        await raced(waiter.woken(), self._clock.sleep(left))
 
     # --- reading for all ------------------------------------------------------------------------
 
@@ -273,45 +263,23 @@ class WaitBoard:
                 return
             raise
         for waiter in waiters:
-            state = states[waiter.row.key_id]
-            if not isinstance(state, WaitPending):
-                waiter.settle(state)
+            waiter.see(states[waiter.row.key_id])
 
     async def _look_one_by_one(self, waiters: Sequence[_Waiter]) -> None:
         """A row that cannot be read is told to who waits for it, and keeps nobody else waiting."""
         for waiter in waiters:
             try:
-                state = (await self._store.inspect_waits([waiter.row]))[waiter.row.key_id]
+                waiter.see((await self._store.inspect_waits([waiter.row]))[waiter.row.key_id])
             except StoreError as error:
                 if not error.terminal:
                     raise
                 waiter.fail(error)
-            else:
-                if not isinstance(state, WaitPending):
-                    waiter.settle(state)
 
     async def _pause(self, seconds: float, token: int | None) -> bool:
         """Rest until the rows should be read again; whether that is because something was written."""
-        resting = asyncio.ensure_future(changed_within(self._store, self._clock, seconds, token))
-        nudged = asyncio.ensure_future(self._nudged.wait())
-        try:
-            await asyncio.wait((resting, nudged), return_when=asyncio.FIRST_COMPLETED)
-            return nudged.done() or resting.result()
-        finally:
-            resting.cancel()
-            nudged.cancel()
-
-
-async def _first_of(event: Coroutine[object, object, object], timer: Awaitable[None]) -> bool:
-    """Wait for either; whether the event was there. Neither is waited for afterwards."""
-    first = asyncio.ensure_future(event)
-    second = asyncio.ensure_future(timer)
-    try:
-        await asyncio.wait((first, second), return_when=asyncio.FIRST_COMPLETED)
-        return first.done()
-    finally:
-        first.cancel()
-        second.cancel()
+        changed = changed_within(self._store, self._clock, seconds, token)
+        nudged, resting = await raced(self._nudged.wait(), changed)
+        return nudged.done() or resting.result()
 
 
 def closed() -> LashError:
