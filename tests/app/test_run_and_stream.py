@@ -19,6 +19,7 @@ from lash.events import (
     UsageReported,
 )
 from lash.llm.usage import Usage
+from lash.sessions.model import messages_of
 from lash.testing import ScriptedModel, calls, fail, reply
 from lash.turn.messages import is_valid_transcript
 
@@ -98,7 +99,7 @@ async def test_history_and_turns_tell_the_committed_conversation(location: str |
         '{"order":"7","state":"shipped"}'
     ]
     assert turns == [first, second]
-    assert is_valid_transcript([node.message for node in nodes])
+    assert is_valid_transcript(messages_of(nodes))
     assert len({message.id for message in history}) == len(history)
     assert info is not None
     assert (info.state, info.turns, info.open_turns) == ("idle", 2, 0)
@@ -201,7 +202,7 @@ async def test_a_tool_may_end_the_turn_with_a_value(location: str | Path) -> Non
     assert result.value == {"refund": True}
     assert result.is_success
     assert len(model.requests) == 2
-    assert is_valid_transcript([node.message for node in nodes])
+    assert is_valid_transcript(messages_of(nodes))
 
 
 async def test_a_limit_on_model_calls_stops_the_turn_with_a_valid_history(
@@ -216,7 +217,7 @@ async def test_a_limit_on_model_calls_stops_the_turn_with_a_valid_history(
     assert isinstance(result.outcome, lash.Stopped)
     assert len(model.requests) == 2
     assert len(result.tool_calls) == 2
-    assert is_valid_transcript([node.message for node in nodes])
+    assert is_valid_transcript(messages_of(nodes))
 
 
 async def test_leaving_a_stream_early_stops_the_listening_and_not_the_turn(

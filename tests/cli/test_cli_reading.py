@@ -44,7 +44,7 @@ async def fill(path: Path) -> None:
     ]
     parked = Parked(code="effect_replay_mismatch", message="The code asked for something else.")
     assert await store.park_turn("c-43", "p-1", parked, fences[0])
-    assert await store.release_lease("c-43", fences[1])
+    assert await store.release_lease("c-43", fences[1]) == "released"
     await store.aclose()
 
 

@@ -45,6 +45,7 @@ from lash.turn.outcome import (
     TurnIssue,
     TurnOutcome,
 )
+from lash.turn.output import OutputContract
 from lash.turn.projection import Projection
 from lash.turn.tools import (
     CompletedToolCall,
@@ -85,6 +86,8 @@ class Play:
     max_turns: int | None = None
     streamed: bool = False
     messages: Sequence[Message] = (HELLO,)
+    message_scope: str | None = None
+    output: OutputContract | None = None
     asked: list[str] = field(default_factory=list)
     requests: list[LlmRequest] = field(default_factory=list)
     calls: list[tuple[PendingToolCall, ...]] = field(default_factory=list)
@@ -103,6 +106,8 @@ class Play:
             tools=(LOOKUP,),
             sync_execution_environment=False,
             max_turns=self.max_turns,
+            message_scope=self.message_scope,
+            output=self.output,
         )
         machine = TurnMachine(config, self.messages)
         while (effect := machine.poll()) is not None:

@@ -8,6 +8,7 @@ import pytest
 from hooked_store import HookedStore, hooked
 
 import lash
+from lash.sessions.model import messages_of
 from lash.stores.sqlite import SqliteStore
 from lash.testing import ScriptedModel, calls, reply
 from lash.turn.messages import is_valid_transcript
@@ -47,7 +48,7 @@ async def finish_in_a_new_runtime(path: Path, counted: Counted, *, accepted: boo
         turns = await runtime.session("s").turns()
         nodes = await runtime.engine.store.load_path("s")
         states = [(item.state, item.open_turns) for item in await runtime.sessions()]
-    assert is_valid_transcript([node.message for node in nodes])
+    assert is_valid_transcript(messages_of(nodes))
     if accepted:
         assert [(turn.turn_id, turn.text) for turn in turns] == [("t", "Over.")]
         assert [call.args["name"] for call in turns[0].tool_calls] == ["a", "b", "c"]

@@ -13,6 +13,7 @@ import lash
 from lash.core.json import JsonObject
 from lash.events import ToolCallCompleted, ToolCallStarted
 from lash.llm.request import ToolSpec
+from lash.sessions.model import messages_of
 from lash.testing import ScriptedModel, calls, reply
 from lash.testing.clock import VirtualClock
 from lash.tools.function import FunctionTool
@@ -46,7 +47,7 @@ async def turn(location: str | Path, agent: lash.Agent) -> lash.TurnResult:
         async with asyncio.timeout(20):
             result = await runtime.session("s").run("Work.")
         nodes = await runtime.engine.store.load_path("s")
-    assert is_valid_transcript([node.message for node in nodes])
+    assert is_valid_transcript(messages_of(nodes))
     assert result.text == "Over."
     return result
 

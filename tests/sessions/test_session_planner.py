@@ -35,7 +35,6 @@ from lash.sessions.planner import (
     SessionBlocked,
     SessionBusy,
     TurnCommit,
-    active_path,
     chain_nodes,
     commit_hash,
     plan_accept,
@@ -330,15 +329,7 @@ def test_a_commit_plans_everything_at_once() -> None:
     )
     assert plan.record.revision == 5
     assert plan.record.timing == TurnTiming(accepted_at_ms=7, committed_at_ms=NOW, drive_ms=0)
-    assert plan.release_lease
     assert plan.commit_hash == commit_hash(commit)
-
-
-@pytest.mark.parametrize(("others", "released"), [(0, True), (1, False), (7, False)])
-def test_the_lease_is_released_with_the_last_open_turn(others: int, released: bool) -> None:
-    plan = plan_commit(msgspec.structs.replace(SOUND, other_open_turns=others), COMMIT)
-    assert isinstance(plan, CommitPlan)
-    assert plan.release_lease is released
 
 
 # --- what makes two commits the same ------------------------------------------------------------------------
@@ -396,7 +387,9 @@ def grow(turns: list[list[str]]) -> tuple[SessionHead, dict[str, SessionNode]]:
         messages = [
             text_message(f"t{number}.m{place}", "user", text) for place, text in enumerate(texts)
         ]
-        added = chain_nodes(head, f"t{number}", messages)
+        added = chain_nodes(
+            head, msgspec.structs.replace(COMMIT, turn_id=f"t{number}", messages=tuple(messages))
+        )
         nodes.update((node.node_id, node) for node in added)
         if added:
             head = msgspec.structs.replace(
@@ -405,14 +398,21 @@ def grow(turns: list[list[str]]) -> tuple[SessionHead, dict[str, SessionNode]]:
     return head, nodes
 
 
+def path_of(head: SessionHead, nodes: dict[str, SessionNode]) -> list[SessionNode]:
+    """The nodes from the root to the leaf, by parent links."""
+    path, at = list[SessionNode](), head.leaf_id
+    while at is not None:
+        path.insert(0, nodes[at])
+        at = nodes[at].parent_id
+    return path
+
+
 @given(_turns)
 def test_the_path_is_every_message_in_the_order_of_arrival(turns: list[list[str]]) -> None:
     head, nodes = grow(turns)
 
-    path = active_path(head.leaf_id, nodes.get)
-
     expected = [f"t{n}.m{m}" for n, texts in enumerate(turns) for m in range(len(texts))]
-    assert [node.node_id for node in path] == expected
+    assert [node.node_id for node in path_of(head, nodes)] == expected
 
 
 @given(_turns, _turns)
@@ -422,19 +422,10 @@ def test_a_leaf_names_its_whole_history_by_content(
     first, first_nodes = grow(one)
     second, second_nodes = grow(other)
 
-    def contents(leaf: str | None, nodes: dict[str, SessionNode]) -> list[object]:
-        return [node.message for node in active_path(leaf, nodes.get)]
-
-    same = contents(first.leaf_id, first_nodes) == contents(second.leaf_id, second_nodes)
+    same = [node.message for node in path_of(first, first_nodes)] == [
+        node.message for node in path_of(second, second_nodes)
+    ]
     assert (first.leaf_digest == second.leaf_digest) == same
-
-
-def test_a_path_with_a_missing_node_is_not_cut_short() -> None:
-    head, nodes = grow([["a", "b", "c"]])
-    del nodes["t0.m1"]
-
-    with pytest.raises(KeyError, match=r"t0\.m1"):
-        active_path(head.leaf_id, nodes.get)
 
 
 # --- states -----------------------------------------------------------------------------------------------------

@@ -120,7 +120,9 @@ async def test_sessions_and_their_turns_are_read_as_they_were_left(path: Path) -
         assert list(await store.list_turns("s")) == [COMMITTED]
         assert list(await store.list_open_turns("s")) == [PARKED, BEHIND]
         path_of = [
-            (node.node_id, node.message.parts[0].content) for node in await store.load_path("s")
+            (node.node_id, node.message.parts[0].content)
+            for node in await store.load_path("s")
+            if node.message is not None
         ]
         assert path_of == [("t1.m0", "hello"), ("t1.m1", "hi")]
         held = (await store.lease_of("s")).held

@@ -13,7 +13,7 @@ from lash.core.tiers import DurabilityTier
 from lash.runtime.engine import Engine
 from lash.runtime.events import TurnEvent
 from lash.runtime.followers import Ticket
-from lash.sessions.model import AgentRef, SessionSummary, TextItem, TurnInput
+from lash.sessions.model import AgentRef, SessionSummary, TextItem, TurnInput, messages_of
 
 
 class SessionHost(Protocol):
@@ -92,8 +92,8 @@ class Session:
 
     async def history(self) -> Sequence[HistoryMessage]:
         """The committed messages, oldest first. A running turn is not part of it."""
-        nodes = await self._runtime.engine.store.load_path(self.id)
-        return [history_message(node.message) for node in nodes]
+        path = await self._runtime.engine.store.load_path(self.id)
+        return [history_message(message) for message in messages_of(path)]
 
     async def turns(self) -> Sequence[TurnResult]:
         """The committed turns, oldest first."""

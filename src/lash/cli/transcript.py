@@ -73,8 +73,9 @@ async def load_transcript(store: Store, session_id: str) -> Transcript:
     summary = await find_session(store, session_id)
     records, waiting = await load_turns(store, session_id)
     messages: dict[str, list[HistoryMessage]] = {}
-    for node in await store.load_path(session_id):
-        messages.setdefault(node.turn_id, []).append(history_message(node.message))
+    for node in await store.load_path(session_id, whole=True):
+        if node.message is not None:
+            messages.setdefault(node.turn_id, []).append(history_message(node.message))
     return Transcript(
         session=summary,
         turns=[CommittedTurn(record, messages.get(record.turn_id, ())) for record in records],

@@ -21,6 +21,14 @@ Seam: TypeAlias = Literal[
     "commit.before",
     "commit.inside",
     "commit.after",
+    "enqueue.inside",
+    "claim.inside",
+    "checkpoint.before",
+    "checkpoint.inside",
+    "checkpoint.after",
+    "cancel.inside",
+    "fork.inside",
+    "delete.inside",
 ]
 
 SeamObserver: TypeAlias = Callable[[Seam], None]

@@ -13,6 +13,7 @@ from lash.llm.response import (
     TextPhase,
     ToolCallPart,
 )
+from lash.turn.assembly import LIMIT_NOTICE
 from lash.turn.driver import (
     AdvanceProtocolIteration,
     AppendEvents,
@@ -28,7 +29,7 @@ from lash.turn.driver import (
     TurnView,
 )
 from lash.turn.events import ConversationRecord, ErrorReported, LlmResponded, TextEmitted
-from lash.turn.messages import Message, Part, PartKind, join_prose, text_message
+from lash.turn.messages import Message, Part, PartKind, PluginOrigin, join_prose, text_message
 from lash.turn.outcome import (
     AgentFrameSwitch,
     AssistantMessage,
@@ -42,6 +43,7 @@ from lash.turn.outcome import (
     TurnIssue,
     TurnOutcome,
 )
+from lash.turn.output import OutputContract, correction_text
 from lash.turn.tools import (
     CompletedToolCall,
     FailControl,
@@ -52,6 +54,9 @@ from lash.turn.tools import (
 )
 
 PLUGIN_ID = "standard_protocol"
+
+#: How often in a row a model is told that its answer is not what was asked for.
+MAX_CORRECTIONS = 2
 
 
 class StandardProtocol:
@@ -69,10 +74,10 @@ class StandardProtocol:
         *,
         text_streamed: bool,
     ) -> Sequence[DriverAction]:
-        """Finish with the model's prose, or run the tools it calls."""
+        """Finish with the model's prose, run the tools it calls, or have it correct its answer."""
         del driver_state
         parts = _with_call_ids(turn, _normalise(response))
-        text = join_prose([part.text for part in parts if isinstance(part, TextPart)])
+        text = _text(turn, parts)
         said: list[DriverAction] = []
         if text and not text_streamed:
             said.append(EmitAction(event=TextEmitted(text=text)))
@@ -96,8 +101,8 @@ class StandardProtocol:
         if ended is not None:
             return (answered, Finish(outcome=ended))
         limit = turn.max_turns
-        if limit is not None and turn.iteration + 1 >= turn.run_offset + limit:
-            text = f"Turn limit reached ({limit}) before a final assistant response."
+        if limit is not None and _is_last(turn, limit):
+            text = f"{LIMIT_NOTICE}{limit}) before a final assistant response."
             notice = text_message(_message_id(turn, "turn_limit"), "system", text, kind="error")
             return (
                 answered,
@@ -124,7 +129,18 @@ class StandardProtocol:
 
 
 def _message_id(turn: TurnView, role: str) -> str:
-    return f"m_standard_{turn.turn_id}_{turn.iteration}_{role}"
+    return f"m_standard_{turn.message_scope}_{turn.iteration}_{role}"
+
+
+def _is_last(turn: TurnView, limit: int) -> bool:
+    """Whether the limit allows no further iteration."""
+    return turn.iteration + 1 >= turn.run_offset + limit
+
+
+def _text(turn: TurnView, parts: Sequence[ResponsePart]) -> str:
+    """What an answer says. One that is to be read as a value is joined as it came, byte for byte."""
+    pieces = [part.text for part in parts if isinstance(part, TextPart)]
+    return join_prose(pieces) if turn.output is None else "".join(pieces)
 
 
 def _normalise(response: LlmResponse) -> Sequence[ResponsePart]:
@@ -163,7 +179,7 @@ def _with_call_ids(turn: TurnView, parts: Sequence[ResponsePart]) -> Sequence[Re
             continue
         call_id = part.call_id
         if not call_id.strip() or call_id in seen:
-            call_id = f"call_{turn.turn_id}_{turn.iteration}_{index}"
+            call_id = f"call_{turn.message_scope}_{turn.iteration}_{index}"
             while call_id in given:  # the model guessed the name, or read it in the transcript
                 call_id += "_"
         seen.add(call_id)
@@ -181,9 +197,52 @@ def _complete(turn: TurnView, parts: Sequence[ResponsePart], text: str) -> Seque
         )
         stopped = Stopped(reason=ProviderStopped())
         return (EmitAction(event=ErrorReported(issue=issue)), Finish(outcome=stopped))
+    contract = turn.output
+    if contract is not None and (problem := contract.problem(text)) is not None:
+        return _correct(turn, parts, contract, problem)
     outcome = Finished(result=AssistantMessage(text=text))
     resume = ResumeFinishing(outcome=outcome)
     return (StartCheckpoint(checkpoint="before_completion", on_empty=resume),)
+
+
+def _correct(
+    turn: TurnView, parts: Sequence[ResponsePart], contract: OutputContract, problem: str
+) -> Sequence[DriverAction]:
+    """Keep the answer, say what is wrong with it and ask again; the last one ends the turn."""
+    said = [ConversationRecord(message=_assistant(turn, parts))] if parts else []
+    last = turn.max_turns is not None and _is_last(turn, turn.max_turns)
+    if last or _corrections(turn) >= MAX_CORRECTIONS:
+        issue = TurnIssue(
+            kind="structured_output",
+            code="invalid_structured_output",
+            message=f"The model's answer is not what was asked for: {problem}",
+            retryable=True,
+        )
+        return (
+            AppendEvents(records=tuple(said)),
+            EmitAction(event=ErrorReported(issue=issue)),
+            Finish(outcome=Stopped(reason=ProviderStopped())),
+        )
+    correction = text_message(
+        _message_id(turn, "correction"),
+        "user",
+        correction_text(contract.spec, problem),
+        origin=PluginOrigin(plugin_id=PLUGIN_ID),
+    )
+    return (
+        AppendEvents(records=(*said, ConversationRecord(message=correction))),
+        AdvanceProtocolIteration(),
+    )
+
+
+def _corrections(turn: TurnView) -> int:
+    """How many corrections in a row led to this answer. Anything else between begins a new row."""
+    # Each stands an iteration before the next, after at most one message of the model's.
+    told = {message.id for message in turn.messages[-2 * MAX_CORRECTIONS :]}
+    number = 0
+    while f"m_standard_{turn.message_scope}_{turn.iteration - number - 1}_correction" in told:
+        number += 1
+    return number
 
 
 def _answers_a_tool(turn: TurnView) -> bool:

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from lash.llm.request import HistoryRef
-from lash.sessions.model import SessionHead
+from lash.sessions.model import SessionHead, messages_of
 from lash.sessions.store import SessionStore
 from lash.turn.messages import Message
 from lash.turn.projection import Projection
@@ -59,7 +59,7 @@ class Histories:
         known = self._resident.get(head.session_id)
         if known is None or known.head.revision != head.revision:
             path = await self._store.load_path(head.session_id) if head.leaf_id else ()
-            known = History(head, [node.message for node in path])
+            known = History(head, messages_of(path))
             self._resident[head.session_id] = known
         self._resident.move_to_end(head.session_id)
         while len(self._resident) > _RESIDENT:

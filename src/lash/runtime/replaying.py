@@ -25,7 +25,7 @@ from lash.runtime.direct import BoundModel
 from lash.runtime.history import History
 from lash.runtime.refusals import missing_agent
 from lash.runtime.turn_drive import DriveContext, TurnDrive
-from lash.sessions.model import AcceptedTurn, AgentRef, SessionHead, TurnRecord
+from lash.sessions.model import AcceptedTurn, AgentRef, SessionHead, TurnRecord, messages_of
 from lash.sessions.planner import CommitReceipt, KnownTurn, TurnCommit
 from lash.sessions.store import Store
 from lash.turn.messages import Message
@@ -183,9 +183,9 @@ async def _history_before(
     store: Store, head: SessionHead, turn_id: str, record: TurnRecord | None
 ) -> History:
     """The committed history as the turn found it."""
-    nodes = list(await store.load_path(head.session_id))
     if record is None:
-        return History(head, [node.message for node in nodes])
+        return History(head, messages_of(await store.load_path(head.session_id)))
+    nodes = list(await store.load_path(head.session_id, whole=True))
     first = next((place for place, node in enumerate(nodes) if node.turn_id == turn_id), len(nodes))
     before = nodes[:first]
     leaf = before[-1] if before else None
@@ -196,7 +196,8 @@ async def _history_before(
         leaf_digest=leaf.digest if leaf else "",
         turn_index=record.turn_index - 1,
     )
-    return History(standing, [node.message for node in before])
+    frame = next((place for place in reversed(range(first)) if nodes[place].frame), 0)
+    return History(standing, messages_of(before[frame:]))
 
 
 async def _compare(
@@ -209,9 +210,10 @@ async def _compare(
     unused = await _unused(store, controller)
     if unused is not None or record is None or commit is None:
         return unused
-    nodes = await store.load_path(record.session_id)
-    kept = [node.message for node in nodes if node.turn_id == record.turn_id]
-    before, now = _content(record, kept), _content(commit, commit.messages)
+    nodes = await store.load_path(record.session_id, whole=True)
+    kept = messages_of([node for node in nodes if node.turn_id == record.turn_id])
+    made = (*commit.messages, *commit.frame_messages)
+    before, now = _content(record, kept), _content(commit, made)
     found = tuple(changes(before, now, "result"))
     if not found:
         return None

@@ -1,12 +1,17 @@
 """What a session is made of: its graph, its head, its accepted input and its committed turns."""
 
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
+from lash.core.cancel import Cancellation
 from lash.core.json import Data, JsonObject
+from lash.llm.request import OutputSpec
 from lash.llm.retry import LlmCallRecord
 from lash.llm.usage import Usage
+from lash.turn.exchange import TurnCause
 from lash.turn.messages import Message
 from lash.turn.outcome import TurnIssue, TurnOutcome
+from lash.turn.prompt import PromptLayer
 from lash.turn.tools import ToolOutput
 
 
@@ -23,10 +28,64 @@ class TextItem(Data, tag_field="type", tag="text"):
     text: str
 
 
-class TurnInput(Data):
-    """What a turn begins with."""
+class CompactContext(Data, tag_field="type", tag="compact_context"):
+    """Summarise the current frame into a new one. Nothing is deleted.
 
-    items: tuple[TextItem, ...]
+    `instructions` says what the summary must keep, beside what it keeps anyway.
+    """
+
+    instructions: str = ""
+
+
+class ConfigureSession(Data, tag_field="type", tag="configure_session"):
+    """Change what the session says about its model and prompt, from here on.
+
+    Attributes:
+        model: A `provider:model` string; "" to go back to the agent's own; None to leave it.
+        provider_id: The provider of that model.
+        prompt: The session's own prompt layer; None to leave it.
+    """
+
+    model: str | None = None
+    provider_id: str | None = None
+    prompt: PromptLayer | None = None
+
+
+SessionCommand: TypeAlias = CompactContext | ConfigureSession
+
+
+class AgentFrameTask(Data):
+    """A task handed over to another agent frame, by the turn that opened it.
+
+    `root` is the turn that began the chain, and `switches` counts its frames so far.
+    """
+
+    frame_id: str
+    task: str
+    root: str
+    switches: int
+
+
+class TurnInput(Data):
+    """What a turn begins with.
+
+    Attributes:
+        items: What the user says.
+        causes: Reasons for the turn that are not the user's.
+        command: What the turn does instead of asking the agent.
+        frame_task: The task that another frame handed over.
+        input_ids: The queued items the turn was composed of, in order.
+        prompt: The turn's own prompt layer.
+        output: What the answer must look like.
+    """
+
+    items: tuple[TextItem, ...] = ()
+    causes: tuple[TurnCause, ...] = ()
+    command: SessionCommand | None = None
+    frame_task: AgentFrameTask | None = None
+    input_ids: tuple[str, ...] = ()
+    prompt: PromptLayer | None = None
+    output: OutputSpec | None = None
 
     @property
     def text(self) -> str:
@@ -34,17 +93,81 @@ class TurnInput(Data):
         return "\n".join(item.text for item in self.items)
 
 
-class SessionNode(Data):
-    """One node of a session's graph: a message, chained to its parent by content.
+FrameReason: TypeAlias = Literal["initial", "continue_as", "compaction", "open"]
 
-    `digest` covers the parent's digest and the message, so a leaf's digest names a whole history.
+
+class FrameOpen(Data):
+    """A node that opens an agent frame: what the model sees begins after it.
+
+    `previous_frame_id` is the frame it takes over from.
+    """
+
+    frame_id: str
+    reason: FrameReason
+    previous_frame_id: str
+
+
+class SessionNode(Data):
+    """One node of a session's graph: a message or the opening of a frame, chained by content.
+
+    `digest` covers the parent's digest and the content, so a leaf's digest names a whole history.
+    Exactly one of `message` and `frame` is set.
     """
 
     node_id: str
     digest: str
     turn_id: str
-    message: Message
+    message: Message | None = None
+    frame: FrameOpen | None = None
     parent_id: str | None = None
+
+
+def messages_of(path: Sequence[SessionNode]) -> Sequence[Message]:
+    """The messages among nodes."""
+    return [node.message for node in path if node.message is not None]
+
+
+class RootSession(Data, tag_field="kind", tag="root"):
+    """The session began by itself."""
+
+
+class ForkedSession(Data, tag_field="kind", tag="fork"):
+    """The session shares the history of another one up to a node."""
+
+    session_id: str
+    node_id: str | None
+
+
+class ChildSession(Data, tag_field="kind", tag="child"):
+    """A tool call of another session began the session."""
+
+    parent_session_id: str
+    turn_id: str
+    call_id: str
+    depth: int = 1
+
+
+SessionRelation: TypeAlias = RootSession | ForkedSession | ChildSession
+
+
+class SessionConfig(Data):
+    """What a session says about its model and prompt, on top of its agent.
+
+    Attributes:
+        model: A `provider:model` string, or None for the agent's own model.
+        prompt: The session's prompt layer.
+        provider_id: The provider its turns were made with; another one is refused, because what a
+            provider keeps with its messages means nothing to others.
+    """
+
+    model: str | None = None
+    prompt: PromptLayer | None = None
+    provider_id: str | None = None
+
+
+def initial_frame(session_id: str) -> str:
+    """The frame a session begins in, which no node opens."""
+    return f"{session_id}:frame:initial"
 
 
 class SessionHead(Data):
@@ -59,6 +182,9 @@ class SessionHead(Data):
         leaf_digest: That node's digest; names the whole history by content.
         turn_index: How many turns were committed.
         usage: Tokens of all committed turns.
+        frame_id: The agent frame it is in; "" for the one it began in.
+        config: What it says about model and prompt.
+        relation: Where it comes from.
     """
 
     session_id: str
@@ -69,6 +195,14 @@ class SessionHead(Data):
     leaf_digest: str = ""
     turn_index: int = 0
     usage: Usage = Usage()
+    frame_id: str = ""
+    config: SessionConfig = SessionConfig()
+    relation: SessionRelation = RootSession()
+
+    @property
+    def frame(self) -> str:
+        """The agent frame it is in, by name."""
+        return self.frame_id or initial_frame(self.session_id)
 
 
 class Parked(Data):
@@ -88,7 +222,7 @@ class AcceptedTurn(Data):
     """Input that was accepted durably and has not been committed yet.
 
     `sequence` orders the turns of a session. `restarts` counts how often the turn was begun again
-    from its input under a new id.
+    from its input under a new id. `cancellation` is set once somebody asked the turn to stop.
     """
 
     session_id: str
@@ -100,6 +234,7 @@ class AcceptedTurn(Data):
     source_key: str | None = None
     parked: Parked | None = None
     restarts: int = 0
+    cancellation: Cancellation | None = None
 
 
 class ToolCallRecord(Data):
@@ -130,10 +265,21 @@ class TurnTiming(Data):
     drive_ms: int
 
 
+class ChildUsage(Data):
+    """What one turn of a child session used: booked once, with the turn whose tool began it."""
+
+    session_id: str
+    turn_id: str
+    source: str
+    model: str
+    usage: Usage
+
+
 class TurnRecord(Data):
     """A committed turn, as it is kept: everything `TurnResult` tells.
 
-    `turn_index` counts the turns of the session, from 1.
+    `turn_index` counts the turns of the session, from 1. `usage` is the session's own;
+    `children_usage` what its child sessions used beside that. `cancellation` says who stopped it.
     """
 
     session_id: str
@@ -147,6 +293,9 @@ class TurnRecord(Data):
     issues: tuple[TurnIssue, ...]
     timing: TurnTiming
     turn_index: int = 0
+    children_usage: tuple[ChildUsage, ...] = ()
+    cancellation: Cancellation | None = None
+    command: str | None = None
 
 
 SessionState: TypeAlias = Literal["idle", "running", "waiting", "parked"]
@@ -157,6 +306,7 @@ class SessionSummary(Data):
 
     `state` is `running` while a live lease is held, `waiting` when accepted input has no driver,
     `parked` when its first turn does not go on by itself (`parked` says why), else `idle`.
+    `open_turns` counts accepted turns, `queued` what waits to become one.
     """
 
     session_id: str
@@ -168,3 +318,5 @@ class SessionSummary(Data):
     created_at_ms: int
     updated_at_ms: int
     parked: Parked | None = None
+    queued: int = 0
+    relation: SessionRelation = RootSession()

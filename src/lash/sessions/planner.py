@@ -5,17 +5,19 @@ The order of checks in a commit (turns spec 4.2):
 1. The receipt. A turn that was committed with this content answers with its receipt, whatever the
    lease or the head say now: the first answer may have been lost. With other content, it conflicts.
 2. The fence. A writer that lost its lease writes nothing.
-3. The head. The session must stand where the turn began; there is no "whatever it is".
-4. The turn must have been accepted, and its messages must be new and well-formed.
+3. The gate. A turn that was asked to stop before lands as cancelled or not at all.
+4. The head. The session must stand where the turn began; there is no "whatever it is".
+5. The turn must have been accepted, and its messages must be new and well-formed.
 
 Everything is checked before anything is planned, so a refusal leaves no trace.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
+from lash.core.cancel import Cancellation
 from lash.core.json import Data, JsonValue, digest
 from lash.core.leases import (
     Busy,
@@ -29,19 +31,28 @@ from lash.core.leases import (
 from lash.effects.journal import JournalRecord
 from lash.llm.retry import LlmCallRecord
 from lash.llm.usage import Usage
+from lash.sessions.ingress import QueuedItem, UserInput, content_of
 from lash.sessions.model import (
     AcceptedTurn,
+    AgentFrameTask,
     AgentRef,
+    ChildUsage,
+    ConfigureSession,
+    FrameOpen,
     Parked,
+    RootSession,
+    SessionConfig,
     SessionHead,
     SessionNode,
+    SessionRelation,
     ToolCallRecord,
     TurnInput,
     TurnRecord,
     TurnTiming,
 )
+from lash.sessions.usage import UsageEntry
 from lash.turn.messages import Message, is_valid_transcript
-from lash.turn.outcome import TurnIssue, TurnOutcome
+from lash.turn.outcome import AgentFrameSwitch, TurnIssue, TurnOutcome
 
 # --- accepting input ------------------------------------------------------------------------------
 
@@ -56,6 +67,8 @@ class AcceptRequest(Data):
         input: The input.
         claim: The lease to take in the same transaction.
         source_key: The caller's idempotency key within the session.
+        relation: Where the session comes from, if this creates it.
+        provider_id: The provider the turn would be made with.
     """
 
     session_id: str
@@ -64,13 +77,16 @@ class AcceptRequest(Data):
     input: TurnInput
     claim: LeaseClaim
     source_key: str | None = None
+    relation: SessionRelation = RootSession()
+    provider_id: str | None = None
 
 
 class AcceptFacts(Data):
     """What the store knows when input arrives.
 
     `known` is the turn (open or committed) accepted before under the turn id or source key;
-    `open_turns` are the session's turns that are not committed, in order.
+    `queued` the item of the queue that has the source key; `open_turns` are the session's turns that
+    are not committed, in order; `cancellation` what was asked of the turn before it came.
     """
 
     now_ms: int
@@ -78,7 +94,10 @@ class AcceptFacts(Data):
     next_sequence: int
     head: SessionHead | None = None
     known: "KnownTurn | None" = None
+    queued: QueuedItem | None = None
     open_turns: tuple[AcceptedTurn, ...] = ()
+    deleted: bool = False
+    cancellation: Cancellation | None = None
 
 
 class KnownTurn(Data):
@@ -107,6 +126,22 @@ class Accepted(Data, tag_field="status", tag="accepted"):
     lease: Lease
     ahead: tuple[AcceptedTurn, ...] = ()
     new_session: bool = False
+
+
+class AlreadyQueued(Data, tag_field="status", tag="already_queued"):
+    """The same input stands in the session's queue; nothing was written."""
+
+    item: QueuedItem
+
+
+class SessionGone(Data, tag_field="status", tag="deleted"):
+    """The session was deleted and takes nothing any more; nothing was written."""
+
+
+class ProviderDiffers(Data, tag_field="status", tag="provider_differs"):
+    """The session's history was made with another provider; nothing was written."""
+
+    recorded: str
 
 
 class AlreadyAccepted(Data, tag_field="status", tag="already_accepted"):
@@ -141,21 +176,26 @@ class SessionBlocked(Data, tag_field="status", tag="blocked"):
 
 
 AcceptResult: TypeAlias = (
-    Accepted | AlreadyAccepted | InputConflict | AgentMismatch | SessionBusy | SessionBlocked
+    Accepted
+    | AlreadyAccepted
+    | AlreadyQueued
+    | InputConflict
+    | AgentMismatch
+    | ProviderDiffers
+    | SessionBusy
+    | SessionBlocked
+    | SessionGone
 )
 
 
 def plan_accept(facts: AcceptFacts, request: AcceptRequest) -> AcceptResult:
     """Whether input may enter a session, and as what."""
-    known = facts.known
-    if known is not None:
-        if known.input != request.input:
-            by = "source_key" if known.by_source else "turn_id"
-            return InputConflict(turn_id=known.turn_id, by=by)
-        return AlreadyAccepted(known=known)
+    refused = SessionGone() if facts.deleted else _known_input(facts, request)
+    if refused is None and facts.head is not None:
+        refused = _of_another(facts.head, request)
+    if refused is not None:
+        return refused
     head = facts.head
-    if head is not None and head.agent.name != request.agent.name:
-        return AgentMismatch(agent=head.agent)
     if facts.open_turns and needs_person(facts.open_turns[0]):
         return SessionBlocked(turn=facts.open_turns[0])
     claimed = decide_claim(facts.lease, request.claim, facts.now_ms)
@@ -169,9 +209,13 @@ def plan_accept(facts: AcceptFacts, request: AcceptRequest) -> AcceptResult:
         input=request.input,
         accepted_at_ms=facts.now_ms,
         source_key=request.source_key,
+        cancellation=facts.cancellation,
     )
     standing = head or SessionHead(
-        session_id=request.session_id, agent=request.agent, created_at_ms=facts.now_ms
+        session_id=request.session_id,
+        agent=request.agent,
+        created_at_ms=facts.now_ms,
+        relation=request.relation,
     )
     return Accepted(
         turn=turn,
@@ -180,6 +224,31 @@ def plan_accept(facts: AcceptFacts, request: AcceptRequest) -> AcceptResult:
         ahead=facts.open_turns,
         new_session=head is None,
     )
+
+
+def _known_input(facts: AcceptFacts, request: AcceptRequest) -> AcceptResult | None:
+    """What became of input whose id or source key was used before."""
+    known, queued = facts.known, facts.queued
+    if known is not None:
+        if known.input != request.input:
+            by = "source_key" if known.by_source else "turn_id"
+            return InputConflict(turn_id=known.turn_id, by=by)
+        return AlreadyAccepted(known=known)
+    if queued is None:
+        return None
+    if queued.content != content_of(UserInput(input=request.input)):
+        return InputConflict(turn_id=queued.turn_id or queued.item_id, by="source_key")
+    return AlreadyQueued(item=queued)
+
+
+def _of_another(head: SessionHead, request: AcceptRequest) -> AcceptResult | None:
+    """Whether the session belongs to another agent, or to a provider that the turn is not made with."""
+    if head.agent.name != request.agent.name:
+        return AgentMismatch(agent=head.agent)
+    recorded = head.config.provider_id
+    if recorded is not None and request.provider_id not in (None, recorded):
+        return ProviderDiffers(recorded=recorded)
+    return None
 
 
 def needs_person(turn: AcceptedTurn) -> bool:
@@ -223,6 +292,12 @@ class TurnCommit(Data):
         drive_ms: How long the drive took.
         scope_key: The turn's journal.
         journal: Records that were waiting for this transaction.
+        cancellation: Who stopped the turn, if it was stopped.
+        frame: The agent frame that the turn opens after its messages.
+        frame_messages: What that frame begins with.
+        ledger: What the turn used, by source and model.
+        children_usage: What child sessions used for it.
+        provider_id: The provider its model calls went to, if it made any.
     """
 
     session_id: str
@@ -239,22 +314,35 @@ class TurnCommit(Data):
     issues: tuple[TurnIssue, ...] = ()
     drive_ms: int = 0
     journal: tuple[JournalRecord, ...] = ()
+    cancellation: Cancellation | None = None
+    frame: FrameOpen | None = None
+    frame_messages: tuple[Message, ...] = ()
+    ledger: tuple[UsageEntry, ...] = ()
+    children_usage: tuple[ChildUsage, ...] = ()
+    provider_id: str | None = None
 
 
 class CommitReceipt(Data, tag_field="status", tag="committed"):
-    """The turn is committed. `lease_kept` tells whether more accepted input waits for this owner."""
+    """The turn is committed. `lease_kept` tells whether more accepted input waits for this owner.
+
+    `following` is the turn that the same transaction made of what waits, or of the task handed over to
+    another frame. `accepted` counts what the session has accepted so far.
+    """
 
     record: TurnRecord
     head: SessionHead
     lease_kept: bool = False
     replayed: bool = False
+    following: AcceptedTurn | None = None
+    accepted: int = 0
 
 
 class CommitRefused(Data, tag_field="status", tag="refused"):
-    """Nothing was written; `code` says why."""
+    """Nothing was written; `code` says why. `cancellation` is who asked the turn to stop first."""
 
     code: str
     message: str
+    cancellation: Cancellation | None = None
 
 
 CommitResult: TypeAlias = CommitReceipt | CommitRefused
@@ -264,7 +352,8 @@ class CommitFacts(Data):
     """What the store knows when a turn wants to land.
 
     `existing_nodes` and `recorded_keys` are those of the commit's messages and journal records whose
-    ids and keys are taken.
+    ids and keys are taken. `cancellation` is who asked the turn to stop, `is_taken` tells whether a
+    turn id was used.
     """
 
     now_ms: int
@@ -276,16 +365,22 @@ class CommitFacts(Data):
     existing_nodes: frozenset[str]
     other_open_turns: int
     recorded_keys: frozenset[str] = frozenset()
+    cancellation: Cancellation | None = None
+    accepted: int = 0
 
 
 class CommitPlan(Data):
-    """Everything a commit writes."""
+    """Everything a commit writes, besides settling its queue.
+
+    `following` is the turn to accept that goes on in the frame this one opened.
+    """
 
     record: TurnRecord
     commit_hash: str
     nodes: tuple[SessionNode, ...]
     head: SessionHead
-    release_lease: bool
+    ledger: tuple[UsageEntry, ...] = ()
+    following: AcceptedTurn | None = None
 
 
 def commit_hash(commit: TurnCommit) -> str:
@@ -298,6 +393,8 @@ def commit_hash(commit: TurnCommit) -> str:
         commit.outcome,
         commit.usage,
     ]
+    if commit.frame is not None:  # older commits keep the hash they have
+        content += [commit.frame, commit.frame_messages]
     return digest("turn-commit", content)
 
 
@@ -306,18 +403,19 @@ def plan_commit(facts: CommitFacts, commit: TurnCommit) -> CommitPlan | CommitRe
     hashed = commit_hash(commit)
     if facts.receipt is not None:
         return _replay(facts, commit, hashed)
-    if not is_current(facts.lease, commit.fence):
-        return _refuse("session_execution_lease_lost", "the session's lease went to another owner")
+    refused = _kept_out(facts, commit)
+    if refused is not None:
+        return refused
     head, turn = facts.head, facts.turn
     if head is None or turn is None:
         return _refuse("turn_commit_conflict", "the turn was never accepted in this session")
     if head.revision != commit.expected_revision:
         moved = f"the session is at revision {head.revision}, not {commit.expected_revision}"
         return _refuse("head_revision_conflict", moved)
-    malformed = _malformed(commit.messages, facts.existing_nodes) or _recorded_before(facts, commit)
+    malformed = _malformed(commit, facts.existing_nodes) or _recorded_before(facts, commit)
     if malformed is not None:
         return _refuse("turn_commit_conflict", malformed)
-    nodes = chain_nodes(head, commit.turn_id, commit.messages)
+    nodes = chain_nodes(head, commit)
     leaf = nodes[-1] if nodes else None
     return CommitPlan(
         record=_record(facts, commit, turn, head.turn_index + 1),
@@ -332,46 +430,103 @@ def plan_commit(facts: CommitFacts, commit: TurnCommit) -> CommitPlan | CommitRe
             leaf_digest=leaf.digest if leaf else head.leaf_digest,
             turn_index=head.turn_index + 1,
             usage=head.usage + commit.usage,
+            frame_id=commit.frame.frame_id if commit.frame else head.frame_id,
+            config=_config_after(head.config, turn, commit),
+            relation=head.relation,
         ),
-        release_lease=facts.other_open_turns == 0,
+        ledger=commit.ledger,
+        following=_follow_turn(turn, commit, facts.now_ms),
     )
 
 
-def chain_nodes(
-    head: SessionHead, turn_id: str, messages: Sequence[Message]
-) -> tuple[SessionNode, ...]:
-    """The nodes that messages become on top of a head. Their ids are the messages' own."""
+def _kept_out(facts: CommitFacts, commit: TurnCommit) -> CommitRefused | None:
+    """The fence and the gate."""
+    if not is_current(facts.lease, commit.fence):
+        return _refuse("session_execution_lease_lost", "the session's lease went to another owner")
+    if facts.cancellation is not None and commit.cancellation is None:
+        return CommitRefused(
+            code="turn_cancel_requested",
+            message="The turn was asked to stop before it came to its end.",
+            cancellation=facts.cancellation,
+        )
+    return None
+
+
+def _config_after(config: SessionConfig, turn: AcceptedTurn, commit: TurnCommit) -> SessionConfig:
+    """What a session says about its model and prompt after a turn."""
+    command = turn.input.command
+    if isinstance(command, ConfigureSession) and commit.cancellation is None:
+        if command.model is not None:
+            own = command.model == ""
+            config = msgspec.structs.replace(
+                config,
+                model=None if own else command.model,
+                provider_id=None if own else command.provider_id,
+            )
+        if command.prompt is not None:
+            config = msgspec.structs.replace(config, prompt=command.prompt)
+    if commit.provider_id is not None:
+        config = msgspec.structs.replace(config, provider_id=commit.provider_id)
+    return config
+
+
+def _follow_turn(turn: AcceptedTurn, commit: TurnCommit, now_ms: int) -> AcceptedTurn | None:
+    """The turn that goes on with the task handed over to another frame.
+
+    It takes the place of the turn before it, so nothing else of the session comes in between.
+    """
+    if not isinstance(commit.outcome, AgentFrameSwitch):
+        return None
+    before = turn.input.frame_task
+    root = before.root if before else turn.turn_id
+    switches = before.switches + 1 if before else 1
+    task = AgentFrameTask(
+        frame_id=commit.outcome.frame_id, task=commit.outcome.task, root=root, switches=switches
+    )
+    return AcceptedTurn(
+        session_id=turn.session_id,
+        turn_id=f"{root}:agent-frame:{switches}",
+        sequence=turn.sequence,
+        agent=turn.agent,
+        input=TurnInput(frame_task=task),
+        accepted_at_ms=now_ms,
+    )
+
+
+def commit_node_ids(commit: TurnCommit) -> Sequence[str]:
+    """The ids of the nodes that a commit adds."""
+    frame = () if commit.frame is None else (commit.frame.frame_id,)
+    messages = (*commit.messages, *commit.frame_messages)
+    return (*(message.id for message in messages), *frame)
+
+
+def chain_nodes(head: SessionHead, commit: TurnCommit) -> tuple[SessionNode, ...]:
+    """The nodes that a turn puts on top of a head. A message's node has the message's id."""
     nodes: list[SessionNode] = []
     parent_id, parent_digest = head.leaf_id, head.leaf_digest
-    for message in messages:
+
+    def add(
+        node_id: str, content: object, message: Message | None, frame: FrameOpen | None
+    ) -> None:
+        nonlocal parent_id, parent_digest
         node = SessionNode(
-            node_id=message.id,
+            node_id=node_id,
             parent_id=parent_id,
-            digest=digest("session-node", [parent_digest, message]),
-            turn_id=turn_id,
+            digest=digest("session-node", [parent_digest, content]),
+            turn_id=commit.turn_id,
             message=message,
+            frame=frame,
         )
         nodes.append(node)
         parent_id, parent_digest = node.node_id, node.digest
+
+    for message in commit.messages:
+        add(message.id, message, message, None)
+    if commit.frame is not None:
+        add(commit.frame.frame_id, commit.frame, None, commit.frame)
+        for message in commit.frame_messages:
+            add(message.id, message, message, None)
     return tuple(nodes)
-
-
-def active_path(
-    leaf_id: str | None, find: Callable[[str], SessionNode | None]
-) -> Sequence[SessionNode]:
-    """The nodes from the root to a leaf, by parent links.
-
-    Raises:
-        KeyError: A node of the path is missing: the store is corrupt.
-    """
-    path: list[SessionNode] = []
-    while leaf_id is not None:
-        node = find(leaf_id)
-        if node is None:
-            raise KeyError(leaf_id)
-        path.append(node)
-        leaf_id = node.parent_id
-    return path[::-1]
 
 
 def _replay(facts: CommitFacts, commit: TurnCommit, hashed: str) -> CommitResult:
@@ -384,16 +539,16 @@ def _replay(facts: CommitFacts, commit: TurnCommit, hashed: str) -> CommitResult
     return CommitReceipt(record=facts.receipt, head=facts.head, lease_kept=held, replayed=True)
 
 
-def _malformed(messages: Sequence[Message], existing: Collection[str]) -> str | None:
-    ids = [message.id for message in messages]
+def _malformed(commit: TurnCommit, existing: Collection[str]) -> str | None:
+    messages, ids = (*commit.messages, *commit.frame_messages), commit_node_ids(commit)
     if len(set(ids)) != len(ids):
-        return "two of its messages share an id"
+        return "two of its nodes share an id"
     taken = next((message_id for message_id in ids if message_id in existing), None)
     if taken is not None:
         return f"its message {taken} is in the session already"
     if any(message.transient for message in messages):
         return "it holds a transient message"
-    if not is_valid_transcript(messages):
+    if not (is_valid_transcript(commit.messages) and is_valid_transcript(commit.frame_messages)):
         return "a tool call of it has no answer, so no provider would accept the history"
     return None
 
@@ -425,6 +580,9 @@ def _record(
             drive_ms=commit.drive_ms,
         ),
         turn_index=turn_index,
+        children_usage=commit.children_usage,
+        cancellation=commit.cancellation,
+        command=str(turn.input.command.__struct_config__.tag) if turn.input.command else None,
     )
 
 
@@ -436,24 +594,42 @@ def _refuse(code: str, why: str) -> CommitRefused:
 
 
 class OpenSession(Data):
-    """A session with accepted input that is not committed yet."""
+    """A session with accepted input that is not committed yet.
+
+    `turns` are its open turns in order; `queued` is the agent of the first item that waits to become
+    one and is ready, if there is one.
+    """
 
     session_id: str
     turns: tuple[AcceptedTurn, ...]
     lease: LeaseState
+    queued: AgentRef | None = None
+    since_ms: int = 0
 
     @property
     def parked(self) -> Parked | None:
         """Why its first turn does not go on by itself, if it does not."""
         return self.turns[0].parked if self.turns else None
 
+    @property
+    def agent(self) -> AgentRef:
+        """Whose work comes next."""
+        return self.turns[0].agent if self.turns else self.queued or AgentRef(name="")
+
 
 class ClaimedSession(Data, tag_field="status", tag="claimed"):
-    """The session's lease is held; `turns` are its open turns in order."""
+    """The session's lease is held; `turns` are its open turns in order.
+
+    `accepted` counts what the session has accepted so far.
+    """
 
     lease: Lease
     head: SessionHead
     turns: tuple[AcceptedTurn, ...]
+    accepted: int = 0
+
+
+ReleaseResult: TypeAlias = Literal["released", "lost", "work_arrived"]
 
 
 ClaimResult: TypeAlias = ClaimedSession | Busy

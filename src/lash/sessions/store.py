@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from lash.core.cancel import Cancellation
 from lash.core.leases import Fence, LeaseClaim, LeaseOwner, LeaseState
 from lash.core.tiers import DurabilityTier
 from lash.effects.journal import Journal, WriteAuthority
 from lash.effects.waits.store import AwaitEventStore
+from lash.sessions.ingress import CancelInputOutcome, CancelTarget, EnqueueRequest, QueuedItem
 from lash.sessions.model import (
     AcceptedTurn,
     Parked,
@@ -22,8 +24,12 @@ from lash.sessions.planner import (
     CommitResult,
     KnownTurn,
     OpenSession,
+    ReleaseResult,
     TurnCommit,
 )
+from lash.sessions.queueing import CheckpointClaim, EnqueueResult, TakeResult
+from lash.sessions.stopping import CancelOutcome, CancelRequest
+from lash.sessions.usage import UsageEntry
 
 
 class SessionStore(Protocol):
@@ -46,8 +52,13 @@ class SessionStore(Protocol):
         """Extend leases; returns the sessions whose lease is lost."""
         ...
 
-    async def release_lease(self, session_id: str, fence: Fence) -> bool:
-        """Give a lease back; False when it was lost before."""
+    async def release_lease(
+        self, session_id: str, fence: Fence, seen: int | None = None
+    ) -> ReleaseResult:
+        """Give a lease back, unless it was lost, or the session has accepted more than `seen` items.
+
+        `seen` is what the holder knows of, so that nothing arrives unnoticed behind its last look.
+        """
         ...
 
     async def commit_turn(self, commit: TurnCommit) -> CommitResult:
@@ -94,20 +105,70 @@ class SessionStore(Protocol):
         """Where a session stands."""
         ...
 
-    async def load_path(self, session_id: str) -> Sequence[SessionNode]:
-        """The active path, root first."""
+    async def load_path(self, session_id: str, *, whole: bool = False) -> Sequence[SessionNode]:
+        """The active path, root first: what the current frame shows, or with `whole` all of it."""
         ...
 
     async def list_sessions(self) -> Sequence[SessionSummary]:
         """All sessions, most recently changed first."""
         ...
 
-    async def list_turns(self, session_id: str) -> Sequence[TurnRecord]:
-        """The committed turns of a session, in order."""
+    async def list_turns(self, session_id: str, *, after: int = 0) -> Sequence[TurnRecord]:
+        """The committed turns of a session behind a revision, in order."""
         ...
 
     async def list_open_turns(self, session_id: str) -> Sequence[AcceptedTurn]:
         """The turns of a session that are accepted and not committed, in order."""
+        ...
+
+    async def list_usage(self, session_id: str) -> Sequence[UsageEntry]:
+        """What a session used, by source and model; its child sessions' under their own sources."""
+        ...
+
+    # --- the queue ------------------------------------------------------------------------------
+
+    async def enqueue(self, request: EnqueueRequest) -> EnqueueResult:
+        """Put an item into a session's queue, without any lease (`plan_enqueue`)."""
+        ...
+
+    async def has_arrived(self, claim: CheckpointClaim) -> bool:
+        """Whether a checkpoint would take anything. Reads only, so that idle checkpoints cost little."""
+        ...
+
+    async def take(self, claim: CheckpointClaim) -> TakeResult:
+        """Take what a checkpoint admits (`plan_checkpoint`); the same again under the same key."""
+        ...
+
+    async def cancel_items(
+        self, session_id: str, targets: Sequence[CancelTarget]
+    ) -> Sequence[CancelInputOutcome]:
+        """Take items back before a turn takes them, in one transaction (`plan_cancel_input`)."""
+        ...
+
+    async def cancel_items_from(
+        self, session_id: str, anchor: CancelTarget
+    ) -> Sequence[CancelInputOutcome] | None:
+        """Take back an item and all that came after it; None when there is no such item."""
+        ...
+
+    async def list_queue(self, session_id: str) -> Sequence[QueuedItem]:
+        """What waits and was not taken, in order."""
+        ...
+
+    async def find_item(self, session_id: str, target: CancelTarget) -> QueuedItem | None:
+        """One item of the queue, whatever became of it."""
+        ...
+
+    # --- stopping -------------------------------------------------------------------------------
+
+    async def request_cancel(self, request: CancelRequest) -> CancelOutcome:
+        """Ask a turn to stop, against its commit: the first of the two wins (`plan_cancel`)."""
+        ...
+
+    async def cancelled_turns(
+        self, session_ids: Sequence[str]
+    ) -> Mapping[tuple[str, str], Cancellation]:
+        """Who was asked to stop among the open turns of some sessions, by session and turn."""
         ...
 
 

@@ -17,6 +17,7 @@ def summarise(
     *,
     running: bool,
     open_turns: int,
+    queued: int,
     parked: Parked | None,
     updated_at_ms: int,
 ) -> SessionSummary:
@@ -24,11 +25,13 @@ def summarise(
     return SessionSummary(
         session_id=head.session_id,
         agent=head.agent,
-        state=session_state(running=running, open_turns=open_turns, parked=parked),
+        state=session_state(running=running, open_turns=open_turns + queued, parked=parked),
         turns=head.turn_index,
         open_turns=open_turns,
         usage=head.usage,
         created_at_ms=head.created_at_ms,
         updated_at_ms=updated_at_ms,
         parked=parked,
+        queued=queued,
+        relation=head.relation,
     )

@@ -13,6 +13,7 @@ from lash.llm.response import LlmResponse
 from lash.turn.events import HistoryRecord, SessionStreamEvent
 from lash.turn.messages import Message
 from lash.turn.outcome import TurnOutcome
+from lash.turn.output import OutputContract
 from lash.turn.tools import CompletedToolCall, PendingToolCall
 
 CheckpointKind: TypeAlias = Literal["after_work", "before_completion"]
@@ -116,6 +117,11 @@ class TurnView(Protocol):
         ...
 
     @property
+    def message_scope(self) -> str:
+        """What the ids of messages and calls derive from: the turn's id, unless the host says else."""
+        ...
+
+    @property
     def messages(self) -> Sequence[Message]:
         """The transcript so far, the session's history first."""
         ...
@@ -138,6 +144,11 @@ class TurnView(Protocol):
     @property
     def tools(self) -> tuple[ToolSpec, ...]:
         """The tools on offer."""
+        ...
+
+    @property
+    def output(self) -> OutputContract | None:
+        """What the final answer is to be; None for any text."""
         ...
 
     def request(self) -> LlmRequest:

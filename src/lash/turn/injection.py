@@ -16,22 +16,31 @@ def delivered_messages(
 ) -> tuple[Message, ...]:
     """The messages to append, in order: user input, plugin messages, transient ones, causes.
 
-    A cause whose id is in the transcript already is skipped: it was delivered before. So is a cause
-    that the delivery holds twice.
+    A message that is kept and whose id is in `present` is skipped: it was delivered before. So is
+    one whose id the delivery holds twice. Transient messages may come again as often as they like.
+
+    Args:
+        delivery: What arrived.
+        present: The ids of the transcript's messages that are kept.
 
     Raises:
         LashError: `plugin_message_role` for a plugin message that is neither user's nor system's.
     """
-    causes: dict[str, TurnCause] = {}
-    for cause in delivery.turn_causes:
-        if cause.id not in present:
-            causes.setdefault(cause.id, cause)
-    return (
+    arrived = (
         *delivery.committed_user_messages,
         *(_plugin_message(message, transient=False) for message in delivery.messages),
         *(_plugin_message(message, transient=True) for message in delivery.transient_messages),
-        *(cause_message(cause) for cause in causes.values()),
+        *(cause_message(cause) for cause in delivery.turn_causes),
     )
+    seen = set(present)
+    fresh: list[Message] = []
+    for message in arrived:
+        if not message.transient:
+            if message.id in seen:
+                continue
+            seen.add(message.id)
+        fresh.append(message)
+    return tuple(fresh)
 
 
 def cause_message(cause: TurnCause) -> Message:

@@ -1,7 +1,8 @@
 """The turn machine: one turn as a state machine without I/O (turns spec, section 1).
 
-Everything that moves a turn is in this file, which is why it is a long one. The machine performs
-nothing: it is polled for effects, somebody performs them, and it is given the responses.
+Every transition of a turn is in this file, which is why it is a long one; what only judges a value
+(the end of a model call, a delivery, what a cancelled turn owes) stands beside it. The machine
+performs nothing: it is polled for effects, somebody performs them, and it is given the responses.
 
 The rules:
 
@@ -12,7 +13,10 @@ The rules:
    Progress effect reports what is new, before anything outstanding.
 4. The environment is synced before the first iteration and before each further one, so that a tool
    that changed the catalogue is seen by the very next model call.
-5. Nothing is random: every id derives from the turn's id and counters.
+5. Nothing is random: every id derives from the turn's id (or what its host gives instead) and
+   counters.
+6. A cancellation ends the turn from any state, once, and leaves no tool call unanswered and no answer
+   that was not final. A turn that is over stays as it ended.
 """
 
 from collections import deque
@@ -20,10 +24,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from lash.core.cancel import Cancellation
 from lash.core.errors import LashError
 from lash.llm.request import HistoryRef, LlmRequest, LlmScope, ModelSpec, ToolSpec
-from lash.llm.response import LlmFailure, LlmResponse, TerminalReason, TextPart
+from lash.llm.response import LlmFailure, LlmResponse
 from lash.llm.usage import Usage
+from lash.turn.cancelling import answering_actions, cancelled_call, closing_message, open_calls
+from lash.turn.completion import (
+    failure_issue,
+    failure_stop,
+    reclassify,
+    response_text,
+    stop_after,
+    stop_issue,
+)
 from lash.turn.driver import (
     AdvanceProtocolIteration,
     AppendEvents,
@@ -68,20 +82,19 @@ from lash.turn.exchange import (
     ToolsCompleted,
 )
 from lash.turn.injection import delivered_messages
-from lash.turn.messages import Message, join_prose, text_message
+from lash.turn.messages import Message, text_message
 from lash.turn.outcome import (
     AssistantMessage,
-    Cancelled,
     Finished,
-    Incomplete,
     MaxTurns,
-    ProviderStopped,
     RuntimeStopped,
     Stopped,
     TurnIssue,
     TurnOutcome,
     TurnStop,
+    cancelled_by,
 )
+from lash.turn.output import OutputContract
 from lash.turn.projection import Projection
 from lash.turn.state import (
     MachineFinished,
@@ -96,18 +109,7 @@ from lash.turn.state import (
     WaitingTools,
     owed_effect,
 )
-
-#: An answer with no output at all and a prompt this full did not hit its output limit (spec 1.4).
-_OVERFLOW_PERCENT = 95
-
-#: What a turn ends with when the model call ended for this reason. The others go to the driver.
-_TERMINAL: dict[TerminalReason, TurnStop] = {
-    "output_limit": Incomplete(),
-    "context_overflow": ProviderStopped(),
-    "content_filter": ProviderStopped(),
-    "provider_error": ProviderStopped(),
-    "cancelled": Cancelled(),
-}
+from lash.turn.tools import CompletedToolCall
 
 
 def default_limit_message(message_id: str, limit: int) -> Message:
@@ -123,7 +125,7 @@ class MachineConfig:
     Attributes:
         driver: The turn protocol.
         session_id: The session.
-        turn_id: The turn; every id the machine makes derives from it.
+        turn_id: The turn.
         model: The model asked.
         instructions: The system prompt until a sync replaces it.
         tools: The tools on offer until a sync replaces them.
@@ -132,6 +134,9 @@ class MachineConfig:
         sync_execution_environment: Whether the host is asked for prompt and tools before iterations.
         max_turns: How many iterations the turn may make.
         limit_message: Makes the message that announces the limit.
+        message_scope: What every message and call id of the turn derives from; None for the turn's
+            id. Needed where the session's history may hold another turn of the same id, as a fork's.
+        output: What the final answer is to be; None for any text.
     """
 
     driver: ProtocolDriver
@@ -145,6 +150,8 @@ class MachineConfig:
     sync_execution_environment: bool = True
     max_turns: int | None = None
     limit_message: Callable[[str, int], Message] = default_limit_message
+    message_scope: str | None = None
+    output: OutputContract | None = None
 
 
 class TurnMachine:
@@ -180,6 +187,12 @@ class TurnMachine:
         return self._config.turn_id
 
     @property
+    def message_scope(self) -> str:
+        """What the ids of messages and calls derive from."""
+        scope = self._config.message_scope
+        return self.turn_id if scope is None else scope
+
+    @property
     def messages(self) -> Sequence[Message]:
         """The transcript so far, the session's history first."""
         return self._messages
@@ -205,6 +218,11 @@ class TurnMachine:
         return self._tools
 
     @property
+    def output(self) -> OutputContract | None:
+        """What the final answer is to be; None for any text."""
+        return self._config.output
+
+    @property
     def usage(self) -> Usage:
         """Tokens used so far, failed attempts included."""
         return self._usage
@@ -227,6 +245,7 @@ class TurnMachine:
             scope=LlmScope(
                 session_id=config.session_id, turn_id=config.turn_id, request_id=request_id
             ),
+            output=config.output.spec if config.output else None,
         )
 
     # --- poll and respond -----------------------------------------------------------------------
@@ -284,6 +303,32 @@ class TurnMachine:
         """
         self._fail(issue, RuntimeStopped())
 
+    def cancel(self, cancellation: Cancellation) -> bool:
+        """End the turn as cancelled, from whatever state it is in. It still commits.
+
+        Tool calls that nobody has answered are answered with the news that they were cancelled; a
+        host that has results of some of them responds with those, and with `cancelled_call` for the
+        others, and then cancels. An answer that waits at its last checkpoint is not kept.
+
+        Returns:
+            Whether this ended the turn; False, and no change, when it was over before. What a driver
+            finished with stays: who wins that race is decided where the turn is committed.
+        """
+        if self.finished:
+            return False
+        if isinstance(self._state, WaitingTools):
+            results = tuple(cancelled_call(call) for call in self._state.calls)
+            self._report_tools(results)
+            actions = self._config.driver.handle_tool_results(self, results)
+            self._apply(answering_actions(actions))
+        unanswered = open_calls(self._messages)
+        if unanswered:
+            # The driver answers its calls in a later message than the next; there is none.
+            message = closing_message(self._message_id("cancelled"), unanswered)
+            self._append((ConversationRecord(message=message),))
+        self._finish(cancelled_by(cancellation))
+        return True
+
     # --- snapshot -------------------------------------------------------------------------------
 
     def checkpoint(self) -> TurnCheckpoint:
@@ -339,7 +384,7 @@ class TurnMachine:
     def _message_id(self, scope: str) -> str:
         number = self._next_message_id
         self._next_message_id += 1
-        return f"m_sansio_{self.turn_id}_{scope}_{number}"
+        return f"m_sansio_{self.message_scope}_{scope}_{number}"
 
     def _begin(self) -> None:
         if self._config.sync_execution_environment:
@@ -383,10 +428,10 @@ class TurnMachine:
         if not self._book_usage(completed):
             return
         if isinstance(result, LlmFailure):
-            self._llm_failed(result)
+            self._fail(failure_issue(result), failure_stop(result))
             return
-        response = self._reclassify(result)
-        stop = _TERMINAL.get(response.terminal_reason)
+        response = reclassify(result, self._config.model.context_window_tokens)
+        stop = stop_after(response)
         if stop is not None:
             self._llm_stopped(response, stop, text_streamed=completed.text_streamed)
             return
@@ -411,71 +456,32 @@ class TurnMachine:
             )
         return True
 
-    def _reclassify(self, response: LlmResponse) -> LlmResponse:
-        """An output limit with no output and a full prompt is an overflow in disguise."""
-        window = self._config.model.context_window_tokens
-        if (
-            response.terminal_reason != "output_limit"
-            or window is None
-            or response.usage.output_tokens
-            or response.usage.prompt_tokens < window * _OVERFLOW_PERCENT // 100
-        ):
-            return response
-        return LlmResponse(
-            parts=response.parts,
-            full_text=response.full_text,
-            usage=response.usage,
-            terminal_reason="context_overflow",
-            diagnostic=(
-                f"The prompt fills the model's context window ({response.usage.prompt_tokens} of "
-                f"{window} tokens) and left no room for an answer. Shorten the conversation."
-            ),
-            evidence=response.evidence,
-        )
-
-    def _llm_failed(self, failure: LlmFailure) -> None:
-        issue = TurnIssue(
-            kind="llm_provider",
-            code=failure.code,
-            message=f"LLM error: {failure.message}",
-            terminal_reason=failure.terminal_reason,
-            retryable=failure.retryable,
-        )
-        cancelled = failure.terminal_reason == "cancelled"
-        self._fail(issue, Cancelled() if cancelled else ProviderStopped())
-
     def _llm_stopped(self, response: LlmResponse, stop: TurnStop, *, text_streamed: bool) -> None:
         """The model stopped short. Its text is shown but never enters history."""
         text = response_text(response)
         if text and not text_streamed:
             self._emit(TextEmitted(text=text))
         self._emit(LlmResponded(protocol_iteration=self._iteration, content=text))
-        reason = response.terminal_reason
-        issue = TurnIssue(
-            kind="llm_provider",
-            code=reason,
-            message=response.diagnostic or f"The model stopped without an answer: {reason}.",
-            terminal_reason=reason,
-            retryable=False,
-        )
-        self._fail(issue, stop)
+        self._fail(stop_issue(response), stop)
 
     def _tools_completed(self, response: ToolsCompleted) -> None:
-        for result in response.results:
-            self._emit(ToolCallReported(call=result))
+        self._report_tools(response.results)
         self._become(PrepareIteration())
         self._apply(self._config.driver.handle_tool_results(self, response.results))
+
+    def _report_tools(self, results: Sequence[CompletedToolCall]) -> None:
+        for result in results:
+            self._emit(ToolCallReported(call=result))
 
     # --- checkpoints ----------------------------------------------------------------------------
 
     def _checkpoint_completed(self, state: WaitingCheckpoint, delivery: CheckpointDelivery) -> None:
         # Computed before anything changes: a delivery that is refused leaves the turn as it was.
-        # Only causes are looked for in the transcript; without any, its length costs nothing.
-        causes = delivery.turn_causes
-        present = {message.id for message in self._messages} if causes else frozenset[str]()
-        injected = delivered_messages(delivery, present)
+        # The usual delivery is an empty one; then the transcript's length costs nothing.
+        kept = () if delivery.empty else self._messages
+        injected = delivered_messages(delivery, {item.id for item in kept if not item.transient})
         if not injected:
-            # Nothing arrived, or only causes that the turn has seen: the model has nothing new to say.
+            # Nothing arrived, or only what the turn has seen: the model has nothing new to say.
             self._resume(state.on_empty)
             return
         if state.checkpoint == "before_completion":
@@ -612,10 +618,3 @@ class TurnMachine:
         )
         self._queue.append(done)
         self._become(MachineFinished())
-
-
-def response_text(response: LlmResponse) -> str:
-    """The visible text of a model's answer."""
-    if not response.parts:
-        return response.full_text
-    return join_prose([part.text for part in response.parts if isinstance(part, TextPart)])

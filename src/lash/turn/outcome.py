@@ -2,6 +2,7 @@
 
 from typing import TypeAlias
 
+from lash.core.cancel import Cancellation
 from lash.core.json import Data, JsonValue
 
 
@@ -28,7 +29,18 @@ TurnFinish: TypeAlias = AssistantMessage | ToolValue | FinalValue
 
 
 class Cancelled(Data, tag_field="type", tag="cancelled"):
-    """Somebody asked the turn to stop."""
+    """Somebody asked the turn to stop; the fields are the evidence.
+
+    Attributes:
+        request_id: The request that stopped it. None when nobody is known to have asked: the
+            provider said so, or the record is older than the evidence.
+        origin: Who asked.
+        reason: Why.
+    """
+
+    request_id: str | None = None
+    origin: str | None = None
+    reason: str | None = None
 
 
 class Incomplete(Data, tag_field="type", tag="incomplete"):
@@ -51,6 +63,23 @@ class RuntimeStopped(Data, tag_field="type", tag="runtime_error"):
     """The turn could not go on; the turn's issues say why."""
 
 
+class ToolFailureStop(Data, tag_field="type", tag="tool_failure"):
+    """The turn ended without an outcome after a tool call had not succeeded."""
+
+
+class PluginAbort(Data, tag_field="type", tag="plugin_abort"):
+    """A plugin refused the turn."""
+
+    code: str
+    message: str
+
+
+class SubmittedError(Data, tag_field="type", tag="submitted_error"):
+    """Code ended the turn as failed, with a value."""
+
+    value: JsonValue = None
+
+
 class ToolStopped(Data, tag_field="type", tag="tool_error"):
     """A tool asked to end the turn as failed."""
 
@@ -65,6 +94,9 @@ TurnStop: TypeAlias = (
     | MaxTurns
     | ProviderStopped
     | RuntimeStopped
+    | ToolFailureStop
+    | PluginAbort
+    | SubmittedError
     | ToolStopped
 )
 
@@ -89,6 +121,17 @@ class Stopped(Data, tag_field="status", tag="stopped"):
 
 
 TurnOutcome: TypeAlias = Finished | AgentFrameSwitch | Stopped
+
+
+def cancelled_by(cancellation: Cancellation) -> Stopped:
+    """The outcome of a turn that this cancellation stopped."""
+    return Stopped(
+        reason=Cancelled(
+            request_id=cancellation.request_id,
+            origin=cancellation.origin,
+            reason=cancellation.reason,
+        )
+    )
 
 
 class TurnIssue(Data):

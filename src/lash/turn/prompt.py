@@ -2,13 +2,14 @@
 
 Layers are resolved in order (capability, plugin, core, session, turn; later wins): a later template
 replaces the earlier one, a slot with `reset` discards what earlier layers put in that slot, anything
-else appends. What changes from request to request does not belong here: the system prompt is the
+else appends. A layer is a value: it can be stored, compared and put on others with `+`. What changes from request to request does not belong here: the system prompt is the
 first thing a provider's prompt cache looks at.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal, TypeAlias
 
+from lash.core.errors import ConfigurationError
 from lash.core.json import Data
 
 PromptSlot: TypeAlias = Literal[
@@ -77,10 +78,69 @@ class PromptTemplate(Data):
 
 
 class PromptLayer(Data):
-    """What one level says about the prompt. Layers add up with `+`; the right one wins."""
+    """What one level says about the prompt. Layers add up with `+`; the right one wins.
+
+    `PromptLayer.add("guidance", "Be brief.") + PromptLayer.clear("environment")` is one layer.
+    """
 
     template: PromptTemplate | None = None
     slots: Mapping[PromptSlot, SlotLayer] = {}
+
+    @classmethod
+    def add(
+        cls,
+        slot: PromptSlot,
+        content: str,
+        *,
+        title: str | None = None,
+        priority: int = 0,
+        requires_tools: Sequence[str] = (),
+    ) -> "PromptLayer":
+        """A layer that puts a text into a slot, after what the layers below put there.
+
+        Args:
+            slot: Where.
+            content: What; blank text adds nothing.
+            title: A heading of its own.
+            priority: Lower ones come first.
+            requires_tools: Left out unless one of these tools is on offer.
+
+        Raises:
+            ConfigurationError: `prompt_slot_unknown`.
+        """
+        contribution = Contribution(
+            content=content, title=title, priority=priority, requires_tools=tuple(requires_tools)
+        )
+        return cls(slots={_known(slot): SlotLayer(contributions=(contribution,))})
+
+    @classmethod
+    def replace(cls, slot: PromptSlot, *contents: str | Contribution) -> "PromptLayer":
+        """A layer that puts these texts into a slot in place of what the layers below put there.
+
+        Raises:
+            ConfigurationError: `prompt_slot_unknown`.
+        """
+        contributions = tuple(
+            Contribution(content=item) if isinstance(item, str) else item for item in contents
+        )
+        return cls(slots={_known(slot): SlotLayer(reset=True, contributions=contributions)})
+
+    @classmethod
+    def clear(cls, slot: PromptSlot) -> "PromptLayer":
+        """A layer that empties a slot.
+
+        Raises:
+            ConfigurationError: `prompt_slot_unknown`.
+        """
+        return cls.replace(slot)
+
+    @classmethod
+    def template_of(cls, *sections: Section) -> "PromptLayer":
+        """A layer that orders the prompt in these sections, in place of any template below.
+
+        `template_of(*DEFAULT_TEMPLATE.sections)` keeps the usual order and has lash's own texts in it.
+        """
+        return cls(template=PromptTemplate(sections=sections))
 
     def __add__(self, other: "PromptLayer") -> "PromptLayer":
         """This layer with `other` on top."""
@@ -119,6 +179,38 @@ DEFAULT_TEMPLATE = PromptTemplate(
 )
 
 
+#: What is said only where the person can be asked.
+_ASK_TOOL = "ask"
+_ASK_LINE = "Ask only when you cannot go on without an answer."
+
+#: What lash says where a template asks for it. A line stands for itself; see `builtin_text`.
+_BUILTINS: Mapping[PromptBuiltin, tuple[str, ...]] = {
+    "main_agent_intro": (
+        "You are an agent: you work on a person's task, with tools where they help.",
+        "Go on until the task is done or cannot be done, then answer the person.",
+        "Your last message without a tool call is your answer.",
+    ),
+    "execution_instructions": (
+        "Call a tool when you need what it knows or does; never make up a result.",
+        "Calls of one message run at the same time: put calls that need each other's results into",
+        "separate messages.",
+        "When a call fails, read why. Change the call or try another way; do not repeat it unchanged.",
+    ),
+    "core_guidance": (
+        "Do what was asked, no more and no less.",
+        "Say what you do not know, and which parts you could not do or check.",
+        _ASK_LINE,
+        "Lead with the result and keep it short.",
+    ),
+}
+
+
+def builtin_text(builtin: PromptBuiltin, *, tools: Collection[str] = ()) -> str:
+    """The text lash provides. Guidance on asking is left out unless a tool named `ask` is on offer."""
+    lines = _BUILTINS[builtin]
+    return "\n".join(line for line in lines if line != _ASK_LINE or _ASK_TOOL in tools)
+
+
 def instructions_layer(instructions: str) -> PromptLayer:
     """A layer that puts an agent's instructions into the intro slot."""
     contribution = Contribution(content=instructions)
@@ -133,12 +225,30 @@ def render_prompt(
 ) -> str:
     """The system prompt that the layers come to, in order; later layers win.
 
-    A builtin that is not given is left out, as is a section that comes out empty.
+    Args:
+        layers: From the agent's to the turn's.
+        tools: The names of the tools on offer.
+        builtins: The builtin texts; one that is not among them is left out. None for lash's own, and
+            those only under a template that a layer gives: nobody's instructions grow unasked.
+
+    A section that comes out empty is left out.
     """
     resolved = sum(layers, PromptLayer())
     template = resolved.template or DEFAULT_TEMPLATE
-    rendered = (_section(section, resolved, tools, builtins or {}) for section in template.sections)
+    if builtins is None:
+        asked = resolved.template is not None
+        builtins = {name: builtin_text(name, tools=tools) for name in _BUILTINS} if asked else {}
+    rendered = (_section(section, resolved, tools, builtins) for section in template.sections)
     return "\n\n".join(text for text in rendered if text)
+
+
+def _known(slot: PromptSlot) -> PromptSlot:
+    if slot not in SLOTS:
+        raise ConfigurationError(
+            "prompt_slot_unknown",
+            f"The prompt has no slot {slot!r}; its slots are {', '.join(SLOTS)}.",
+        )
+    return slot
 
 
 def _section(

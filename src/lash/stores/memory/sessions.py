@@ -1,10 +1,10 @@
 """Sessions in memory: the same planner as in the durable stores."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from lash.core.cancel import Cancellation
 from lash.core.clock import Clock
 from lash.core.leases import (
     Busy,
@@ -19,14 +19,13 @@ from lash.core.leases import (
 from lash.core.scopes import TurnScope, journal_key
 from lash.core.seams import SeamObserver
 from lash.effects.journal import WriteAuthority
+from lash.sessions.ingress import CancelInputOutcome, CancelTarget, EnqueueRequest, QueuedItem
 from lash.sessions.model import (
     AcceptedTurn,
-    AgentRef,
     Parked,
     SessionHead,
     SessionNode,
     SessionSummary,
-    TurnInput,
     TurnRecord,
 )
 from lash.sessions.planner import (
@@ -42,58 +41,43 @@ from lash.sessions.planner import (
     CommitResult,
     KnownTurn,
     OpenSession,
+    ReleaseResult,
     TurnCommit,
-    active_path,
+    commit_node_ids,
     plan_accept,
     plan_commit,
     plan_restart,
 )
+from lash.sessions.queueing import (
+    CheckpointClaim,
+    Enqueued,
+    EnqueueResult,
+    Taken,
+    TakeRefused,
+    TakeResult,
+    plan_checkpoint,
+    plan_enqueue,
+)
+from lash.sessions.stopping import CancelOutcome, CancelRequest, CancelRequested, plan_cancel
 from lash.sessions.summary import summarise
+from lash.sessions.usage import UsageEntry
+from lash.stores.memory.queue import (
+    cancel_facts,
+    cancel_item,
+    checkpoint_facts,
+    compose,
+    enqueue_facts,
+    find_by_source,
+    find_item,
+    first_waiting,
+    has_arrived,
+    in_order,
+    move,
+    settle,
+    waiting,
+)
 from lash.stores.memory.scopes import Scopes
-
-
-@dataclass(slots=True)
-class _Session:
-    """All that is kept of one session. `superseded` leads from an id to the one it goes on under."""
-
-    head: SessionHead
-    updated_at_ms: int
-    accepted: int = 0
-    lease: LeaseState = field(default_factory=LeaseState)
-    open: dict[str, AcceptedTurn] = field(default_factory=dict)
-    inputs: dict[str, tuple[TurnInput, AgentRef]] = field(default_factory=dict)
-    by_source: dict[str, str] = field(default_factory=dict)
-    superseded: dict[str, str] = field(default_factory=dict)
-    committed: dict[str, tuple[TurnRecord, str]] = field(default_factory=dict)
-    nodes: dict[str, SessionNode] = field(default_factory=dict)
-
-    def open_turns(self) -> tuple[AcceptedTurn, ...]:
-        return tuple(sorted(self.open.values(), key=lambda turn: turn.sequence))
-
-    def add(self, turn: AcceptedTurn) -> None:
-        self.open[turn.turn_id] = turn
-        self.inputs[turn.turn_id] = (turn.input, turn.agent)
-        if turn.source_key is not None:
-            self.by_source[turn.source_key] = turn.turn_id
-
-    def known(self, turn_id: str, source_key: str | None = None) -> KnownTurn | None:
-        by_source = turn_id not in self.inputs
-        if by_source and source_key is not None:
-            turn_id = self.by_source.get(source_key, turn_id)
-        while turn_id in self.superseded:
-            turn_id = self.superseded[turn_id]
-        accepted = self.inputs.get(turn_id)
-        if accepted is None:
-            return None
-        receipt = self.committed.get(turn_id)
-        return KnownTurn(
-            turn_id=turn_id,
-            input=accepted[0],
-            agent=accepted[1],
-            by_source=by_source,
-            open=self.open.get(turn_id),
-            record=receipt[0] if receipt else None,
-        )
+from lash.stores.memory.session import HeldSession
 
 
 class Sessions:
@@ -113,7 +97,8 @@ class Sessions:
         self._seams = seams
         self._scopes = scopes
         self._changed = changed
-        self._sessions: dict[str, _Session] = {}
+        self._sessions: dict[str, HeldSession] = {}
+        self._deleted: set[str] = set()
 
     # --- accepting ------------------------------------------------------------------------------
 
@@ -126,21 +111,32 @@ class Sessions:
             next_sequence=session.accepted + 1 if session else 1,
             head=session.head if session else None,
             known=session.known(request.turn_id, request.source_key) if session else None,
+            queued=find_by_source(session, request.source_key),
             open_turns=session.open_turns() if session else (),
+            deleted=request.session_id in self._deleted,
+            cancellation=session.cancels.get(request.turn_id) if session else None,
         )
         result = plan_accept(facts, request)
         if not isinstance(result, Accepted):
             return result
         self._seams("accept.inside")
         if session is None:
-            session = _Session(head=result.head, updated_at_ms=facts.now_ms)
-            self._sessions[request.session_id] = session
+            session = self._begin(result.head, facts.now_ms)
+        composed = compose(session, facts.now_ms)
         session.accepted = result.turn.sequence
         session.updated_at_ms = facts.now_ms
         session.lease = LeaseState(fencing_token=result.lease.fencing_token, held=result.lease)
         session.add(result.turn)
         self._changed()
-        return result
+        if composed is None:
+            return result
+        ahead = sorted((*result.ahead, composed), key=lambda turn: turn.sequence)
+        return msgspec.structs.replace(result, ahead=tuple(ahead))
+
+    def _begin(self, head: SessionHead, now_ms: int) -> HeldSession:
+        session = HeldSession(head=head, updated_at_ms=now_ms)
+        self._sessions[head.session_id] = session
+        return session
 
     # --- leases ---------------------------------------------------------------------------------
 
@@ -153,7 +149,14 @@ class Sessions:
         if isinstance(claimed, Busy):
             return claimed
         session.lease = LeaseState(fencing_token=claimed.lease.fencing_token, held=claimed.lease)
-        return ClaimedSession(lease=claimed.lease, head=session.head, turns=session.open_turns())
+        self._seams("claim.inside")
+        compose(session, self._clock.now_ms())
+        return ClaimedSession(
+            lease=claimed.lease,
+            head=session.head,
+            turns=session.open_turns(),
+            accepted=session.accepted,
+        )
 
     def renew(self, leases: Sequence[WriteAuthority], ttl_ms: int) -> Sequence[str]:
         """Extend leases; returns the sessions whose lease is lost."""
@@ -168,21 +171,23 @@ class Sessions:
                 session.lease = LeaseState(fencing_token=renewed.fencing_token, held=renewed)
         return lost
 
-    def release(self, session_id: str, fence: Fence) -> bool:
-        """Give a lease back."""
+    def release(self, session_id: str, fence: Fence, seen: int | None) -> ReleaseResult:
+        """Give a lease back, unless the session has accepted more than `seen`."""
         session = self._sessions.get(session_id)
         freed = decide_release(session.lease, fence) if session else None
         if session is None or freed is None:
-            return False
+            return "lost"
+        if seen is not None and session.accepted > seen:
+            return "work_arrived"
         session.lease = freed
-        return True
+        return "released"
 
     def is_current(self, authority: WriteAuthority) -> bool:
         """Whether a writer holds the lease it says it holds."""
         session = self._sessions.get(authority.session_id)
         return session is not None and is_current(session.lease, authority.fence)
 
-    def _is_live(self, session: _Session) -> bool:
+    def _is_live(self, session: HeldSession) -> bool:
         held = session.lease.held
         return held is not None and held.expires_at_ms > self._clock.now_ms()
 
@@ -191,26 +196,39 @@ class Sessions:
     def commit(self, commit: TurnCommit) -> CommitResult:
         """Land a turn, whole or not at all."""
         session = self._sessions.get(commit.session_id)
-        planned = plan_commit(self._commit_facts(session, commit), commit)
+        facts = self._commit_facts(session, commit)
+        planned = plan_commit(facts, commit)
         if not isinstance(planned, CommitPlan):
             return planned
         session = self._sessions[commit.session_id]  # planned, so it exists
         self._seams("commit.inside")
         session.head = planned.head
         session.updated_at_ms = planned.record.timing.committed_at_ms
-        session.nodes.update((node.node_id, node) for node in planned.nodes)
+        session.append(planned.nodes)
         session.committed[commit.turn_id] = (planned.record, planned.commit_hash)
         del session.open[commit.turn_id]
         self._scopes.append(commit.scope_key, commit.journal)
         self._scopes.finish(commit.scope_key)
-        if planned.release_lease:
+        session.book(planned.ledger)
+        settle(session, commit.turn_id)
+        following = planned.following
+        if following is None:
+            following = compose(session, planned.record.timing.committed_at_ms)
+        else:
+            session.add(following)
+        lease_kept = bool(session.open)
+        if not lease_kept:
             session.lease = LeaseState(fencing_token=session.lease.fencing_token)
         self._changed()
         return CommitReceipt(
-            record=planned.record, head=planned.head, lease_kept=not planned.release_lease
+            record=planned.record,
+            head=planned.head,
+            lease_kept=lease_kept,
+            following=following and session.with_cancellation(following),
+            accepted=facts.accepted,
         )
 
-    def _commit_facts(self, session: _Session | None, commit: TurnCommit) -> CommitFacts:
+    def _commit_facts(self, session: HeldSession | None, commit: TurnCommit) -> CommitFacts:
         receipt = session.committed.get(commit.turn_id) if session else None
         open_turns = session.open_turns() if session else ()
         nodes = session.nodes if session else {}
@@ -222,11 +240,13 @@ class Sessions:
             turn=session.open.get(commit.turn_id) if session else None,
             receipt=receipt[0] if receipt else None,
             receipt_hash=receipt[1] if receipt else None,
-            existing_nodes=frozenset(m.id for m in commit.messages if m.id in nodes),
+            existing_nodes=frozenset(item for item in commit_node_ids(commit) if item in nodes),
             other_open_turns=sum(turn.turn_id != commit.turn_id for turn in open_turns),
             recorded_keys=frozenset(
                 r.replay_key for r in commit.journal if r.replay_key in journal
             ),
+            cancellation=session.cancels.get(commit.turn_id) if session else None,
+            accepted=session.accepted if session else 0,
         )
 
     # --- parking and beginning again ------------------------------------------------------------
@@ -263,6 +283,9 @@ class Sessions:
         del session.open[turn_id]
         session.superseded[turn_id] = again.turn_id
         session.add(again)
+        move(session, turn_id, again.turn_id)
+        if turn_id in session.cancels:
+            session.cancels[again.turn_id] = session.cancels.pop(turn_id)
         self._scopes.finish(journal_key(TurnScope(session_id=session_id, turn_id=turn_id)))
         # Nobody waits for the old turn's answers any more; who brings one is told.
         self._scopes.cancel_waits(session_id)
@@ -288,12 +311,10 @@ class Sessions:
 
     def open(self) -> Sequence[OpenSession]:
         """Sessions with accepted input that is not committed, oldest first."""
-        found = [
-            OpenSession(session_id=session_id, turns=session.open_turns(), lease=session.lease)
-            for session_id, session in self._sessions.items()
-        ]
-        live = (session for session in found if session.turns)
-        return sorted(live, key=lambda item: (item.turns[0].accepted_at_ms, item.session_id))
+        now_ms = self._clock.now_ms()
+        found = [_open_session(session, now_ms) for session in self._sessions.values()]
+        live = (session for session in found if session.turns or session.queued)
+        return sorted(live, key=lambda item: (item.since_ms, item.session_id))
 
     def lease_of(self, session_id: str) -> LeaseState:
         """Who holds a session."""
@@ -305,10 +326,10 @@ class Sessions:
         session = self._sessions.get(session_id)
         return session.head if session else None
 
-    def path(self, session_id: str) -> Sequence[SessionNode]:
-        """The active path, root first."""
+    def path(self, session_id: str, *, whole: bool) -> Sequence[SessionNode]:
+        """The path to the leaf, root first; from the opening of the frame unless `whole`."""
         session = self._sessions.get(session_id)
-        return active_path(session.head.leaf_id, session.nodes.get) if session else []
+        return session.leaf.path(whole=whole) if session and session.leaf else []
 
     def summaries(self) -> Sequence[SessionSummary]:
         """All sessions, most recently changed first."""
@@ -317,22 +338,133 @@ class Sessions:
         )
         return [self._summary(session) for session in ordered]
 
-    def _summary(self, session: _Session) -> SessionSummary:
+    def _summary(self, session: HeldSession) -> SessionSummary:
         open_turns = session.open_turns()
         return summarise(
             session.head,
             running=self._is_live(session),
             open_turns=len(open_turns),
+            queued=len(waiting(session)),
             parked=open_turns[0].parked if open_turns else None,
             updated_at_ms=session.updated_at_ms,
         )
 
-    def turns(self, session_id: str) -> Sequence[TurnRecord]:
-        """The committed turns of a session, in order."""
+    def turns(self, session_id: str, after: int) -> Sequence[TurnRecord]:
+        """The committed turns of a session behind a revision, in order."""
         session = self._sessions.get(session_id)
-        return [record for record, _ in session.committed.values()] if session else []
+        records = [record for record, _ in session.committed.values()] if session else []
+        return [record for record in records if record.revision > after]
 
     def open_turns(self, session_id: str) -> Sequence[AcceptedTurn]:
         """The turns of a session that are accepted and not committed, in order."""
         session = self._sessions.get(session_id)
         return session.open_turns() if session else ()
+
+    def usage(self, session_id: str) -> Sequence[UsageEntry]:
+        """What a session used, by source and model."""
+        session = self._sessions.get(session_id)
+        totals = sorted(session.usage.items()) if session else []
+        return [
+            UsageEntry(source=source, model=model, usage=usage) for (source, model), usage in totals
+        ]
+
+    # --- the queue and stopping -----------------------------------------------------------------
+
+    def enqueue(self, request: EnqueueRequest) -> EnqueueResult:
+        """Put an item into a session's queue."""
+        session = self._sessions.get(request.session_id)
+        deleted = request.session_id in self._deleted
+        facts = enqueue_facts(session, request, self._clock.now_ms(), deleted=deleted)
+        result = plan_enqueue(facts, request)
+        if not isinstance(result, Enqueued):
+            return result
+        self._seams("enqueue.inside")
+        now_ms = result.item.enqueued_at_ms
+        session = session or self._begin(result.head, now_ms)
+        session.accepted = result.item.sequence
+        session.updated_at_ms = now_ms
+        session.queue[result.item.item_id] = result.item
+        self._changed()
+        return result
+
+    def has_arrived(self, claim: CheckpointClaim) -> bool:
+        """Whether a checkpoint would take anything."""
+        session = self._sessions.get(claim.session_id)
+        return session is not None and has_arrived(session, claim, self._clock.now_ms())
+
+    def take(self, claim: CheckpointClaim) -> TakeResult:
+        """Take what a checkpoint admits."""
+        session = self._sessions.get(claim.session_id)
+        if session is None:
+            return TakeRefused()
+        result = plan_checkpoint(checkpoint_facts(session, claim, self._clock.now_ms()), claim)
+        if isinstance(result, Taken):
+            self._seams("checkpoint.inside")
+            session.queue.update((item.item_id, item) for item in result.items)
+        return result
+
+    def cancel_items(
+        self, session_id: str, targets: Sequence[CancelTarget]
+    ) -> Sequence[CancelInputOutcome]:
+        """Take items back."""
+        session = self._sessions.get(session_id)
+        return [cancel_item(session, target) for target in targets]
+
+    def cancel_items_from(
+        self, session_id: str, anchor: CancelTarget
+    ) -> Sequence[CancelInputOutcome] | None:
+        """Take back an item and everything behind it."""
+        session = self._sessions.get(session_id)
+        first = find_item(session, anchor)
+        if session is None or first is None:
+            return None
+        behind = [
+            item
+            for item in in_order(session)
+            if item.sequence >= first.sequence and item.state != "completed"
+        ]
+        targets = [CancelTarget(kind="input_id", value=item.item_id) for item in behind]
+        return self.cancel_items(session_id, targets)
+
+    def queue(self, session_id: str) -> Sequence[QueuedItem]:
+        """What waits and was not taken, in order."""
+        session = self._sessions.get(session_id)
+        return waiting(session) if session else []
+
+    def find_item(self, session_id: str, target: CancelTarget) -> QueuedItem | None:
+        """One item, whatever became of it."""
+        return find_item(self._sessions.get(session_id), target)
+
+    def request_cancel(self, request: CancelRequest) -> CancelOutcome:
+        """Ask a turn to stop."""
+        session = self._sessions.get(request.session_id)
+        deleted = request.session_id in self._deleted
+        outcome = plan_cancel(cancel_facts(session, request, deleted=deleted), request)
+        if isinstance(outcome, CancelRequested) and session is not None:
+            self._seams("cancel.inside")
+            session.cancels[outcome.turn_id] = outcome.cancellation
+            self._changed()
+        return outcome
+
+    def cancelled(self, session_ids: Sequence[str]) -> Mapping[tuple[str, str], Cancellation]:
+        """Who was asked to stop among the open turns of some sessions."""
+        return {
+            (session_id, turn_id): cancellation
+            for session_id in session_ids
+            if (session := self._sessions.get(session_id)) is not None
+            for turn_id, cancellation in session.cancels.items()
+            if turn_id in session.open
+        }
+
+
+def _open_session(session: HeldSession, now_ms: int) -> OpenSession:
+    turns, item = session.open_turns(), first_waiting(session, now_ms)
+    since = [turns[0].accepted_at_ms] if turns else []
+    since += [item.enqueued_at_ms] if item else []
+    return OpenSession(
+        session_id=session.head.session_id,
+        turns=turns,
+        lease=session.lease,
+        queued=(item.agent or session.head.agent) if item else None,
+        since_ms=min(since, default=now_ms),
+    )

@@ -6,6 +6,7 @@ Every operation validates first and then mutates without awaiting, so each is on
 import os
 from collections.abc import Mapping, Sequence
 
+from lash.core.cancel import Cancellation
 from lash.core.clock import Clock
 from lash.core.leases import Fence, LeaseClaim, LeaseOwner, LeaseState
 from lash.core.scopes import TurnScope, from_journal_key
@@ -25,6 +26,7 @@ from lash.effects.journal import (
 from lash.effects.waits.keys import SECRET_BYTES
 from lash.effects.waits.model import Resolution, ResolveOutcome, UnknownOrRevoked
 from lash.effects.waits.transitions import WaitMissing, WaitRow, WaitState
+from lash.sessions.ingress import CancelInputOutcome, CancelTarget, EnqueueRequest, QueuedItem
 from lash.sessions.model import (
     AcceptedTurn,
     Parked,
@@ -40,8 +42,12 @@ from lash.sessions.planner import (
     CommitResult,
     KnownTurn,
     OpenSession,
+    ReleaseResult,
     TurnCommit,
 )
+from lash.sessions.queueing import CheckpointClaim, EnqueueResult, TakeResult
+from lash.sessions.stopping import CancelOutcome, CancelRequest
+from lash.sessions.usage import UsageEntry
 from lash.stores.memory.scopes import Scopes
 from lash.stores.memory.sessions import Sessions
 
@@ -101,9 +107,11 @@ class MemoryStore:
         """Extend leases; returns the sessions whose lease is lost."""
         return self._sessions.renew(leases, ttl_ms)
 
-    async def release_lease(self, session_id: str, fence: Fence) -> bool:
-        """Give a lease back."""
-        return self._sessions.release(session_id, fence)
+    async def release_lease(
+        self, session_id: str, fence: Fence, seen: int | None = None
+    ) -> ReleaseResult:
+        """Give a lease back, unless work arrived that its holder has not seen."""
+        return self._sessions.release(session_id, fence, seen)
 
     async def commit_turn(self, commit: TurnCommit) -> CommitResult:
         """Land a turn, whole or not at all."""
@@ -143,21 +151,71 @@ class MemoryStore:
         """Where a session stands."""
         return self._sessions.head(session_id)
 
-    async def load_path(self, session_id: str) -> Sequence[SessionNode]:
+    async def load_path(self, session_id: str, *, whole: bool = False) -> Sequence[SessionNode]:
         """The active path, root first."""
-        return self._sessions.path(session_id)
+        return self._sessions.path(session_id, whole=whole)
 
     async def list_sessions(self) -> Sequence[SessionSummary]:
         """All sessions, most recently changed first."""
         return self._sessions.summaries()
 
-    async def list_turns(self, session_id: str) -> Sequence[TurnRecord]:
-        """The committed turns of a session, in order."""
-        return self._sessions.turns(session_id)
+    async def list_turns(self, session_id: str, *, after: int = 0) -> Sequence[TurnRecord]:
+        """The committed turns of a session behind a revision, in order."""
+        return self._sessions.turns(session_id, after)
 
     async def list_open_turns(self, session_id: str) -> Sequence[AcceptedTurn]:
         """The turns of a session that are accepted and not committed, in order."""
         return self._sessions.open_turns(session_id)
+
+    async def list_usage(self, session_id: str) -> Sequence[UsageEntry]:
+        """What a session used, by source and model."""
+        return self._sessions.usage(session_id)
+
+    # --- the queue ------------------------------------------------------------------------------
+
+    async def enqueue(self, request: EnqueueRequest) -> EnqueueResult:
+        """Put an item into a session's queue, without any lease."""
+        return self._sessions.enqueue(request)
+
+    async def has_arrived(self, claim: CheckpointClaim) -> bool:
+        """Whether a checkpoint would take anything."""
+        return self._sessions.has_arrived(claim)
+
+    async def take(self, claim: CheckpointClaim) -> TakeResult:
+        """Take what a checkpoint admits."""
+        return self._sessions.take(claim)
+
+    async def cancel_items(
+        self, session_id: str, targets: Sequence[CancelTarget]
+    ) -> Sequence[CancelInputOutcome]:
+        """Take items back before a turn takes them."""
+        return self._sessions.cancel_items(session_id, targets)
+
+    async def cancel_items_from(
+        self, session_id: str, anchor: CancelTarget
+    ) -> Sequence[CancelInputOutcome] | None:
+        """Take back an item and all that came after it."""
+        return self._sessions.cancel_items_from(session_id, anchor)
+
+    async def list_queue(self, session_id: str) -> Sequence[QueuedItem]:
+        """What waits and was not taken, in order."""
+        return self._sessions.queue(session_id)
+
+    async def find_item(self, session_id: str, target: CancelTarget) -> QueuedItem | None:
+        """One item of the queue, whatever became of it."""
+        return self._sessions.find_item(session_id, target)
+
+    # --- stopping -------------------------------------------------------------------------------
+
+    async def request_cancel(self, request: CancelRequest) -> CancelOutcome:
+        """Ask a turn to stop, against its commit."""
+        return self._sessions.request_cancel(request)
+
+    async def cancelled_turns(
+        self, session_ids: Sequence[str]
+    ) -> Mapping[tuple[str, str], Cancellation]:
+        """Who was asked to stop among the open turns of some sessions."""
+        return self._sessions.cancelled(session_ids)
 
     # --- the journal ----------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@
 
 _HEAD_COLUMNS = """
     s.session_id, s.agent_name, s.agent_version, s.created_at_ms, s.revision, s.leaf_id,
-    s.leaf_digest, s.turn_index, s.usage, s.accepted
+    s.leaf_digest, s.turn_index, s.usage, s.accepted, s.frame_id, s.config, s.relation
 """
 _LEASE_COLUMNS = """
     l.fencing_token, l.owner_id, l.incarnation, l.host, l.nonce, l.claimed_at_ms, l.expires_at_ms
@@ -12,8 +12,9 @@ _LEASE_COLUMNS = """
 HEAD = f"SELECT {_HEAD_COLUMNS} FROM sessions s WHERE s.session_id = ?"  # noqa: S608  constants of ours
 #: A session's first input creates it.
 ADD_SESSION = """
-    INSERT INTO sessions (session_id, agent_name, agent_version, created_at_ms, updated_at_ms, accepted)
-    VALUES (?, ?, ?, ?, ?, 1)
+    INSERT INTO sessions (session_id, agent_name, agent_version, created_at_ms, updated_at_ms,
+                          relation, origin, accepted)
+    VALUES (?, ?, ?, ?, ?, ?, ?, 1)
 """
 COUNT_ACCEPTED = """
     UPDATE sessions SET accepted = accepted + 1, updated_at_ms = ? WHERE session_id = ?
@@ -22,7 +23,8 @@ COUNT_ACCEPTED = """
 ADVANCE_HEAD = """
     UPDATE sessions
     SET agent_name = ?, agent_version = ?, updated_at_ms = ?, revision = ?, leaf_id = ?,
-        leaf_digest = ?, turn_index = ?, usage = ?
+        leaf_digest = ?, turn_index = ?, usage = ?, frame_id = ?, config = ?,
+        leaf = coalesce(?, leaf)
     WHERE session_id = ? AND revision = ?
 """
 LIST_SESSIONS = f"""
@@ -30,10 +32,15 @@ LIST_SESSIONS = f"""
            (SELECT count(*) FROM inputs i WHERE i.session_id = s.session_id AND i.committed = 0),
            (SELECT i.parked FROM inputs i WHERE i.session_id = s.session_id AND i.committed = 0
             ORDER BY i.sequence LIMIT 1),
+           (SELECT count(*) FROM queue q WHERE q.session_id = s.session_id
+            AND q.state IN ('pending_active', 'deferred_next_turn')),
            {_LEASE_COLUMNS}
     FROM sessions s LEFT JOIN leases l ON l.session_id = s.session_id
     ORDER BY s.updated_at_ms DESC, s.session_id
 """  # noqa: S608
+
+IS_DELETED = "SELECT 1 FROM deleted_sessions WHERE session_id = ?"
+ADD_DELETED = "INSERT OR IGNORE INTO deleted_sessions (session_id, deleted_at_ms) VALUES (?, ?)"
 
 # --- leases -----------------------------------------------------------------------------------------
 
@@ -103,29 +110,122 @@ ADD_TURN = """
     INSERT INTO turns (session_id, turn_id, revision, commit_hash, record) VALUES (?, ?, ?, ?, ?)
 """
 TURN = "SELECT record, commit_hash FROM turns WHERE session_id = ? AND turn_id = ?"
-LIST_TURNS = "SELECT record FROM turns WHERE session_id = ? ORDER BY revision"
+LIST_TURNS = "SELECT record FROM turns WHERE session_id = ? AND revision > ? ORDER BY revision"
 
 # --- the graph --------------------------------------------------------------------------------------
 
 ADD_NODE = """
-    INSERT INTO nodes (session_id, node_id, parent_id, digest, turn_id, message)
-    VALUES (?, ?, ?, ?, ?, ?)
+    INSERT INTO nodes (session_id, node_id, parent_id, digest, turn_id, kind, message, parent)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 HAS_NODE = "SELECT 1 FROM nodes WHERE session_id = ? AND node_id = ?"
-#: The active path: from the head's leaf to the root by parent links, given root first. A parent was
-#: added before its child, so a cycle in a damaged file ends the walk instead of going round.
-ACTIVE_PATH = """
-    WITH RECURSIVE path (id, parent_id, depth) AS (
-        SELECT n.id, n.parent_id, 0
-        FROM sessions s JOIN nodes n ON n.session_id = s.session_id AND n.node_id = s.leaf_id
-        WHERE s.session_id = :session
+LEAF = "SELECT leaf FROM sessions WHERE session_id = ?"
+#: The path from a node to the root by parent links, given root first; it ends at the opening of a
+#: frame unless the whole is wanted. A parent was added before its child, so a cycle in a damaged file
+#: ends the walk instead of going round.
+PATH = """
+    WITH RECURSIVE path (id, parent, kind, depth) AS (
+        SELECT n.id, n.parent, n.kind, 0 FROM nodes n WHERE n.id = :leaf
         UNION ALL
-        SELECT n.id, n.parent_id, p.depth + 1
-        FROM path p JOIN nodes n ON n.session_id = :session AND n.node_id = p.parent_id
-            AND n.id < p.id
+        SELECT n.id, n.parent, n.kind, p.depth + 1
+        FROM path p JOIN nodes n ON n.id = p.parent AND n.id < p.id
+        WHERE :whole OR p.kind = 'message'
     )
-    SELECT n.node_id, n.parent_id, n.digest, n.turn_id, n.message
+    SELECT n.node_id, n.parent_id, n.digest, n.turn_id, n.kind, n.message
     FROM path p JOIN nodes n ON n.id = p.id ORDER BY p.depth DESC
+"""
+
+# --- the queue --------------------------------------------------------------------------------------
+
+_QUEUE_COLUMNS = """
+    session_id, item_id, sequence, source_key, ingress, state, content, payload, merge_key,
+    agent_name, agent_version, enqueued_at_ms, available_at_ms, turn_id, effect_key, message_id
+"""
+ADD_ITEM = f"""
+    INSERT INTO queue ({_QUEUE_COLUMNS}, scope, kind)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""  # noqa: S608
+CHANGE_ITEM = """
+    UPDATE queue SET state = ?, ingress = ?, scope = ?, turn_id = ?, effect_key = ?, message_id = ?
+    WHERE session_id = ? AND item_id = ? AND state = ?
+"""
+ITEM = f"SELECT {_QUEUE_COLUMNS} FROM queue WHERE session_id = ? AND item_id = ?"  # noqa: S608
+ITEM_BY_SOURCE = f"""
+    SELECT {_QUEUE_COLUMNS} FROM queue WHERE session_id = ? AND source_key = ?
+"""  # noqa: S608
+#: What a turn may be composed of, in order.
+ITEMS_DEFERRED = f"""
+    SELECT {_QUEUE_COLUMNS} FROM queue
+    WHERE session_id = ? AND state = 'deferred_next_turn' AND available_at_ms <= ?
+    ORDER BY sequence LIMIT ?
+"""  # noqa: S608
+#: What waits for a turn, or was taken by it and not settled.
+ITEMS_OF_TURN = f"""
+    SELECT {_QUEUE_COLUMNS} FROM queue
+    WHERE session_id = ? AND turn_id = ? AND state IN ('pending_active', 'accepted')
+    ORDER BY sequence
+"""  # noqa: S608
+#: What may enter at any boundary.
+ITEMS_FLOATING = f"""
+    SELECT {_QUEUE_COLUMNS} FROM queue
+    WHERE session_id = ? AND state = 'deferred_next_turn' AND scope = 'earliest_safe_boundary'
+        AND available_at_ms <= ?
+    ORDER BY sequence LIMIT ?
+"""  # noqa: S608
+FIRST_COMMAND = """
+    SELECT min(sequence) FROM queue
+    WHERE session_id = ? AND state = 'deferred_next_turn' AND kind = 'session_command'
+        AND available_at_ms <= ?
+"""
+ITEMS_WAITING = f"""
+    SELECT {_QUEUE_COLUMNS} FROM queue
+    WHERE session_id = ? AND state IN ('pending_active', 'deferred_next_turn') ORDER BY sequence
+"""  # noqa: S608
+ITEMS_FROM = f"""
+    SELECT {_QUEUE_COLUMNS} FROM queue
+    WHERE session_id = ? AND sequence >= ? AND state <> 'completed' ORDER BY sequence
+"""  # noqa: S608
+#: Whether a checkpoint would find anything: the cheap look before a write.
+ARRIVED = """
+    SELECT 1 FROM queue
+    WHERE session_id = ? AND state = 'pending_active' AND turn_id = ?
+    UNION ALL
+    SELECT 1 FROM queue
+    WHERE session_id = ? AND state = 'deferred_next_turn' AND scope = 'earliest_safe_boundary'
+        AND available_at_ms <= ?
+    LIMIT 1
+"""
+#: What a checkpoint took before it was cut off.
+TAKEN_BEFORE = """
+    SELECT 1 FROM queue WHERE session_id = ? AND turn_id = ? AND state = 'accepted' AND effect_key = ?
+    LIMIT 1
+"""
+QUEUED_SESSIONS = """
+    SELECT session_id, min(sequence) FROM queue
+    WHERE state = 'deferred_next_turn' AND available_at_ms <= ? GROUP BY session_id
+"""
+
+# --- stopping ---------------------------------------------------------------------------------------
+
+CANCELLATION = "SELECT cancellation FROM turn_cancels WHERE session_id = ? AND turn_id = ?"
+ADD_CANCELLATION = """
+    INSERT INTO turn_cancels (session_id, turn_id, cancellation, requested_at_ms) VALUES (?, ?, ?, ?)
+"""
+MOVE_CANCELLATION = "UPDATE turn_cancels SET turn_id = ? WHERE session_id = ? AND turn_id = ?"
+#: Who was asked to stop among the open turns of the sessions in a JSON array.
+CANCELLED_AMONG = """
+    SELECT c.session_id, c.turn_id, c.cancellation
+    FROM turn_cancels c JOIN inputs i ON i.session_id = c.session_id AND i.turn_id = c.turn_id
+    WHERE c.session_id IN (SELECT value FROM json_each(?)) AND i.committed = 0
+"""
+
+# --- usage ------------------------------------------------------------------------------------------
+
+USAGE = "SELECT source, model, usage FROM usage WHERE session_id = ? ORDER BY source, model"
+USAGE_OF = "SELECT usage FROM usage WHERE session_id = ? AND source = ? AND model = ?"
+PUT_USAGE = """
+    INSERT INTO usage (session_id, source, model, usage) VALUES (?, ?, ?, ?)
+    ON CONFLICT (session_id, source, model) DO UPDATE SET usage = excluded.usage
 """
 
 # --- scopes -----------------------------------------------------------------------------------------

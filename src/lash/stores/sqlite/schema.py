@@ -13,7 +13,7 @@ from lash.core.scopes import (
 
 #: "lash" in ASCII: marks a file as ours.
 APPLICATION_ID = 0x6C617368
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 # What came with version 2, made alike for new and for older files.
 
@@ -71,8 +71,83 @@ _SECOND = (
     "CREATE INDEX journal_by_surroundings ON journal (surroundings) WHERE surroundings <> ''",
 )
 
+# What came with version 3.
+
+# What waits to enter a session, and what became of it. Rows of committed turns stay, so that source
+# keys stay idempotent; vacuum takes their payload away. `turn_id` is the turn an item waits for, or
+# the one that took it.
+_QUEUE = """
+    CREATE TABLE queue (
+        session_id TEXT NOT NULL,
+        item_id TEXT NOT NULL,
+        sequence INTEGER NOT NULL,
+        source_key TEXT,
+        ingress TEXT NOT NULL,
+        scope TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        state TEXT NOT NULL,
+        content TEXT NOT NULL,
+        payload TEXT,
+        merge_key TEXT,
+        agent_name TEXT,
+        agent_version TEXT,
+        enqueued_at_ms INTEGER NOT NULL,
+        available_at_ms INTEGER NOT NULL,
+        turn_id TEXT,
+        effect_key TEXT,
+        message_id TEXT,
+        PRIMARY KEY (session_id, item_id)
+    )
+"""
+# Who asked a turn to stop. A row may come before its turn.
+_TURN_CANCELS = """
+    CREATE TABLE turn_cancels (
+        session_id TEXT NOT NULL,
+        turn_id TEXT NOT NULL,
+        cancellation TEXT NOT NULL,
+        requested_at_ms INTEGER NOT NULL,
+        PRIMARY KEY (session_id, turn_id)
+    )
+"""
+# What a session used, by source and model.
+_USAGE = """
+    CREATE TABLE usage (
+        session_id TEXT NOT NULL,
+        source TEXT NOT NULL,
+        model TEXT NOT NULL,
+        usage TEXT NOT NULL,
+        PRIMARY KEY (session_id, source, model)
+    )
+"""
+# Sessions that were deleted: their ids are not used again. Rows are never removed.
+_DELETED_SESSIONS = """
+    CREATE TABLE deleted_sessions (
+        session_id TEXT PRIMARY KEY,
+        deleted_at_ms INTEGER NOT NULL
+    )
+"""
+_THIRD = (
+    _DELETED_SESSIONS,
+    _QUEUE,
+    """
+    CREATE UNIQUE INDEX queue_by_source ON queue (session_id, source_key)
+        WHERE source_key IS NOT NULL
+    """,
+    """
+    CREATE INDEX queue_waiting ON queue (session_id, sequence)
+        WHERE state IN ('pending_active', 'deferred_next_turn')
+    """,
+    "CREATE INDEX queue_by_turn ON queue (session_id, turn_id) WHERE turn_id IS NOT NULL",
+    _TURN_CANCELS,
+    _USAGE,
+    "CREATE INDEX sessions_by_origin ON sessions (origin) WHERE origin IS NOT NULL",
+    "CREATE INDEX nodes_by_parent ON nodes (parent) WHERE parent IS NOT NULL",
+)
+
 SCHEMA = (
-    # Where each session stands. `accepted` numbers its turns.
+    # Where each session stands. `accepted` numbers what it accepts; `leaf` is the node that `leaf_id`
+    # names, which may be one of another session that this one was forked from; `origin` is the session
+    # it comes from.
     """
     CREATE TABLE sessions (
         session_id TEXT PRIMARY KEY,
@@ -85,7 +160,12 @@ SCHEMA = (
         leaf_id TEXT,
         leaf_digest TEXT NOT NULL DEFAULT '',
         turn_index INTEGER NOT NULL DEFAULT 0,
-        usage TEXT NOT NULL DEFAULT '{}'
+        usage TEXT NOT NULL DEFAULT '{}',
+        leaf INTEGER,
+        frame_id TEXT NOT NULL DEFAULT '',
+        config TEXT NOT NULL DEFAULT '{}',
+        relation TEXT NOT NULL DEFAULT '{"kind":"root"}',
+        origin TEXT
     )
     """,
     # Who drives each session. The fencing token survives release; a free lease has no nonce.
@@ -137,7 +217,8 @@ SCHEMA = (
     )
     """,
     "CREATE UNIQUE INDEX turns_by_revision ON turns (session_id, revision)",
-    # The session graph. Nodes are never changed.
+    # The session graph. Nodes are never changed. `parent` is the row of the node before, which may be
+    # one of another session; `kind` says what `message` holds: a message or the opening of a frame.
     """
     CREATE TABLE nodes (
         id INTEGER PRIMARY KEY,
@@ -146,7 +227,9 @@ SCHEMA = (
         parent_id TEXT,
         digest TEXT NOT NULL,
         turn_id TEXT NOT NULL,
-        message TEXT NOT NULL
+        message TEXT NOT NULL,
+        kind TEXT NOT NULL DEFAULT 'message',
+        parent INTEGER
     )
     """,
     "CREATE UNIQUE INDEX nodes_by_id ON nodes (session_id, node_id)",
@@ -182,6 +265,7 @@ SCHEMA = (
     """,
     "CREATE UNIQUE INDEX journal_by_key ON journal (scope, replay_key)",
     *_SECOND,
+    *_THIRD,
 )
 
 #: Statements that bring a database from the version before a key to that key.
@@ -220,7 +304,36 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
             CASE WHEN json_valid(outcome) THEN json_extract(outcome, '$.due_at_ms') END
         WHERE kind = 'sleep'
         """,
-    )
+    ),
+    3: (
+        "ALTER TABLE sessions ADD COLUMN leaf INTEGER",
+        "ALTER TABLE sessions ADD COLUMN frame_id TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE sessions ADD COLUMN config TEXT NOT NULL DEFAULT '{}'",
+        """
+        ALTER TABLE sessions ADD COLUMN relation TEXT NOT NULL DEFAULT '{"kind":"root"}'
+        """,
+        "ALTER TABLE sessions ADD COLUMN origin TEXT",
+        "ALTER TABLE nodes ADD COLUMN kind TEXT NOT NULL DEFAULT 'message'",
+        "ALTER TABLE nodes ADD COLUMN parent INTEGER",
+        *_THIRD,
+        """
+        UPDATE nodes SET parent = (
+            SELECT p.id FROM nodes p
+            WHERE p.session_id = nodes.session_id AND p.node_id = nodes.parent_id
+        ) WHERE parent_id IS NOT NULL
+        """,
+        """
+        UPDATE sessions SET leaf = (
+            SELECT n.id FROM nodes n
+            WHERE n.session_id = sessions.session_id AND n.node_id = sessions.leaf_id
+        ) WHERE leaf_id IS NOT NULL
+        """,
+        # Which models the tokens of older turns went to is not told apart.
+        """
+        INSERT INTO usage (session_id, source, model, usage)
+        SELECT session_id, 'turn', '', usage FROM sessions WHERE turn_index > 0
+        """,
+    ),
 }
 
 

@@ -21,6 +21,7 @@ from lash.core.leases import (
 from lash.core.scopes import TurnScope, journal_key
 from lash.core.seams import SeamObserver
 from lash.effects.journal import WriteAuthority
+from lash.sessions.ingress import CancelTarget, QueuedItem
 from lash.sessions.model import (
     AcceptedTurn,
     Parked,
@@ -42,14 +43,18 @@ from lash.sessions.planner import (
     CommitResult,
     KnownTurn,
     OpenSession,
+    ReleaseResult,
     TurnCommit,
+    commit_node_ids,
     plan_accept,
     plan_commit,
     plan_restart,
 )
 from lash.sessions.summary import summarise
+from lash.sessions.usage import UsageEntry
 from lash.stores.sqlite import queries, rows
 from lash.stores.sqlite.journal import add_records, finish_scope, has_record
+from lash.stores.sqlite.queue import compose, find_item, first_waiting, move, settle
 from lash.stores.sqlite.readers import Readers
 from lash.stores.sqlite.waits import cancel_waits
 from lash.stores.sqlite.writer import Writer
@@ -79,31 +84,40 @@ class SessionTables:
         return await self._writer.submit(lambda connection: self._accept(connection, request))
 
     def _accept(self, connection: sqlite3.Connection, request: AcceptRequest) -> AcceptResult:
-        session_id = request.session_id
+        session_id, now_ms = request.session_id, self._clock.now_ms()
         head, accepted = rows.read_head(connection, session_id)
         facts = AcceptFacts(
-            now_ms=self._clock.now_ms(),
+            now_ms=now_ms,
             lease=rows.read_lease(connection, session_id),
             next_sequence=accepted + 1,
             head=head,
             known=rows.find_turn(connection, session_id, request.turn_id, request.source_key),
+            queued=self._queued(connection, request),
             open_turns=rows.open_turns(connection, session_id),
+            deleted=rows.is_deleted(connection, session_id),
+            cancellation=rows.read_cancellation(connection, session_id, request.turn_id),
         )
         result = plan_accept(facts, request)
         if not isinstance(result, Accepted):
             return result
+        composed = compose(connection, head, now_ms) if head is not None else None
         if result.new_session:
-            agent = request.agent
-            connection.execute(
-                queries.ADD_SESSION,
-                (session_id, agent.name, agent.version, facts.now_ms, facts.now_ms),
-            )
+            rows.add_session(connection, result.head, now_ms)
         else:
-            connection.execute(queries.COUNT_ACCEPTED, (facts.now_ms, session_id))
+            connection.execute(queries.COUNT_ACCEPTED, (now_ms, session_id))
         rows.write_lease(connection, session_id, result.lease)
         rows.add_input(connection, result.turn)
         self._seams("accept.inside")
-        return result
+        if composed is None:
+            return result
+        ahead = sorted((*result.ahead, composed), key=lambda turn: turn.sequence)
+        return msgspec.structs.replace(result, ahead=tuple(ahead))
+
+    def _queued(self, connection: sqlite3.Connection, request: AcceptRequest) -> QueuedItem | None:
+        if request.source_key is None:
+            return None
+        target = CancelTarget(kind="source_key", value=request.source_key)
+        return find_item(connection, request.session_id, target)
 
     # --- leases ---------------------------------------------------------------------------------
 
@@ -111,16 +125,18 @@ class SessionTables:
         """Take a session's lease to drive its open turns."""
 
         def operation(connection: sqlite3.Connection) -> ClaimResult | None:
-            head, _ = rows.read_head(connection, session_id)
+            head, accepted = rows.read_head(connection, session_id)
             if head is None:
                 return None
-            state = rows.read_lease(connection, session_id)
-            claimed = decide_claim(state, claim, self._clock.now_ms())
+            state, now_ms = rows.read_lease(connection, session_id), self._clock.now_ms()
+            claimed = decide_claim(state, claim, now_ms)
             if isinstance(claimed, Busy):
                 return claimed
             rows.write_lease(connection, session_id, claimed.lease)
+            compose(connection, head, now_ms)
+            self._seams("claim.inside")
             turns = rows.open_turns(connection, session_id)
-            return ClaimedSession(lease=claimed.lease, head=head, turns=turns)
+            return ClaimedSession(lease=claimed.lease, head=head, turns=turns, accepted=accepted)
 
         return await self._writer.submit(operation)
 
@@ -140,14 +156,17 @@ class SessionTables:
 
         return await self._writer.submit(operation)
 
-    async def release(self, session_id: str, fence: Fence) -> bool:
-        """Give a lease back."""
+    async def release(self, session_id: str, fence: Fence, seen: int | None) -> ReleaseResult:
+        """Give a lease back, unless the session has accepted more than `seen`."""
 
-        def operation(connection: sqlite3.Connection) -> bool:
+        def operation(connection: sqlite3.Connection) -> ReleaseResult:
             if decide_release(rows.read_lease(connection, session_id), fence) is None:
-                return False
+                return "lost"
+            _, accepted = rows.read_head(connection, session_id)
+            if seen is not None and accepted > seen:
+                return "work_arrived"
             rows.free_lease(connection, session_id, fence)
-            return True
+            return "released"
 
         return await self._writer.submit(operation)
 
@@ -164,12 +183,14 @@ class SessionTables:
         return await self._writer.submit(lambda connection: self._commit(connection, commit))
 
     def _commit(self, connection: sqlite3.Connection, commit: TurnCommit) -> CommitResult:
-        session_id = commit.session_id
-        planned = plan_commit(self._commit_facts(connection, commit), commit)
+        session_id, turn_id = commit.session_id, commit.turn_id
+        facts = self._commit_facts(connection, commit)
+        planned = plan_commit(facts, commit)
         if not isinstance(planned, CommitPlan):
             return planned
         head = planned.head
         now_ms = planned.record.timing.committed_at_ms
+        leaf = rows.add_nodes(connection, session_id, planned.nodes)
         moved = connection.execute(
             queries.ADVANCE_HEAD,
             (
@@ -181,31 +202,52 @@ class SessionTables:
                 head.leaf_digest,
                 head.turn_index,
                 rows.text(head.usage),
+                head.frame_id,
+                rows.text(head.config),
+                leaf,
                 session_id,
                 commit.expected_revision,
             ),
         )
-        settled = connection.execute(queries.SETTLE_INPUT, (session_id, commit.turn_id))
+        settled = connection.execute(queries.SETTLE_INPUT, (session_id, turn_id))
         clash = add_records(connection, commit.scope_key, commit.journal)
         if moved.rowcount != 1 or settled.rowcount != 1 or clash is not None:
             raise StoreError("store_corrupt", f"Session {session_id} changed within a transaction.")
         finish_scope(connection, commit.scope_key, now_ms)
-        rows.add_nodes(connection, session_id, planned.nodes)
         record = (head.revision, planned.commit_hash, rows.text(planned.record))
-        connection.execute(queries.ADD_TURN, (session_id, commit.turn_id, *record))
-        if planned.release_lease:
+        connection.execute(queries.ADD_TURN, (session_id, turn_id, *record))
+        rows.add_usage(connection, session_id, planned.ledger)
+        settle(connection, session_id, turn_id)
+        following = self._following(connection, planned, now_ms)
+        lease_kept = following is not None or facts.other_open_turns > 0
+        if not lease_kept:
             rows.free_lease(connection, session_id, commit.fence)
         self._seams("commit.inside")
-        return CommitReceipt(record=planned.record, head=head, lease_kept=not planned.release_lease)
+        return CommitReceipt(
+            record=planned.record,
+            head=head,
+            lease_kept=lease_kept,
+            following=following,
+            accepted=facts.accepted,
+        )
+
+    def _following(
+        self, connection: sqlite3.Connection, planned: CommitPlan, now_ms: int
+    ) -> AcceptedTurn | None:
+        """The turn that goes on in another frame, or the next one made of what waits."""
+        if planned.following is None:
+            return compose(connection, planned.head, now_ms)
+        rows.add_input(connection, planned.following)
+        return rows.with_cancellations(connection, [planned.following])[0]
 
     def _commit_facts(self, connection: sqlite3.Connection, commit: TurnCommit) -> CommitFacts:
         session_id = commit.session_id
-        head, _ = rows.read_head(connection, session_id)
+        head, accepted = rows.read_head(connection, session_id)
         receipt = rows.read_receipt(connection, session_id, commit.turn_id)
         taken = (
-            message.id
-            for message in commit.messages
-            if connection.execute(queries.HAS_NODE, (session_id, message.id)).fetchone()
+            node_id
+            for node_id in commit_node_ids(commit)
+            if connection.execute(queries.HAS_NODE, (session_id, node_id)).fetchone()
         )
         others = connection.execute(queries.COUNT_OTHER_OPEN, (session_id, commit.turn_id))
         return CommitFacts(
@@ -222,6 +264,8 @@ class SessionTables:
                 for record in commit.journal
                 if has_record(connection, commit.scope_key, record.replay_key)
             ),
+            cancellation=rows.read_cancellation(connection, session_id, commit.turn_id),
+            accepted=accepted,
         )
 
     # --- parking and beginning again ------------------------------------------------------------
@@ -269,6 +313,8 @@ class SessionTables:
             if connection.execute(queries.SUPERSEDE_INPUT, values).rowcount != 1:
                 raise StoreError("store_corrupt", f"Turn {turn_id} changed within a transaction.")
             rows.add_input(connection, again)
+            move(connection, session_id, turn_id, again.turn_id)
+            connection.execute(queries.MOVE_CANCELLATION, values)
             old = TurnScope(session_id=session_id, turn_id=turn_id)
             finish_scope(connection, journal_key(old), self._clock.now_ms())
             # Nobody waits for the old turn's answers any more; who brings one is told.
@@ -286,18 +332,15 @@ class SessionTables:
         )
 
     async def open(self) -> Sequence[OpenSession]:
-        """Sessions with accepted input that is not committed, oldest first."""
+        """Sessions with something accepted that is not committed, oldest first."""
+        now_ms = self._clock.now_ms()
 
         def operation(connection: sqlite3.Connection) -> Sequence[OpenSession]:
-            found = [
-                OpenSession(
-                    session_id=session_id,
-                    turns=rows.open_turns(connection, session_id),
-                    lease=rows.read_lease(connection, session_id),
-                )
-                for (session_id,) in connection.execute(queries.OPEN_SESSIONS).fetchall()
-            ]
-            return sorted(found, key=lambda item: (item.turns[0].accepted_at_ms, item.session_id))
+            found = {item for (item,) in connection.execute(queries.OPEN_SESSIONS).fetchall()}
+            queued = connection.execute(queries.QUEUED_SESSIONS, (now_ms,)).fetchall()
+            found.update(session_id for session_id, _ in queued)
+            sessions = [_open_session(connection, item, now_ms) for item in found]
+            return sorted(sessions, key=lambda item: (item.since_ms, item.session_id))
 
         return await self._readers.read(operation)
 
@@ -312,25 +355,11 @@ class SessionTables:
         )
         return head
 
-    async def path(self, session_id: str) -> Sequence[SessionNode]:
-        """The active path, root first."""
-
-        def operation(connection: sqlite3.Connection) -> Sequence[SessionNode]:
-            head, _ = rows.read_head(connection, session_id)
-            if head is None or head.leaf_id is None:
-                return []
-            found = connection.execute(queries.ACTIVE_PATH, {"session": session_id})
-            path = [rows.session_node(row) for row in found]
-            if not path or path[0].parent_id is not None:
-                raise StoreError(
-                    "store_corrupt",
-                    f"The history of session {session_id} does not reach its beginning: a message "
-                    "is missing. The database was damaged; restore it from a backup.",
-                    session_id=session_id,
-                )
-            return path
-
-        return await self._readers.read(operation)
+    async def path(self, session_id: str, *, whole: bool) -> Sequence[SessionNode]:
+        """The path to the leaf, root first; from the opening of the frame unless `whole`."""
+        return await self._readers.read(
+            lambda connection: rows.read_path(connection, session_id, whole=whole)
+        )
 
     async def summaries(self) -> Sequence[SessionSummary]:
         """All sessions, most recently changed first."""
@@ -341,19 +370,55 @@ class SessionTables:
         )
 
     def _summary(self, row: rows.Row) -> SessionSummary:
-        head, _ = rows.session_head(row[:10])
+        width = rows.HEAD_WIDTH
+        head, _ = rows.session_head(row[:width])
+        updated_at_ms, open_turns, parked, queued, *lease = row[width:]
         return summarise(
             head,
-            running=self._is_live(rows.lease_state(row[13:])),
-            open_turns=rows.checked(row[11], int),
-            parked=rows.parked_reason(row[12]),
-            updated_at_ms=rows.checked(row[10], int),
+            running=self._is_live(rows.lease_state(tuple(lease))),
+            open_turns=rows.checked(open_turns, int),
+            queued=rows.checked(queued, int),
+            parked=rows.parked_reason(parked),
+            updated_at_ms=rows.checked(updated_at_ms, int),
         )
 
-    async def turns(self, session_id: str) -> Sequence[TurnRecord]:
-        """The committed turns of a session, in order."""
-        return await self._readers.all(queries.LIST_TURNS, session_id, rows.turn_record)
+    async def turns(self, session_id: str, after: int) -> Sequence[TurnRecord]:
+        """The committed turns of a session behind a revision, in order."""
+        return await self._readers.read(
+            lambda connection: [
+                rows.turn_record(row)
+                for row in connection.execute(queries.LIST_TURNS, (session_id, after))
+            ]
+        )
 
     async def open_turns(self, session_id: str) -> Sequence[AcceptedTurn]:
         """The turns of a session that are accepted and not committed, in order."""
-        return await self._readers.all(queries.OPEN_INPUTS, session_id, rows.accepted_turn)
+        return await self._readers.read(lambda connection: rows.open_turns(connection, session_id))
+
+    async def usage(self, session_id: str) -> Sequence[UsageEntry]:
+        """What a session used, by source and model."""
+        return await self._readers.all(queries.USAGE, session_id, _usage_entry)
+
+
+def _open_session(connection: sqlite3.Connection, session_id: str, now_ms: int) -> OpenSession:
+    turns = rows.open_turns(connection, session_id)
+    item, agent = first_waiting(connection, session_id, now_ms), None
+    if item is not None:
+        head, _ = rows.read_head(connection, session_id)
+        agent = item.agent or (head.agent if head else None)
+    since = [turns[0].accepted_at_ms] if turns else []
+    since += [item.enqueued_at_ms] if item else []
+    return OpenSession(
+        session_id=session_id,
+        turns=turns,
+        lease=rows.read_lease(connection, session_id),
+        queued=agent,
+        since_ms=min(since, default=now_ms),
+    )
+
+
+def _usage_entry(row: rows.Row) -> UsageEntry:
+    source, model, usage = row
+    return UsageEntry(
+        source=rows.checked(source, str), model=rows.checked(model, str), usage=rows.usage(usage)
+    )

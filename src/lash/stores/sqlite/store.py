@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
 
+from lash.core.cancel import Cancellation
 from lash.core.clock import Clock
 from lash.core.errors import StoreError
 from lash.core.leases import Fence, LeaseClaim, LeaseOwner, LeaseState
@@ -22,6 +23,7 @@ from lash.effects.journal import (
 from lash.effects.shielding import shielded
 from lash.effects.waits.model import Resolution, ResolveOutcome
 from lash.effects.waits.transitions import WaitRow, WaitState
+from lash.sessions.ingress import CancelInputOutcome, CancelTarget, EnqueueRequest, QueuedItem
 from lash.sessions.model import (
     AcceptedTurn,
     Parked,
@@ -37,13 +39,19 @@ from lash.sessions.planner import (
     CommitResult,
     KnownTurn,
     OpenSession,
+    ReleaseResult,
     TurnCommit,
 )
+from lash.sessions.queueing import CheckpointClaim, EnqueueResult, TakeResult
+from lash.sessions.stopping import CancelOutcome, CancelRequest
+from lash.sessions.usage import UsageEntry
 from lash.stores.sqlite.connection import connect, prepare, read_secret
 from lash.stores.sqlite.journal import JournalTable
 from lash.stores.sqlite.owners import OwnerLocks
+from lash.stores.sqlite.queue import QueueTable
 from lash.stores.sqlite.readers import Readers
 from lash.stores.sqlite.sessions import SessionTables
+from lash.stores.sqlite.stopping import TurnCancelTable
 from lash.stores.sqlite.waits import AwaitEventTable
 from lash.stores.sqlite.writer import Writer
 
@@ -81,6 +89,8 @@ class SqliteStore:
         self._sessions = SessionTables(
             self._writer, self._readers, clock, seams, self._owners.is_dead
         )
+        self._queue = QueueTable(self._writer, self._readers, clock, seams)
+        self._cancels = TurnCancelTable(self._writer, self._readers, clock, seams)
         self._journal = JournalTable(self._writer, self._readers, clock, seams)
         self._waits = AwaitEventTable(self._writer, self._readers, clock)
 
@@ -143,9 +153,11 @@ class SqliteStore:
         """Extend leases, all in one transaction; returns the sessions whose lease is lost."""
         return await self._sessions.renew(leases, ttl_ms)
 
-    async def release_lease(self, session_id: str, fence: Fence) -> bool:
-        """Give a lease back."""
-        return await self._sessions.release(session_id, fence)
+    async def release_lease(
+        self, session_id: str, fence: Fence, seen: int | None = None
+    ) -> ReleaseResult:
+        """Give a lease back, unless work arrived that its holder has not seen."""
+        return await self._sessions.release(session_id, fence, seen)
 
     async def commit_turn(self, commit: TurnCommit) -> CommitResult:
         """Land a turn, whole or not at all."""
@@ -185,21 +197,71 @@ class SqliteStore:
         """Where a session stands."""
         return await self._sessions.head(session_id)
 
-    async def load_path(self, session_id: str) -> Sequence[SessionNode]:
+    async def load_path(self, session_id: str, *, whole: bool = False) -> Sequence[SessionNode]:
         """The active path, root first."""
-        return await self._sessions.path(session_id)
+        return await self._sessions.path(session_id, whole=whole)
 
     async def list_sessions(self) -> Sequence[SessionSummary]:
         """All sessions, most recently changed first."""
         return await self._sessions.summaries()
 
-    async def list_turns(self, session_id: str) -> Sequence[TurnRecord]:
-        """The committed turns of a session, in order."""
-        return await self._sessions.turns(session_id)
+    async def list_turns(self, session_id: str, *, after: int = 0) -> Sequence[TurnRecord]:
+        """The committed turns of a session behind a revision, in order."""
+        return await self._sessions.turns(session_id, after)
 
     async def list_open_turns(self, session_id: str) -> Sequence[AcceptedTurn]:
         """The turns of a session that are accepted and not committed, in order."""
         return await self._sessions.open_turns(session_id)
+
+    async def list_usage(self, session_id: str) -> Sequence[UsageEntry]:
+        """What a session used, by source and model."""
+        return await self._sessions.usage(session_id)
+
+    # --- the queue ------------------------------------------------------------------------------
+
+    async def enqueue(self, request: EnqueueRequest) -> EnqueueResult:
+        """Put an item into a session's queue, without any lease."""
+        return await self._queue.enqueue(request)
+
+    async def has_arrived(self, claim: CheckpointClaim) -> bool:
+        """Whether a checkpoint would take anything."""
+        return await self._queue.has_arrived(claim)
+
+    async def take(self, claim: CheckpointClaim) -> TakeResult:
+        """Take what a checkpoint admits."""
+        return await self._queue.take(claim)
+
+    async def cancel_items(
+        self, session_id: str, targets: Sequence[CancelTarget]
+    ) -> Sequence[CancelInputOutcome]:
+        """Take items back before a turn takes them, in one transaction."""
+        return await self._queue.cancel(session_id, targets)
+
+    async def cancel_items_from(
+        self, session_id: str, anchor: CancelTarget
+    ) -> Sequence[CancelInputOutcome] | None:
+        """Take back an item and all that came after it."""
+        return await self._queue.cancel_from(session_id, anchor)
+
+    async def list_queue(self, session_id: str) -> Sequence[QueuedItem]:
+        """What waits and was not taken, in order."""
+        return await self._queue.waiting(session_id)
+
+    async def find_item(self, session_id: str, target: CancelTarget) -> QueuedItem | None:
+        """One item of the queue, whatever became of it."""
+        return await self._queue.find(session_id, target)
+
+    # --- stopping -------------------------------------------------------------------------------
+
+    async def request_cancel(self, request: CancelRequest) -> CancelOutcome:
+        """Ask a turn to stop, against its commit."""
+        return await self._cancels.request(request)
+
+    async def cancelled_turns(
+        self, session_ids: Sequence[str]
+    ) -> Mapping[tuple[str, str], Cancellation]:
+        """Who was asked to stop among the open turns of some sessions."""
+        return await self._cancels.among(session_ids)
 
     # --- the journal ----------------------------------------------------------------------------
 

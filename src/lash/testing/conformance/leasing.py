@@ -26,7 +26,7 @@ class LeaseProperties(Properties):
         async with self.rig() as rig:
             first = await rig.accept("t-z")
             second = await rig.accept("t-a")
-            assert await rig.store.release_lease("s", second.lease.fence)
+            assert await rig.store.release_lease("s", second.lease.fence) == "released"
             await rig.interlude()
             claimed = await rig.claim(BEN)
             assert claimed.turns == (first.turn, second.turn)
@@ -58,7 +58,7 @@ class LeaseProperties(Properties):
             rig.expire()
             taken = await rig.claim(BEN)
             tokens.append(taken.lease.fencing_token)
-            assert await rig.store.release_lease("s", taken.lease.fence)
+            assert await rig.store.release_lease("s", taken.lease.fence) == "released"
             await rig.interlude()
             assert await rig.store.lease_of("s") == LeaseState(fencing_token=2)
             tokens.append((await rig.claim(ANA)).lease.fencing_token)
@@ -131,16 +131,16 @@ class LeaseProperties(Properties):
             await rig.claim(BEN)
             forged = Fence(fencing_token=2, nonce="forged")
             async with rig.untouched():
-                assert not await rig.store.release_lease("s", accepted.lease.fence)
-                assert not await rig.store.release_lease("s", forged)
-                assert not await rig.store.release_lease("unknown", accepted.lease.fence)
+                assert await rig.store.release_lease("s", accepted.lease.fence) == "lost"
+                assert await rig.store.release_lease("s", forged) == "lost"
+                assert await rig.store.release_lease("unknown", accepted.lease.fence) == "lost"
 
     async def test_a_lease_is_released_once(self) -> None:
         async with self.rig() as rig:
             accepted = await rig.accept("t1")
-            assert await rig.store.release_lease("s", accepted.lease.fence)
+            assert await rig.store.release_lease("s", accepted.lease.fence) == "released"
             async with rig.untouched():
-                assert not await rig.store.release_lease("s", accepted.lease.fence)
+                assert await rig.store.release_lease("s", accepted.lease.fence) == "lost"
 
     async def test_only_the_holder_parks_a_turn_and_only_an_open_one(self) -> None:
         async with self.rig() as rig:

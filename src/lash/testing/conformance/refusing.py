@@ -90,7 +90,7 @@ class RefusalProperties(Properties):
     async def test_a_writer_that_gave_its_lease_back_is_refused(self) -> None:
         async with self.rig() as rig:
             fence = await self._second_turn(rig)
-            assert await rig.store.release_lease("s", fence)
+            assert await rig.store.release_lease("s", fence) == "released"
             async with rig.untouched():
                 answer = await rig.store.commit_turn(turn_commit("t2", fence, revision=1))
             assert expect(CommitRefused, answer).code == "session_execution_lease_lost"

@@ -1,0 +1,81 @@
+"""Asking a turn to stop, against its coming to an end by itself (spec 8.2).
+
+The first of the two wins: a request that is stored before the commit makes the commit refuse itself,
+so that the turn lands as cancelled; a request that comes after it is told so.
+"""
+
+from typing import TypeAlias
+
+from lash.core.cancel import Cancellation
+from lash.core.json import Data
+from lash.sessions.model import AcceptedTurn, TurnRecord
+
+
+class CancelRequest(Data):
+    """Somebody wants a turn to stop. The turn need not have been accepted yet."""
+
+    session_id: str
+    turn_id: str
+    cancellation: Cancellation
+
+
+class CancelFacts(Data):
+    """What the store knows when a request comes.
+
+    Attributes:
+        exists: The session is there and was not deleted.
+        open: The turn, if it is open; or the open turn that a chain of agent frames has come to.
+        record: The turn, if it is committed and nothing follows from it.
+        requested: What was asked before of that turn.
+    """
+
+    exists: bool
+    open: AcceptedTurn | None = None
+    record: TurnRecord | None = None
+    requested: Cancellation | None = None
+
+
+class CancelRequested(Data, tag_field="outcome", tag="requested"):
+    """The turn will end as cancelled. `turn_id` is the one that is asked to stop."""
+
+    turn_id: str
+    cancellation: Cancellation
+
+
+class CancelAlreadyRequested(Data, tag_field="outcome", tag="already_requested"):
+    """Somebody asked before; theirs is what the turn will show."""
+
+    turn_id: str
+    cancellation: Cancellation
+
+
+class CompletionWonRace(Data, tag_field="outcome", tag="completion_won_race"):
+    """The turn was committed before; `record` says how it ended."""
+
+    record: TurnRecord
+
+
+class CancelUnknownOrRevoked(Data, tag_field="outcome", tag="unknown_or_revoked"):
+    """There is no such session, or it was deleted."""
+
+
+CancelOutcome: TypeAlias = (
+    CancelRequested | CancelAlreadyRequested | CompletionWonRace | CancelUnknownOrRevoked
+)
+
+
+def plan_cancel(facts: CancelFacts, request: CancelRequest) -> CancelOutcome:
+    """What a request to stop comes to."""
+    if not facts.exists:
+        return CancelUnknownOrRevoked()
+    if facts.open is None and facts.record is not None:
+        return CompletionWonRace(record=facts.record)
+    turn_id = facts.open.turn_id if facts.open is not None else request.turn_id
+    if facts.requested is not None:
+        return CancelAlreadyRequested(turn_id=turn_id, cancellation=facts.requested)
+    return CancelRequested(turn_id=turn_id, cancellation=request.cancellation)
+
+
+def chain_root(turn: AcceptedTurn) -> str | None:
+    """The turn whose chain of agent frames this one goes on with, if it does."""
+    return turn.input.frame_task.root if turn.input.frame_task else None

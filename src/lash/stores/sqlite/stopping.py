@@ -1,0 +1,81 @@
+"""Requests to stop a turn in SQLite: reads facts, calls the planner, persists its plan."""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+
+from lash.core.cancel import Cancellation
+from lash.core.clock import Clock
+from lash.core.json import encode
+from lash.core.seams import SeamObserver
+from lash.sessions.model import AcceptedTurn
+from lash.sessions.stopping import (
+    CancelFacts,
+    CancelOutcome,
+    CancelRequest,
+    CancelRequested,
+    chain_root,
+    plan_cancel,
+)
+from lash.stores.sqlite import queries, rows
+from lash.stores.sqlite.readers import Readers
+from lash.stores.sqlite.writer import Writer
+
+
+class TurnCancelTable:
+    """Who asked which turn to stop; see `lash.sessions.store.SessionStore`."""
+
+    def __init__(self, writer: Writer, readers: Readers, clock: Clock, seams: SeamObserver) -> None:
+        self._writer = writer
+        self._readers = readers
+        self._clock = clock
+        self._seams = seams
+
+    async def request(self, request: CancelRequest) -> CancelOutcome:
+        """Ask a turn to stop."""
+        return await self._writer.submit(lambda connection: self._request(connection, request))
+
+    def _request(self, connection: sqlite3.Connection, request: CancelRequest) -> CancelOutcome:
+        session_id = request.session_id
+        outcome = plan_cancel(_facts(connection, request), request)
+        if isinstance(outcome, CancelRequested):
+            evidence = rows.text(outcome.cancellation)
+            values = (session_id, outcome.turn_id, evidence, self._clock.now_ms())
+            connection.execute(queries.ADD_CANCELLATION, values)
+            self._seams("cancel.inside")
+        return outcome
+
+    async def among(self, session_ids: Sequence[str]) -> Mapping[tuple[str, str], Cancellation]:
+        """Who was asked to stop among the open turns of some sessions."""
+        wanted = (encode(list(session_ids)).decode(),)
+
+        def operation(connection: sqlite3.Connection) -> Mapping[tuple[str, str], Cancellation]:
+            found = connection.execute(queries.CANCELLED_AMONG, wanted).fetchall()
+            return {
+                (rows.checked(session, str), rows.checked(turn, str)): rows.cancellation(evidence)
+                for session, turn, evidence in found
+            }
+
+        return await self._readers.read(operation)
+
+
+def _facts(connection: sqlite3.Connection, request: CancelRequest) -> CancelFacts:
+    session_id = request.session_id
+    head, _ = rows.read_head(connection, session_id)
+    known = rows.find_turn(connection, session_id, request.turn_id)
+    following = _following(connection, session_id, request.turn_id)
+    open_turn = following or (known.open if known else None)
+    turn_id = open_turn.turn_id if open_turn else request.turn_id
+    return CancelFacts(
+        exists=head is not None and not rows.is_deleted(connection, session_id),
+        open=open_turn,
+        record=known.record if known else None,
+        requested=rows.read_cancellation(connection, session_id, turn_id),
+    )
+
+
+def _following(
+    connection: sqlite3.Connection, session_id: str, turn_id: str
+) -> AcceptedTurn | None:
+    """The open turn that a chain of agent frames has come to, if the turn began or is part of one."""
+    turns = rows.open_turns(connection, session_id)
+    return next((turn for turn in turns if chain_root(turn) == turn_id), None)
