@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import lash
-import lash.runtime.turn_drive as driving
+import lash.runtime.turn_setup as driving
 from lash.core.causality import turn_effect
 from lash.core.scopes import TurnScope
 from lash.effects import executors

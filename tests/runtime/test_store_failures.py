@@ -16,8 +16,8 @@ from lash.turn.messages import is_valid_transcript
 __all__ = ["hooked"]
 
 #: What a turn of three model calls and three tools asks of the store: whose session it is, to accept,
-#: six records, to commit.
-CALLS = 9
+#: six records, what arrived at three checkpoints, to commit.
+CALLS = 12
 
 
 class Counted:
@@ -65,7 +65,13 @@ async def test_the_calls_a_turn_makes_are_the_ones_this_table_lets_fail(
         hooked[0].counts.clear()
         await runtime.session("s").run("Work.")
         counts = dict(hooked[0].counts)
-    assert counts == {"load_head": 1, "accept_turn": 1, "record": 6, "commit_turn": 1}
+    assert counts == {
+        "load_head": 1,
+        "accept_turn": 1,
+        "record": 6,
+        "has_arrived": 3,
+        "commit_turn": 1,
+    }
     assert sum(counts.values()) == CALLS
 
 

@@ -13,6 +13,7 @@ import lash
 from lash.core.json import JsonObject
 from lash.events import ToolCallCompleted, ToolCallStarted
 from lash.llm.request import ToolSpec
+from lash.runtime.following import WATCH_S
 from lash.sessions.model import messages_of
 from lash.testing import ScriptedModel, calls, reply
 from lash.testing.clock import VirtualClock
@@ -374,7 +375,7 @@ class SleepLog(VirtualClock):
         self.begun: asyncio.Queue[float] = asyncio.Queue()
 
     async def sleep(self, seconds: float) -> None:
-        if seconds < 600:
+        if WATCH_S < seconds < 600:
             self.begun.put_nowait(seconds)
         await super().sleep(seconds)
 

@@ -22,8 +22,9 @@ from lash.testing import ScriptedModel, VirtualClock, reply
 STEP = 5
 #: How often the store is asked whether anything was written, and how often the rows are read anyway.
 HINT, POLL = 30, 1000
-#: Two tasks of a runtime always sleep: one keeps leases, one sweeps. Leases are renewed every ten
-#: seconds, which is a write like any other, so no test lets that much time pass.
+#: Two tasks of a runtime always sleep: one keeps leases, one sweeps; a third one while anything is
+#: driven, which looks for requests to stop. Leases are renewed every ten seconds, which is a write like
+#: any other, so no test lets that much time pass.
 RESTING = 2
 
 
@@ -42,10 +43,14 @@ class Timed(Opened):
     async def asleep(self, more: int = 1, *, unless: Callable[[], bool] = lambda: False) -> None:
         """Until so many tasks sleep besides those that always do."""
         async with asyncio.timeout(20):
-            while self.time.sleeping < RESTING + more and not unless():  # noqa: ASYNC110  polled
+            while self.time.sleeping < self._resting + more and not unless():  # noqa: ASYNC110  polled
                 await asyncio.sleep(0)
         for _ in range(10):  # whoever was told something meanwhile gets to run
             await asyncio.sleep(0)
+
+    @property
+    def _resting(self) -> int:
+        return RESTING + bool(self.runtime.engine.driven)
 
     async def let_pass(self, milliseconds: int, more: int = 1) -> None:
         """Let time pass; whoever wakes is asleep again before the next step."""

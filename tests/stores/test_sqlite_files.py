@@ -78,7 +78,7 @@ async def test_the_file_says_whose_it_is_and_in_which_version(path: Path) -> Non
         names = other.execute("SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'")
         found = sorted(name for (name,) in names)
     assert application.to_bytes(4, "big") == b"lash"
-    assert version == 2
+    assert version == 3
     assert mode == "wal"
     assert found == [
         "await_events",
@@ -86,6 +86,8 @@ async def test_the_file_says_whose_it_is_and_in_which_version(path: Path) -> Non
         "await_events_by_session",
         "await_events_resolved",
         "blobs",
+        "deleted_sessions",
+        "deleted_shared",
         "inputs",
         "inputs_by_source",
         "inputs_open",
@@ -97,15 +99,26 @@ async def test_the_file_says_whose_it_is_and_in_which_version(path: Path) -> Non
         "meta",
         "nodes",
         "nodes_by_id",
+        "nodes_by_parent",
+        "queue",
+        "queue_by_source",
+        "queue_by_turn",
+        "queue_settled",
+        "queue_waiting",
         "revoked_sessions",
         "scopes",
         "scopes_by_process",
         "scopes_by_session",
         "scopes_finished",
         "sessions",
+        "sessions_by_leaf",
+        "sessions_by_origin",
         "surroundings",
+        "turn_cancels",
+        "turn_cancels_settled",
         "turns",
         "turns_by_revision",
+        "usage",
     ]
 
 
@@ -245,7 +258,7 @@ def test_what_another_program_left_half_written_stays_its_own(path: Path) -> Non
 
 async def test_a_newer_schema_is_left_alone(path: Path) -> None:
     await filled(path)
-    execute(path, "PRAGMA user_version = 3")
+    execute(path, "PRAGMA user_version = 4")
     before = path.read_bytes()
 
     error = refused(path)
@@ -434,7 +447,7 @@ def limit_pages(connection: sqlite3.Connection, pages: int) -> None:
 
 async def test_a_full_database_is_reported_and_loses_nothing(path: Path) -> None:
     store = SqliteStore(path, VirtualClock())
-    await store._writer.submit(lambda writer: limit_pages(writer, 60))
+    await store._writer.submit(lambda writer: limit_pages(writer, 90))
 
     accepted, error = await fill(store)
 
@@ -452,7 +465,7 @@ async def test_a_full_database_is_reported_and_loses_nothing(path: Path) -> None
 
 async def test_one_that_does_not_fit_leaves_nobody_in_doubt(path: Path) -> None:
     store = SqliteStore(path, VirtualClock())
-    await store._writer.submit(lambda writer: limit_pages(writer, 60))
+    await store._writer.submit(lambda writer: limit_pages(writer, 90))
     sizes = {"large": 1_000_000, "small-1": 1, "small-2": 1}
 
     answers = await asyncio.gather(

@@ -174,22 +174,66 @@ async def test_a_small_record_costs_its_row(path: Path) -> None:
 
 
 #: What may go through a whole table: the lists of everything, and the arrays that queries are given.
-_WALKS = {"LIST_SESSIONS": "SCAN s", "OPEN_SESSIONS": "SCAN inputs", "ACTIVE_PATH": "SCAN p"}
+_WALKS = {
+    "LIST_SESSIONS": "SCAN s",
+    "OPEN_SESSIONS": "SCAN inputs",
+    "QUEUED_SESSIONS": "SCAN queue USING COVERING INDEX queue_waiting",
+    "PATH": "SCAN p",
+}
+
+
+def every_query() -> Sequence[tuple[str, str]]:
+    return [
+        (name, query)
+        for module in (queries, upkeep_queries)
+        for name, query in sorted(vars(module).items())
+        if name.isupper() and name[0] != "_"
+    ]
+
+
+def plan_of(path: Path, query: str) -> Sequence[str]:
+    """How SQLite would go about a query."""
+    named = {name: 1 for name in re.findall(r":(\w+)", query)}
+    parameters = named or [None] * query.count("?")
+    with closing(sqlite3.connect(path)) as other:
+        return [row[3] for row in other.execute(f"EXPLAIN QUERY PLAN {query}", parameters)]
 
 
 @pytest.mark.parametrize(
-    "name", sorted(name for name in vars(queries) if name.isupper() and name[0] != "_")
+    ("name", "query"), [pytest.param(name, query, id=name) for name, query in every_query()]
 )
-async def test_every_query_finds_its_rows_by_an_index(path: Path, name: str) -> None:
+async def test_every_query_finds_its_rows_by_an_index(path: Path, name: str, query: str) -> None:
     async with opened(path):
         pass
-    query = vars(queries)[name]
-    parameters = {"session": "s", "before": 1} if ":" in query else [None] * query.count("?")
-    with closing(sqlite3.connect(path)) as other:
-        plan = [row[3] for row in other.execute(f"EXPLAIN QUERY PLAN {query}", parameters)]
+    plan = plan_of(path, query)
 
     walks = [step for step in plan if step.startswith("SCAN") and "json_each" not in step]
     assert all(step.startswith(_WALKS.get(name, "nothing")) for step in walks), plan
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        ("QUEUE_CONCERNS", "queue_waiting"),
+        ("QUEUE_CONCERNS", "queue_by_turn"),
+        ("ITEMS_DEFERRED", "queue_waiting"),
+        ("ITEMS_FLOATING", "queue_waiting"),
+        ("ITEMS_WAITING", "queue_waiting"),
+        ("ITEMS_OF_TURN", "queue_by_turn"),
+        ("FIRST_COMMAND", "queue_waiting"),
+        ("OPEN_INPUTS", "inputs_open"),
+        ("COUNT_OTHER_OPEN", "inputs_open"),
+    ],
+)
+async def test_what_is_settled_is_not_walked_through_to_find_what_is_open(
+    path: Path, name: str, index: str
+) -> None:
+    async with opened(path):
+        pass
+    plan = plan_of(path, vars(queries)[name])
+
+    assert any(re.search(rf"INDEX {index}\b", step) for step in plan), plan
+    assert not any("TEMP B-TREE" in step for step in plan), plan
 
 
 # --- surroundings -----------------------------------------------------------------------------------

@@ -199,6 +199,33 @@ def test_a_delivery_of_nothing_but_seen_causes_is_an_empty_one() -> None:
     assert done(effects).messages == (HELLO, seen)
 
 
+def test_input_the_turn_has_seen_is_not_appended_again() -> None:
+    machine = at_checkpoint("after_work", would_finish=None, messages=(HELLO, ASIDE))
+    fresh = text_message("u10", "user", "One more!")
+    again = text_message("u10", "user", "One more, again!")
+    effects = reply(machine, deliver((ASIDE, fresh, again)))
+    assert machine.messages == [HELLO, ASIDE, fresh]
+    assert events(effects)[0] == MessagesInjected(checkpoint="after_work", messages=(fresh,))
+
+
+def test_a_delivery_of_nothing_but_seen_input_lets_the_turn_finish() -> None:
+    machine = at_checkpoint(messages=(HELLO, ASIDE))
+    effects = reply(machine, deliver((ASIDE,)))
+    assert outcome(effects) == ANSWER
+    assert done(effects).messages == (HELLO, ASIDE)
+
+
+def test_a_plugins_message_is_kept_once_and_a_transient_one_comes_as_often_as_it_likes() -> None:
+    memo = text_message("p1", "system", "Memo.")
+    kept = text_message("p1", "system", "Memo.", origin=PluginOrigin(plugin_id="plugin"))
+    passing = text_message(
+        "p1", "system", "Memo.", origin=PluginOrigin(plugin_id="plugin", transient=True)
+    )
+    machine = at_checkpoint("after_work", would_finish=None, messages=(HELLO, passing))
+    reply(machine, deliver(plugin=(memo, memo), transient=(memo, memo)))
+    assert machine.messages == [HELLO, passing, kept, passing, passing]
+
+
 @pytest.mark.parametrize("role", ["assistant", "event"])
 @pytest.mark.parametrize("transient", [True, False])
 def test_a_plugin_may_not_speak_for_the_model_and_a_refusal_changes_nothing(

@@ -1,13 +1,17 @@
 """Prompt layers: what is kept, what is replaced, in which order it is rendered."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lash.core.errors import ConfigurationError
 from lash.turn.prompt import (
+    DEFAULT_TEMPLATE,
     SLOTS,
     BuiltinEntry,
     Contribution,
+    PromptBuiltin,
     PromptLayer,
     PromptSlot,
     PromptTemplate,
@@ -15,6 +19,7 @@ from lash.turn.prompt import (
     SlotEntry,
     SlotLayer,
     TextEntry,
+    builtin_text,
     instructions_layer,
     render_prompt,
 )
@@ -180,3 +185,123 @@ def test_a_slot_holds_what_came_since_its_last_reset(layers: list[PromptLayer]) 
                 expected = []
             expected += [item.content for item in layer.slots["intro"].contributions]
     assert render_prompt([INTRO_ONLY, *layers]) == "\n\n".join(dict.fromkeys(expected))
+
+
+# --- layers made in a line ------------------------------------------------------------------------
+
+
+def test_agent_session_and_turn_are_composed_in_this_order_for_each_request() -> None:
+    agent = instructions_layer("Be brief.") + PromptLayer.add("guidance", "Of the agent.")
+    session = PromptLayer.add("guidance", "Of the session.") + PromptLayer.add("intro", "In Latin.")
+    turn = PromptLayer.replace("guidance", "Of the turn.") + PromptLayer.template_of(
+        Section(title="Rules", entries=(SlotEntry(slot="guidance"),)),
+        Section(entries=(SlotEntry(slot="intro"),)),
+    )
+    assert render_prompt([agent]) == "Be brief.\n\n## Guidance\n\nOf the agent."
+    assert render_prompt([agent, session]) == (
+        "Be brief.\n\nIn Latin.\n\n## Guidance\n\nOf the agent.\n\nOf the session."
+    )
+    assert render_prompt([agent, session, turn]) == (
+        "## Rules\n\nOf the turn.\n\nBe brief.\n\nIn Latin."
+    )
+    # The next turn is as if this one had said nothing.
+    assert render_prompt([agent, session]).endswith("Of the session.")
+
+
+@pytest.mark.parametrize(
+    ("made", "written"),
+    [
+        (PromptLayer.add("intro", "x"), says("x")),
+        (
+            PromptLayer.add("guidance", "x", title="T", priority=3, requires_tools=["ask"]),
+            says(
+                Contribution(content="x", title="T", priority=3, requires_tools=("ask",)),
+                slot="guidance",
+            ),
+        ),
+        (PromptLayer.replace("intro", "x", Contribution(content="y")), says("x", "y", reset=True)),
+        (PromptLayer.clear("environment"), says(slot="environment", reset=True)),
+        (PromptLayer.add("intro", "x") + PromptLayer.add("intro", "y"), says("x", "y")),
+        (PromptLayer.add("intro", "x") + PromptLayer.clear("intro"), says(reset=True)),
+        (
+            PromptLayer.template_of(Section(entries=(SlotEntry(slot="intro"),))),
+            INTRO_ONLY,
+        ),
+    ],
+)
+def test_a_layer_made_in_a_line_is_the_value_written_out(
+    made: PromptLayer, written: PromptLayer
+) -> None:
+    assert made == written
+    assert msgspec.json.decode(msgspec.json.encode(made), type=PromptLayer) == made
+
+
+def test_layers_that_say_other_things_are_not_the_same() -> None:
+    layer = PromptLayer.add("intro", "x")
+    assert layer != PromptLayer.replace("intro", "x")
+    assert layer != PromptLayer.add("guidance", "x")
+    assert layer != PromptLayer.add("intro", "y")
+
+
+def test_a_layer_is_stored_like_this() -> None:
+    layer = PromptLayer.add("intro", "x") + PromptLayer.clear("guidance")
+    assert msgspec.json.decode(msgspec.json.encode(layer)) == {
+        "slots": {"intro": {"contributions": [{"content": "x"}]}, "guidance": {"reset": True}}
+    }
+    assert msgspec.json.encode(PromptLayer()) == b"{}"
+
+
+def test_a_slot_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        PromptLayer.add("guidence", "x")  # type: ignore[arg-type]  # the mistake under test
+    assert caught.value.code == "prompt_slot_unknown"
+    with pytest.raises(ConfigurationError):
+        PromptLayer.clear("intros")  # type: ignore[arg-type]  # the mistake under test
+
+
+# --- what lash says itself ------------------------------------------------------------------------
+
+BUILTINS: list[PromptBuiltin] = ["main_agent_intro", "execution_instructions", "core_guidance"]
+
+
+def test_instructions_alone_are_all_that_is_sent_whatever_the_tools() -> None:
+    agent = instructions_layer("Be brief.")
+    assert render_prompt([agent], tools=["ask", "lookup"]) == "Be brief."
+    assert render_prompt([agent, says("rules", slot="guidance")]) == (
+        "Be brief.\n\n## Guidance\n\nrules"
+    )
+
+
+def test_lashs_own_texts_stand_where_a_layers_template_asks_for_them() -> None:
+    asking = PromptLayer.template_of(*DEFAULT_TEMPLATE.sections)
+    rendered = render_prompt([instructions_layer("Be brief."), asking])
+    intro, execution, guidance = (builtin_text(name) for name in BUILTINS)
+    assert rendered == (
+        f"{intro}\n\nBe brief.\n\n## Execution\n\n{execution}\n\n## Guidance\n\n{guidance}"
+    )
+
+
+def test_builtins_that_are_given_are_said_instead_and_no_other() -> None:
+    asking = PromptLayer.template_of(*DEFAULT_TEMPLATE.sections)
+    assert render_prompt([asking], builtins={"core_guidance": "Mine."}) == ("## Guidance\n\nMine.")
+    assert render_prompt([asking], builtins={}) == ""
+
+
+@pytest.mark.parametrize("builtin", BUILTINS)
+@pytest.mark.parametrize("tools", [(), ("ask",)])
+def test_each_builtin_is_a_few_plain_lines(builtin: PromptBuiltin, tools: tuple[str, ...]) -> None:
+    lines = builtin_text(builtin, tools=tools).splitlines()
+    assert 2 <= len(lines) <= 5
+    assert all(line and line == line.strip() and len(line) <= 100 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("tools", "said"),
+    [((), False), (("lookup", "ask_nicely"), False), (("lookup", "ask"), True)],
+)
+def test_guidance_on_asking_is_given_only_with_a_tool_to_ask_with(
+    tools: tuple[str, ...], said: bool
+) -> None:
+    line = "Ask only when you cannot go on without an answer."
+    asking = PromptLayer.template_of(Section(entries=(BuiltinEntry(builtin="core_guidance"),)))
+    assert (line in render_prompt([asking], tools=tools).splitlines()) is said

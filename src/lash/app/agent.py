@@ -77,6 +77,7 @@ class Agent:
             model=spec,
             provider=provider,
             instructions=render_prompt(layers, tools=names),
+            layers=tuple(layers),
             tools={tool.name: tool for tool in self.tools},
             tool_specs=tuple(tool.spec for tool in self.tools),
             retry=self.retry,

@@ -19,13 +19,12 @@ class CancelToken:
     The token knows no event loop: whoever waits registers a callback.
     """
 
-    __slots__ = ("_callbacks", "_cancellation")
+    __slots__ = ("_callbacks", "_cancellation", "_unfollow")
 
     def __init__(self, parent: "CancelToken | None" = None) -> None:
         self._cancellation: Cancellation | None = None
         self._callbacks: dict[object, Callable[[Cancellation], None]] = {}
-        if parent is not None:
-            parent.on_cancel(self._follow)
+        self._unfollow = parent.on_cancel(self._follow) if parent is not None else None
 
     @property
     def cancelled(self) -> bool:
@@ -70,6 +69,11 @@ class CancelToken:
             self._callbacks.pop(subscription, None)
 
         return unsubscribe
+
+    def leave(self) -> None:
+        """Follow the parent no longer: what the token stands for is over."""
+        if self._unfollow is not None:
+            self._unfollow()
 
     def _follow(self, cancellation: Cancellation) -> None:
         self.cancel(cancellation)

@@ -49,6 +49,30 @@ CATALOGUE: Mapping[str, CodeInfo] = {
         "The prompt is not text that can be stored.", "caller", terminal=True
     ),
     "turn_input_empty": CodeInfo("The prompt is empty.", "caller", terminal=True),
+    "turn_input_cancelled": CodeInfo(
+        "Queued input was taken back before a turn took it.", "caller", terminal=True
+    ),
+    "turn_input_unknown": CodeInfo("No queued input of that id is stored.", "caller", terminal=True),
+    "turn_cancel_requested": CodeInfo("The turn was asked to stop.", "caller"),
+    "session_deleted": CodeInfo(
+        "The session was deleted; its id is not used again.", "caller", terminal=True
+    ),
+    "provider_mismatch": CodeInfo(
+        "The session's history was made with another provider.", "caller", terminal=True
+    ),
+    "prompt_slot_unknown": CodeInfo(
+        "A prompt layer names a slot that does not exist.", "caller", terminal=True
+    ),
+    "missing_done": CodeInfo("A turn broke off without an outcome.", "lash"),
+    "assistant_output_recovered_from_state": CodeInfo(
+        "A turn reported no outcome; its text was read from the transcript.", "lash"
+    ),
+    "turn_cancellation_evidence_missing": CodeInfo(
+        "A turn ended as cancelled, but no request to stop it is known.", "lash"
+    ),
+    "agent_frame_switch_limit": CodeInfo(
+        "A task was handed from agent frame to agent frame too often.", "lash"
+    ),
     "turn_input_conflict": CodeInfo(
         "That turn id or source key was accepted before with other content.",
         "caller",

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias, cast
 
 import msgspec
 
-from lash.core.errors import ReplayError
+from lash.core.errors import LashError, ReplayError
 from lash.core.json import Data, JsonObject, JsonValue, encode
 from lash.core.scopes import ExecutionScope, journal_key
 from lash.effects.commands import DirectCommand, LlmCallCommand, is_composite
@@ -61,6 +61,7 @@ class ReplayController:
         journal: What was recorded.
         scope: Whose effects.
         is_open: Whether the work may go on behind what is recorded.
+        ends: What is raised behind what is recorded, if the work was stopped there.
 
     Attributes:
         asked: The replay keys that were found, in order.
@@ -69,8 +70,16 @@ class ReplayController:
         stuck: Set when everything under way is held.
     """
 
-    def __init__(self, journal: Journal, scope: ExecutionScope, *, is_open: bool) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        scope: ExecutionScope,
+        *,
+        is_open: bool,
+        ends: LashError | None = None,
+    ) -> None:
         self._journal = journal
+        self._ends = ends
         self._is_open = is_open
         self._under_way = 0
         self.held: list[tuple[str, str]] = []
@@ -108,6 +117,8 @@ class ReplayController:
         asked, key = self._digester.digest(envelope.command), envelope.replay_key
         record = await self._journal.lookup(self._scope_key, key)
         if record is None:
+            if self._ends is not None:
+                raise self._ends
             if self._is_open:
                 await self._hold(asked.kind, key)
             raise _missing(key, asked.kind)

@@ -10,11 +10,14 @@ from lash.llm.retry import RetryPolicy
 from lash.runtime.direct import BoundModel, ResolveModel
 from lash.sessions.model import AgentRef
 from lash.tools.model import Tool
+from lash.turn.prompt import PromptLayer
 
 
 @dataclass(frozen=True, slots=True)
 class AgentDefinition:
     """An agent, resolved: its prompt rendered, its model bound to a provider.
+
+    `layers` are what the prompt was rendered from, for sessions that put something on top.
 
     The tuple of tool specs is built once: requests share it, and hash it once.
     """
@@ -23,6 +26,7 @@ class AgentDefinition:
     model: ModelSpec
     provider: Provider
     instructions: str
+    layers: tuple[PromptLayer, ...]
     tools: Mapping[str, Tool]
     tool_specs: tuple[ToolSpec, ...]
     retry: RetryPolicy
@@ -58,6 +62,11 @@ class AgentRegistry:
     def find(self, ref: AgentRef) -> AgentDefinition | None:
         """Exactly this agent, for work that was accepted under it."""
         return self._agents.get(ref)
+
+    def provider_of(self, ref: AgentRef) -> str | None:
+        """The kind of provider that serves an agent."""
+        agent = self.find(ref)
+        return None if agent is None else agent.provider.kind
 
     def newest(self, name: str) -> AgentDefinition:
         """The version registered last, for new work.

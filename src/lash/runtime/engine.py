@@ -7,33 +7,73 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Sequence
 
+from lash.core.cancel import Cancellation
 from lash.core.errors import ConflictError, LashError, SessionBusyError
 from lash.core.leases import Busy, Lease, LeaseClaim, LeaseOwner
 from lash.core.scopes import TurnScope, journal_key
 from lash.effects.hosts import EffectHost, InlineEffectHost, StoreEffectHost
+from lash.effects.shielding import shielded
 from lash.runtime.agents import AgentRegistry
 from lash.runtime.coherence import check_coherence
 from lash.runtime.environment import Environment
 from lash.runtime.events import TurnEvent, TurnParked, TurnRestarted
 from lash.runtime.followers import Followers, Observer, Ticket
-from lash.runtime.following import FOLLOW_FIRST_S, FOLLOW_MAX_S, follow
+from lash.runtime.following import (
+    FOLLOW_FIRST_S,
+    FOLLOW_MAX_S,
+    follow,
+    goes_on_as,
+    taking_turn,
+    watch_stops,
+)
 from lash.runtime.history import Histories
 from lash.runtime.lane import Lane
+from lash.runtime.observing import Observations
 from lash.runtime.open_operations import OpenOperations
-from lash.runtime.refusals import blocked, busy, closed, missing_agent, parked_for
-from lash.sessions.model import AgentRef, Parked, TurnInput, TurnRecord
+from lash.runtime.refusals import (
+    blocked,
+    busy,
+    closed,
+    deleted,
+    enqueue_refused,
+    missing_agent,
+    parked_for,
+    provider_differs,
+)
+from lash.sessions.ingress import EnqueueRequest, QueuedItem
+from lash.sessions.model import (
+    AgentRef,
+    Parked,
+    RootSession,
+    SessionRelation,
+    TurnInput,
+    TurnRecord,
+)
 from lash.sessions.planner import (
     Accepted,
     AcceptRequest,
     AcceptResult,
     AgentMismatch,
     AlreadyAccepted,
+    AlreadyQueued,
     ClaimedSession,
+    CommitReceipt,
     InputConflict,
+    KnownTurn,
     OpenSession,
+    ProviderDiffers,
     SessionBlocked,
     SessionBusy,
-    needs_person,
+    SessionGone,
+    TurnCommit,
+    waits_for_person,
+)
+from lash.sessions.queueing import Enqueued, EnqueueRefused
+from lash.sessions.stopping import (
+    CancelAlreadyRequested,
+    CancelOutcome,
+    CancelRequest,
+    CancelRequested,
 )
 from lash.sessions.store import Store
 
@@ -62,7 +102,11 @@ class Engine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._quiet = asyncio.Event()
         self._quiet.set()
+        self._busy = asyncio.Event()
         self._closing = False
+        self.observations = Observations(
+            store, environment.clock, environment.ids.new("replay"), drives=self.drives
+        )
 
     # --- life -----------------------------------------------------------------------------------
 
@@ -81,6 +125,7 @@ class Engine:
         found = await self.sweep(parked_too=True)
         self._spawn(self._keep_leases(), "lash-lease-keeper")
         self._spawn(self._sweep_slowly(), "lash-sweep")
+        self._spawn(watch_stops(self, self._busy, self.environment.clock), "lash-stop-watch")
         for session in found:
             if session.parked is not None and session.session_id in self._lanes:
                 await self._lanes[session.session_id].claimed()
@@ -94,6 +139,7 @@ class Engine:
             await asyncio.wait(self._tasks)
         await asyncio.gather(*(lane.stop() for lane in list(self._lanes.values())))
         self._followers.close(closed())
+        await self.observations.aclose()
         await self.effects.aclose()
 
     def _spawn(self, work: Coroutine[object, object, None], name: str) -> None:
@@ -112,12 +158,14 @@ class Engine:
         turn_id: str | None = None,
         source_key: str | None = None,
         observer: Observer | None = None,
+        relation: SessionRelation = RootSession(),  # noqa: B008  a value
     ) -> Ticket:
         """Accept input durably and drive it; with an id used before, attach to that turn.
 
         Raises:
             SessionBusyError: Another live process drives the session; nothing was accepted.
-            ConflictError: `turn_input_conflict`, `session_agent_mismatch`.
+            ConflictError: `turn_input_conflict`, `session_agent_mismatch`, `session_deleted`,
+                `provider_mismatch`.
             LashError: The session's parked turn, by its code.
             StoreError: The store did not take it; nothing was accepted.
         """
@@ -129,11 +177,16 @@ class Engine:
             input=turn_input,
             claim=self._claim_request(),
             source_key=source_key,
+            relation=relation,
+            provider_id=self.agents.provider_of(agent),
         )
         ticket = Ticket(self._followers, session_id, chosen, self.store.tier, observer)
         self._followers.add(ticket)  # before the turn can begin, so that nothing of it is missed
         try:
             result = await self._lane(session_id).accept(request)
+            if isinstance(result, AlreadyQueued):
+                ticket.leave()
+                return await self.follow_item(session_id, result.item.item_id, observer)
             self._admit(request, result, ticket)
         except BaseException:
             ticket.leave()
@@ -146,7 +199,7 @@ class Engine:
             case Accepted():
                 pass
             case AlreadyAccepted(known=known):
-                self._attach(ticket, known.turn_id, known.record)
+                self._attach(ticket, known)
             case InputConflict(turn_id=turn_id, by=by):
                 name = "turn id" if by == "turn_id" else "source key"
                 raise ConflictError(
@@ -164,22 +217,111 @@ class Engine:
                     session_id=session_id,
                     agent=agent.name,
                 )
+            case ProviderDiffers(recorded=recorded):
+                raise provider_differs(session_id, recorded, request.provider_id or "")
+            case SessionGone():
+                raise deleted(session_id)
             case SessionBusy(holder=holder):
                 raise busy(session_id, holder)
             case SessionBlocked(turn=turn):
                 raise blocked(session_id, turn.turn_id, turn.parked)
+            case AlreadyQueued():
+                pass  # seen to by whoever asked
 
-    def _attach(self, ticket: Ticket, turn_id: str, record: TurnRecord | None) -> None:
+    def _attach(self, ticket: Ticket, known: KnownTurn) -> None:
         """Make the ticket one for a turn that was accepted before."""
         ticket.leave()
-        ticket.turn_id = turn_id
-        if record is not None:
-            ticket.settle(record)
+        ticket.turn_id = known.turn_id
+        if known.record is not None and goes_on_as(known) is None:
+            ticket.settle(known.record)
             return
         ticket.attached = True
         self._followers.add(ticket)
         following = follow(self, self._followers, ticket, self.environment.clock)
-        self._spawn(following, f"lash-follow-{turn_id}")
+        self._spawn(following, f"lash-follow-{known.turn_id}")
+
+    async def attach(self, session_id: str, turn_id: str, observer: Observer | None) -> Ticket:
+        """A ticket for a turn that was accepted before.
+
+        Raises:
+            LashError: `turn_unknown`.
+        """
+        known = await self.store.find_turn(session_id, turn_id)
+        if known is None:
+            raise LashError(
+                "turn_unknown", f"Session {session_id!r} has no turn {turn_id!r}.", turn_id=turn_id
+            )
+        ticket = Ticket(self._followers, session_id, turn_id, self.store.tier, observer)
+        self._attach(ticket, known)
+        return ticket
+
+    # --- the queue ------------------------------------------------------------------------------
+
+    async def enqueue(self, request: EnqueueRequest) -> QueuedItem:
+        """Put an item into a session's queue, whoever drives the session, and see to it.
+
+        Raises:
+            LashError: `session_unknown`, `turn_unknown`; ConflictError: `turn_input_conflict`,
+                `session_agent_mismatch`, `session_deleted`. Nothing was accepted.
+        """
+        if self._closing:
+            raise closed()
+        return await shielded(self._enqueue(request))
+
+    async def _enqueue(self, request: EnqueueRequest) -> QueuedItem:
+        result = await self.store.enqueue(request)
+        if isinstance(result, EnqueueRefused):
+            raise enqueue_refused(request.session_id, result)
+        item = result.item
+        if isinstance(result, Enqueued):
+            self.observations.queue_changed(item.session_id, "enqueued", [item.item_id])
+        if item.state == "deferred_next_turn":
+            await self._see_to(item.session_id)
+        return item
+
+    async def _see_to(self, session_id: str) -> None:
+        """Have a session's work taken up here, unless another process is at it or the agent is not."""
+        if self._closing:
+            return
+        if session_id in self._lanes:
+            self._lanes[session_id].recover()
+        elif not await self.held_elsewhere(session_id) and not self._closing:
+            self._lane(session_id).recover()
+
+    async def follow_item(self, session_id: str, item_id: str, observer: Observer | None) -> Ticket:
+        """A ticket for the turn that takes an item of the queue, once there is one.
+
+        Raises:
+            LashError: `turn_input_cancelled`, `turn_input_unknown`.
+        """
+        clock = self.environment.clock
+        turn_id = await taking_turn(self.store, clock, session_id, item_id, self._see_to)
+        return await self.attach(session_id, turn_id, observer)
+
+    # --- stopping -------------------------------------------------------------------------------
+
+    async def request_cancel(self, request: CancelRequest) -> CancelOutcome:
+        """Ask a turn to stop, whoever drives it."""
+        return await shielded(self._request_cancel(request))
+
+    async def _request_cancel(self, request: CancelRequest) -> CancelOutcome:
+        outcome = await self.store.request_cancel(request)
+        if isinstance(outcome, CancelRequested | CancelAlreadyRequested):
+            known = await self.store.find_turn(request.session_id, outcome.turn_id)
+            here = self.stop_turn(request.session_id, outcome.turn_id, outcome.cancellation)
+            if not here and known is not None and known.open is not None:
+                await self._see_to(request.session_id)
+        return outcome
+
+    def stop_turn(self, session_id: str, turn_id: str, cancellation: Cancellation) -> bool:
+        """Have a turn that is driven here end as cancelled; False when it is not driven here."""
+        lane = self._lanes.get(session_id)
+        return lane is not None and lane.stop_turn(turn_id, cancellation)
+
+    @property
+    def driven(self) -> Sequence[str]:
+        """The sessions that are being driven here."""
+        return tuple(self._lanes)
 
     def drives(self, session_id: str) -> bool:
         """Whether the session is being driven here."""
@@ -213,10 +355,22 @@ class Engine:
     def announce(self, session_id: str, turn_id: str, event: TurnEvent) -> None:
         """Tell the followers of a turn what happens in it."""
         self._followers.announce(session_id, turn_id, event)
+        self.observations.announce(session_id, turn_id, event)
 
-    def settled(self, session_id: str, turn_id: str, record: TurnRecord) -> None:
-        """A turn was committed: tell whoever waits for it."""
+    def settled(self, session_id: str, receipt: CommitReceipt, commit: TurnCommit) -> None:
+        """A turn was committed: tell whoever waits for it, or for the one that goes on from it."""
         self._rests.pop(session_id, None)
+        frame = commit.frame.frame_id if commit.frame else None
+        messages = (*commit.messages, *commit.frame_messages)
+        self.observations.committed(receipt.record, messages, frame)
+        following = receipt.following
+        if following is not None and following.input.frame_task is not None:
+            self._followers.restarted(session_id, commit.turn_id, following.turn_id)
+        else:
+            self._followers.settled(session_id, commit.turn_id, receipt.record)
+
+    def found(self, session_id: str, turn_id: str, record: TurnRecord) -> None:
+        """A turn that was committed elsewhere: tell whoever waits for it here."""
         self._followers.settled(session_id, turn_id, record)
 
     def failed(self, session_id: str, turn_ids: Sequence[str], error: Exception) -> None:
@@ -256,6 +410,8 @@ class Engine:
         lane = self._lanes.get(session_id)
         if lane is not None and lane.idle:
             del self._lanes[session_id]
+        if not self._lanes:
+            self._busy.clear()
         self.resting()
 
     def resting(self) -> None:
@@ -273,6 +429,7 @@ class Engine:
         if lane is None:
             lane = self._lanes[session_id] = Lane(self, session_id)
             self._quiet.clear()
+            self._busy.set()
         return lane
 
     def _rest(self, session_id: str) -> None:
@@ -290,7 +447,7 @@ class Engine:
         """
         found = await self.store.open_sessions()
         for session in found:
-            if self.drivable(session) and (parked_too or not needs_person(session.turns[0])):
+            if self.drivable(session) and (parked_too or not waits_for_person(session)):
                 self._lane(session.session_id).recover()
             else:
                 await self._note_waiting(session)
@@ -298,8 +455,11 @@ class Engine:
 
     async def _note_waiting(self, session: OpenSession) -> None:
         """Keep with a turn that its agent is missing here, unless somebody drives it or said so."""
-        error, turn = self.waits_for_agent(session), session.turns[0]
-        if error is None or turn.parked is not None or session.session_id in self._lanes:
+        error = self.waits_for_agent(session)
+        if error is None or not session.turns or session.session_id in self._lanes:
+            return
+        turn = session.turns[0]
+        if turn.parked is not None:
             return
         parked = parked_for(error)
         if await self.store.note_waiting(session.session_id, turn.turn_id, parked):
@@ -318,7 +478,9 @@ class Engine:
 
     def waits_for_agent(self, session: OpenSession) -> LashError | None:
         """Why the session's next turn waits for another runtime, if it does."""
-        ref = session.turns[0].agent
+        if session.turns and session.turns[0].cancellation is not None:
+            return None  # it only has to end
+        ref = session.agent
         return missing_agent(ref, self.agents) if self.agents.find(ref) is None else None
 
     async def idle(self) -> None:
@@ -344,12 +506,13 @@ class Engine:
         """Whether a session with open turns can only be carried on by the outside."""
         if session.session_id in self._lanes:
             return True  # and it waits, or it would not be quiet here
-        turn = session.turns[0]
-        if needs_person(turn) or self.waits_for_agent(session) is not None:
+        if waits_for_person(session) or self.waits_for_agent(session) is not None:
             return True
         if session.lease.held is None or not self._is_live_stranger(session.lease.held):
             return False
-        scope = TurnScope(session_id=session.session_id, turn_id=turn.turn_id)
+        if not session.turns:
+            return False
+        scope = TurnScope(session_id=session.session_id, turn_id=session.turns[0].turn_id)
         waits = await self.store.list_waits(journal_key(scope))
         return any(row.resolution is None for row in waits)
 

@@ -7,9 +7,11 @@ is a preview: `ModelAttemptReset` retracts it, and the turn's result is the trut
 from collections.abc import Callable
 from typing import Literal, TypeAlias
 
+from lash.core.cancel import Cancellation
 from lash.core.json import Data, JsonObject
 from lash.llm.usage import Usage
-from lash.sessions.model import ToolCallRecord
+from lash.sessions.model import ChildUsage, ToolCallRecord
+from lash.turn.driver import CheckpointKind
 
 
 class ModelRequestStarted(Data, tag_field="type", tag="model_request_started"):
@@ -76,6 +78,25 @@ class UsageReported(Data, tag_field="type", tag="usage"):
     usage: Usage
 
 
+class QueuedInputAccepted(Data, tag_field="type", tag="queued_input_accepted"):
+    """A checkpoint of the turn took these items of the session's queue."""
+
+    checkpoint: CheckpointKind
+    input_ids: tuple[str, ...]
+
+
+class ChildUsageReported(Data, tag_field="type", tag="child_usage"):
+    """Tokens that a child session has used for a tool call so far, and by which model."""
+
+    child: ChildUsage
+
+
+class TurnCancelRequested(Data, tag_field="type", tag="turn_cancel_requested"):
+    """Somebody asked the turn to stop; it will be committed as cancelled."""
+
+    cancellation: Cancellation
+
+
 class TurnParked(Data, tag_field="type", tag="turn_parked"):
     """A turn does not go on by itself: a person has to decide, or its agent's version is missing."""
 
@@ -105,6 +126,9 @@ TurnEvent: TypeAlias = (
     | ToolCallDeferred
     | ToolCallCompleted
     | UsageReported
+    | ChildUsageReported
+    | QueuedInputAccepted
+    | TurnCancelRequested
     | TurnParked
     | TurnRestarted
 )

@@ -1,15 +1,27 @@
 """Following a turn that was accepted before: whoever asks for it again waits for its end here."""
 
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
+from lash.core.cancel import Cancellation
 from lash.core.clock import Clock
+from lash.core.errors import LashError
 from lash.effects.waits.hints import changed_within, token_of
 from lash.runtime.agents import AgentRegistry
 from lash.runtime.followers import Followers, Ticket
 from lash.runtime.refusals import blocked, missing_agent
+from lash.sessions.ingress import CancelTarget
 from lash.sessions.model import TurnRecord
-from lash.sessions.planner import needs_person
+from lash.sessions.planner import KnownTurn, follow_turn_id, needs_person
 from lash.sessions.store import Store
+from lash.turn.outcome import AgentFrameSwitch
+
+_log = logging.getLogger("lash.runtime")
+
+#: How often requests to stop are looked for that other processes made.
+WATCH_S = 0.05
 
 #: How a turn that another process drives is followed: rows are the truth, read ever more seldom
 #: unless the store tells that it was written to.
@@ -35,8 +47,8 @@ class FollowHost(Protocol):
         """Whether another live process drives the session."""
         ...
 
-    def settled(self, session_id: str, turn_id: str, record: TurnRecord) -> None:
-        """A turn was committed."""
+    def found(self, session_id: str, turn_id: str, record: TurnRecord) -> None:
+        """A turn was committed, here or elsewhere."""
         ...
 
 
@@ -46,7 +58,7 @@ async def follow(host: FollowHost, followers: Followers, ticket: Ticket, clock: 
     while not ticket.done and followers.has(ticket):
         try:
             token = await token_of(host.store)  # before looking: nothing is missed
-            await _look_after(host, ticket)
+            await _look_after(host, followers, ticket)
         except Exception as error:  # noqa: BLE001  told to whoever waits
             ticket.leave()
             ticket.fail(error)
@@ -55,7 +67,7 @@ async def follow(host: FollowHost, followers: Followers, ticket: Ticket, clock: 
             wait = min(wait * 2, FOLLOW_MAX_S)
 
 
-async def _look_after(host: FollowHost, ticket: Ticket) -> None:
+async def _look_after(host: FollowHost, followers: Followers, ticket: Ticket) -> None:
     """Tell the ticket that its turn is committed or parked, or have it driven.
 
     Raises:
@@ -64,12 +76,96 @@ async def _look_after(host: FollowHost, ticket: Ticket) -> None:
     session_id, turn_id = ticket.session_id, ticket.turn_id
     known = await host.store.find_turn(session_id, turn_id)
     if known is not None and known.record is not None:
-        host.settled(session_id, turn_id, known.record)
+        further = goes_on_as(known)
+        if further is None:
+            host.found(session_id, turn_id, known.record)
+        else:
+            followers.restarted(session_id, turn_id, further)
     elif known is not None and known.open is not None and not host.drives(session_id):
-        if needs_person(known.open):
+        if needs_person(known.open) and known.open.cancellation is None:
             raise blocked(session_id, turn_id, known.open.parked)
         if await host.held_elsewhere(session_id):
             return
-        if host.agents.find(known.open.agent) is None:
+        if host.agents.find(known.open.agent) is None and known.open.cancellation is None:
             raise missing_agent(known.open.agent, host.agents)
         host.recover(session_id)
+
+
+def goes_on_as(known: KnownTurn) -> str | None:
+    """The turn that goes on with the task a committed turn handed to another frame, if it did."""
+    if known.record is None or not isinstance(known.record.outcome, AgentFrameSwitch):
+        return None
+    return follow_turn_id(known.turn_id, known.input)
+
+
+async def taking_turn(
+    store: Store,
+    clock: Clock,
+    session_id: str,
+    item_id: str,
+    see_to: Callable[[str], Awaitable[None]],
+) -> str:
+    """The turn that takes an item of a session's queue; waits until one does.
+
+    Raises:
+        LashError: `turn_input_cancelled`, `turn_input_unknown`.
+    """
+    target = CancelTarget(kind="input_id", value=item_id)
+    wait = FOLLOW_FIRST_S
+    while True:
+        token = await token_of(store)
+        item = await store.find_item(session_id, target)
+        if item is None:
+            raise LashError(
+                "turn_input_unknown",
+                f"Session {session_id!r} has no queued input {item_id!r}.",
+                item_id=item_id,
+            )
+        if item.state == "cancelled":
+            raise LashError(
+                "turn_input_cancelled",
+                f"The input {item_id!r} was taken back before a turn took it.",
+                item_id=item_id,
+            )
+        if item.state in {"accepted", "completed"} and item.turn_id is not None:
+            return item.turn_id
+        await see_to(session_id)
+        await changed_within(store, clock, wait, token)
+        wait = min(wait * 2, FOLLOW_MAX_S)
+
+
+class StopHost(Protocol):
+    """What watching for requests to stop needs of the runtime."""
+
+    store: Store
+
+    @property
+    def driven(self) -> Sequence[str]:
+        """The sessions that are being driven here."""
+        ...
+
+    def stop_turn(self, session_id: str, turn_id: str, cancellation: Cancellation) -> bool:
+        """Have a turn end as cancelled."""
+        ...
+
+
+async def watch_stops(host: StopHost, busy: asyncio.Event, clock: Clock) -> None:
+    """Pass on requests to stop that other processes made, while anything is driven here.
+
+    Rows are read only when the store says that somebody wrote.
+    """
+    seen: int | None = None
+    while True:
+        await busy.wait()
+        await clock.sleep(WATCH_S)
+        try:
+            token = await token_of(host.store)
+            if token is not None and token == seen:
+                continue
+            seen = token
+            asked = await host.store.cancelled_turns(host.driven)
+        except Exception:  # noqa: BLE001  the next look may find the store again; the commit asks too
+            _log.debug("requests to stop could not be read", exc_info=True)
+            continue
+        for (session_id, turn_id), cancellation in asked.items():
+            host.stop_turn(session_id, turn_id, cancellation)

@@ -41,7 +41,7 @@ class History:
         )
 
     def grow(self, head: SessionHead, added: Sequence[Message]) -> None:
-        """Take in a turn that was just committed on top."""
+        """Take in a turn that was just committed on top, in the same frame."""
         self.messages.extend(added)
         self._projection.extend(self.messages)
         self.head = head

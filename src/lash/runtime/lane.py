@@ -11,11 +11,13 @@ makes no difference whether a turn was accepted just now or left behind by a pro
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Coroutine, Sequence
 from typing import Protocol
 
 import msgspec
 
+from lash.core.cancel import Cancellation, CancelToken
 from lash.core.errors import LashError, LeaseLostError, ReplayError
 from lash.core.leases import Fence, Lease
 from lash.core.scopes import TurnScope, journal_key
@@ -27,11 +29,11 @@ from lash.effects.shielding import shielded
 from lash.runtime.agents import AgentDefinition, AgentRegistry, default_model
 from lash.runtime.cancelling import being_cancelled
 from lash.runtime.environment import Environment
-from lash.runtime.events import TurnEvent
+from lash.runtime.events import TurnCancelRequested, TurnEvent
 from lash.runtime.history import Histories
 from lash.runtime.refusals import behind, interrupted, missing_agent, parked_for, parks, torn_down
-from lash.runtime.turn_drive import DriveContext, TurnDrive
-from lash.sessions.model import AcceptedTurn, Parked, SessionHead, TurnRecord
+from lash.runtime.turn_drive import DriveContext, TurnDrive, commit_undriven
+from lash.sessions.model import AcceptedTurn, Parked, SessionHead
 from lash.sessions.planner import (
     Accepted,
     AcceptRequest,
@@ -39,6 +41,7 @@ from lash.sessions.planner import (
     ClaimedSession,
     CommitReceipt,
     SessionBusy,
+    TurnCommit,
 )
 from lash.sessions.store import Store
 
@@ -62,7 +65,7 @@ class LaneHost(Protocol):
         """Tell whoever follows the turn."""
         ...
 
-    def settled(self, session_id: str, turn_id: str, record: TurnRecord) -> None:
+    def settled(self, session_id: str, receipt: CommitReceipt, commit: TurnCommit) -> None:
         """A turn was committed."""
         ...
 
@@ -101,7 +104,11 @@ class Lane:
         self._last: Lease | None = None
         self._head: SessionHead | None = None
         self._queue: dict[str, AcceptedTurn] = {}
-        self._committed_through = 0
+        # Turns that were committed here lately: what was read before their commit may name them still.
+        self._done: deque[str] = deque(maxlen=256)
+        self._accepted_seen = 0
+        self._nudged = False
+        self._cancel = CancelToken()
         # Turns accepted here and never driven yet, with the fence of their acceptance: while that is
         # still the lease's, nobody can have recorded anything for them.
         self._fresh: dict[str, Fence] = {}
@@ -142,10 +149,25 @@ class Lane:
 
     def recover(self) -> None:
         """Look for open turns in the store and drive them."""
+        self._nudged = True
+        self._drive_on()
+
+    def _drive_on(self) -> None:
         if self._task is None and not self._stopped:
             self._task = asyncio.get_running_loop().create_task(
                 self._run(), name=f"lash-lane-{self._session_id}"
             )
+
+    def stop_turn(self, turn_id: str, cancellation: Cancellation) -> bool:
+        """Have a turn end as cancelled; False when it is not this lane's to drive."""
+        turn = self._queue.get(turn_id)
+        if turn is None:
+            return False
+        self._queue[turn_id] = msgspec.structs.replace(turn, cancellation=cancellation)
+        if turn_id == self._driven and self._cancel.cancel(cancellation):
+            event = TurnCancelRequested(cancellation=cancellation)
+            self._host.announce(self._session_id, turn_id, event)
+        return True
 
     async def claimed(self) -> None:
         """Wait until the lane holds the session, or has found that it cannot."""
@@ -191,7 +213,8 @@ class Lane:
     def _take_on(self, accepted: Accepted) -> None:
         self._hold(accepted.lease, accepted.head, (*accepted.ahead, accepted.turn))
         self._fresh[accepted.turn.turn_id] = accepted.lease.fence
-        self.recover()
+        self._accepted_seen = max(self._accepted_seen, accepted.turn.sequence)
+        self._drive_on()
 
     def _hold(self, lease: Lease, head: SessionHead, turns: Sequence[AcceptedTurn]) -> None:
         """Hold a lease, and queue the turns that were open when it was given."""
@@ -202,7 +225,7 @@ class Lane:
         if self._head is None or self._head.revision < head.revision:
             self._head = head
         for turn in turns:
-            if turn.sequence > self._committed_through:
+            if turn.turn_id not in self._done:
                 self._queue.setdefault(turn.turn_id, turn)
 
     def _forget_queue(self, keep: set[str]) -> None:
@@ -219,11 +242,14 @@ class Lane:
     async def _run(self) -> None:
         try:
             if self._lease is None:
-                await self._guarded(self._claim())
+                await self._look()
             self._claimed.set()
             while True:
+                if not self._queue and self._nudged:
+                    await self._look()  # what arrived behind the last look
+                    continue
                 if not self._queue and not self._accepting and self._lease is not None:
-                    await self._give_back()
+                    await self._give_back(self._accepted_seen)
                     continue
                 self._tell_failures()  # with the lease given back first, if nothing else needs it
                 if self._queue:
@@ -248,6 +274,10 @@ class Lane:
                 self._tell_failures()
                 self._host.lane_ended(self._session_id)
 
+    async def _look(self) -> None:
+        self._nudged = False
+        await self._guarded(self._claim())
+
     async def _guarded(self, work: Coroutine[object, object, None]) -> None:
         try:
             await work
@@ -270,6 +300,7 @@ class Lane:
         if claimed is None:
             return
         self._hold(claimed.lease, claimed.head, claimed.turns)
+        self._accepted_seen = max(self._accepted_seen, claimed.accepted)
         if claimed.turns and self._host.agents.find(claimed.turns[0].agent) is not None:
             await self._unpark(claimed.turns[0])
 
@@ -279,7 +310,9 @@ class Lane:
         lease = self._lease
         if lease is None:
             raise self._lease_lost()
-        self._driven = turn.turn_id
+        self._driven, self._cancel = turn.turn_id, CancelToken()
+        if turn.cancellation is not None:
+            self._cancel.cancel(turn.cancellation)
         try:
             await self._drive_one(turn, lease)
         except ReplayError as error:
@@ -317,7 +350,7 @@ class Lane:
 
     async def _drive_one(self, turn: AcceptedTurn, lease: Lease) -> None:
         agent = self._host.agents.find(turn.agent)
-        if agent is None:
+        if agent is None and turn.cancellation is None:
             raise missing_agent(turn.agent, self._host.agents)
         await self._unpark(turn)
         drive = asyncio.get_running_loop().create_task(
@@ -335,7 +368,9 @@ class Lane:
         finally:
             self._drive = None
 
-    async def _drive_turn(self, turn: AcceptedTurn, agent: AgentDefinition, lease: Lease) -> None:
+    async def _drive_turn(
+        self, turn: AcceptedTurn, agent: AgentDefinition | None, lease: Lease
+    ) -> None:
         host, head = self._host, self._head
         if head is None:
             raise self._lease_lost()
@@ -355,21 +390,35 @@ class Lane:
             models=lambda agent: default_model(agent, environment.resolve_model),
             clock=environment.clock,
             announce=lambda event: host.announce(self._session_id, turn.turn_id, event),
-            committed=lambda receipt: self._committed(turn, lease, receipt),
+            committed=lambda receipt, commit: self._committed(turn, lease, receipt, commit),
             seams=environment.seams,
             authority=authority,
             scope_key=journal_key(scope),
+            cancel=self._cancel,
+            resolve_model=environment.resolve_model,
         )
         history = await host.histories.at(head)
-        await TurnDrive(context, agent, turn, history).run()
+        if agent is None:
+            await commit_undriven(context, turn, head)
+        else:
+            await TurnDrive(context, agent, turn, history).run()
 
-    def _committed(self, turn: AcceptedTurn, lease: Lease, receipt: CommitReceipt) -> None:
+    def _committed(
+        self, turn: AcceptedTurn, lease: Lease, receipt: CommitReceipt, commit: TurnCommit
+    ) -> None:
         self._head = receipt.head
-        self._committed_through = max(self._committed_through, turn.sequence)
+        self._done.append(turn.turn_id)
         self._queue.pop(turn.turn_id, None)
+        if commit.frame is not None:
+            self._host.histories.forget(self._session_id)  # what the model sees begins anew
+        following = receipt.following
+        if following is not None and self._lease is not None and self._lease.fence == lease.fence:
+            self._queue[following.turn_id] = following
+            self._fresh[following.turn_id] = lease.fence
+        self._accepted_seen = max(self._accepted_seen, receipt.accepted)
         if not receipt.lease_kept and self._lease is not None and self._lease.fence == lease.fence:
             self._lease = None  # the commit gave it back, and no later accept took it again
-        self._host.settled(self._session_id, turn.turn_id, receipt.record)
+        self._host.settled(self._session_id, receipt, commit)
 
     # --- ending ---------------------------------------------------------------------------------
 
@@ -419,12 +468,15 @@ class Lane:
         ):
             raise self._lease_lost()
 
-    async def _give_back(self) -> None:
+    async def _give_back(self, seen: int | None = None) -> None:
+        """Give the lease back; with `seen`, unless the session has accepted more than that."""
         lease, self._lease = self._lease, None
         if lease is None:
             return
         try:
-            await self._host.store.release_lease(self._session_id, lease.fence)
+            released = await self._host.store.release_lease(self._session_id, lease.fence, seen)
+            if released == "work_arrived" and self._lease is None:
+                self._lease, self._nudged = lease, True
         except Exception:  # noqa: BLE001  the lease runs out by itself
             _log.warning(
                 "the lease of session %s could not be given back", self._session_id, exc_info=True

@@ -10,7 +10,7 @@ import io
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, Self, TypeAlias
 
 import msgspec
 
@@ -568,7 +568,6 @@ class Observations:
             session.known = head is not None
             if session.revision is None:
                 session.revision = view.revision
-                self.replay.nudge(session.id)
             committed = {node.turn_id for node in path}
             live = session.live.view()
             early = frozenset(turn.turn_id for turn in live if turn.turn_id in committed)
@@ -733,7 +732,7 @@ class Observation:
         self._previewed: set[str] = set()
         self._early: frozenset[str] = frozenset()
 
-    async def __aenter__(self) -> "Observation":
+    async def __aenter__(self) -> Self:
         if self._session is not None:
             raise LashError("stream_not_entered", "This was entered before; call `observe` again.")
         self._session = self._home.join(self.session_id)
@@ -779,9 +778,9 @@ class Observation:
 
     async def _connect(self, session: _Session, places: Subscription[_Kept]) -> None:
         """See whether the store leads on from the cursor."""
-        if self._after is not None and places.gap is None:
-            if not await self._home.catch_up(session, self._after):
-                self._missing = "unavailable"
+        after = self._after if places.gap is None else None
+        if after is not None and not await self._home.catch_up(session, after):
+            self._missing = "unavailable"
         self._connected = True
 
     async def _whole(self, session: _Session, places: Subscription[_Kept]) -> Item:

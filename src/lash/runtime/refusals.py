@@ -1,9 +1,10 @@
 """Why a session's work cannot go on here, as errors that say what to do."""
 
-from lash.core.errors import LashError, ReplayError, SessionBusyError
+from lash.core.errors import ConflictError, LashError, ReplayError, SessionBusyError
 from lash.core.leases import Lease
 from lash.runtime.agents import AgentRegistry
 from lash.sessions.model import AgentRef, Parked
+from lash.sessions.queueing import EnqueueRefused
 
 
 def busy(session_id: str, holder: Lease) -> SessionBusyError:
@@ -90,6 +91,36 @@ def behind(error: Exception, turn_id: str) -> Exception:
         f"{error.message} Do not send it again.",
         **{**error.details, "waits_behind": turn_id},
     )
+
+
+def deleted(session_id: str) -> ConflictError:
+    """The error of a session that was deleted."""
+    return ConflictError(
+        "session_deleted",
+        f"Session {session_id!r} was deleted and its id is not used again; nothing was accepted. Use "
+        "another session id.",
+        session_id=session_id,
+    )
+
+
+def provider_differs(session_id: str, recorded: str, given: str) -> ConflictError:
+    """The error of a session whose history another provider made."""
+    return ConflictError(
+        "provider_mismatch",
+        f"Session {session_id!r} was made with provider {recorded!r}, and its agent's model is now "
+        f"{given!r}'s, which cannot read what the other keeps with its messages; nothing was accepted. "
+        "Say session.configure(model=…) to go over to another provider on purpose.",
+        session_id=session_id,
+        recorded=recorded,
+        given=given,
+    )
+
+
+def enqueue_refused(session_id: str, refused: EnqueueRefused) -> LashError:
+    """The error of input that a session's queue did not take."""
+    known = {"turn_input_conflict", "session_agent_mismatch", "session_deleted"}
+    kind = ConflictError if refused.code in known else LashError
+    return kind(refused.code, refused.message, session_id=session_id)
 
 
 def interrupted(turn_id: str) -> LashError:

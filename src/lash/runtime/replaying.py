@@ -10,11 +10,12 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from lash.core.cancel import Cancellation, CancelToken
 from lash.core.clock import Clock
 from lash.core.errors import LashError
 from lash.core.json import Data, JsonValue, encode
 from lash.core.leases import Fence
-from lash.core.scopes import TurnScope, journal_key
+from lash.core.scopes import TurnScope, journal_key, scope_session_id
 from lash.core.seams import unobserved
 from lash.effects.divergence import changes
 from lash.effects.hosts import EffectHost
@@ -24,6 +25,7 @@ from lash.runtime.agents import AgentDefinition, AgentRegistry, default_model
 from lash.runtime.direct import BoundModel
 from lash.runtime.history import History
 from lash.runtime.refusals import missing_agent
+from lash.runtime.stopping import StopRequested
 from lash.runtime.turn_drive import DriveContext, TurnDrive
 from lash.sessions.model import AcceptedTurn, AgentRef, SessionHead, TurnRecord, messages_of
 from lash.sessions.planner import CommitReceipt, KnownTurn, TurnCommit
@@ -106,12 +108,18 @@ async def replay_turn(
         restarts=known.open.restarts if known.open else 0,
     )
     scope = TurnScope(session_id=session_id, turn_id=known.turn_id)
-    controller = ReplayController(store, scope, is_open=known.record is None)
+    cancellation = known.record.cancellation if known.record else None
+    # A turn that was stopped asks for nothing beyond its records.
+    ends = None if cancellation is None else StopRequested(cancellation)
+    controller = ReplayController(store, scope, is_open=known.record is None, ends=ends)
     history = await _history_before(store, head, known.turn_id, known.record)
-    drive = TurnDrive(_context(store, effects, controller, clock, session_id), agent, turn, history)
+    context = _context(store, effects, controller, clock, agent, cancellation)
+    drive = TurnDrive(context, agent, turn, history)
     divergence: Divergence | None = None
     try:
         commit = await _played(drive, controller)
+        if commit is not None and cancellation is not None and commit.cancellation is None:
+            commit = drive.as_cancelled(commit, cancellation)
         divergence = await _compare(store, controller, known.record, commit)
     except ReplayStoppedError as stopped:
         divergence = stopped.divergence
@@ -250,13 +258,19 @@ def _context(
     effects: EffectHost,
     controller: ReplayController,
     clock: Clock,
-    session_id: str,
+    agent: AgentDefinition,
+    cancellation: Cancellation | None,
 ) -> DriveContext:
     def no_model(model: object) -> BoundModel:
         raise LashError("model_invalid", f"{model!r} is not asked while replaying.")
 
-    def no_commit(receipt: CommitReceipt) -> None:
-        raise AssertionError(receipt)  # a replay is played, never committed
+    def no_commit(receipt: CommitReceipt, commit: TurnCommit) -> None:
+        raise AssertionError(receipt, commit)  # a replay is played, never committed
+
+    cancel = CancelToken()
+    if cancellation is not None:
+        cancel.cancel(cancellation)
+    own = BoundModel(spec=agent.model, provider=agent.provider, retry=agent.retry)
 
     return DriveContext(
         store=store,
@@ -268,7 +282,10 @@ def _context(
         committed=no_commit,
         seams=unobserved,
         authority=WriteAuthority(
-            session_id=session_id, fence=Fence(fencing_token=0, nonce="replay")
+            session_id=scope_session_id(controller.scope) or "",
+            fence=Fence(fencing_token=0, nonce="replay"),
         ),
         scope_key=journal_key(controller.scope),
+        cancel=cancel,
+        resolve_model=lambda _: own,  # nothing is asked; another model is a drift that is reported
     )

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from lash.core.cancel import CancelToken
 from lash.core.causality import EffectSubject, RuntimeInvocation, child_effect
 from lash.core.clock import Clock
 from lash.core.errors import LashError
@@ -52,10 +53,12 @@ from lash.runtime.events import (
     ToolCallDeferred,
     ToolCallStarted,
 )
+from lash.runtime.stopping import check_stop, with_grace
 from lash.runtime.tool_services import AttemptServices
-from lash.sessions.model import ToolCallRecord
+from lash.sessions.model import ChildUsage, ToolCallRecord
 from lash.tools.model import Tool, ToolContext, ToolRetry, ToolServices, give_up
 from lash.tools.transitions import RetryTool, after_attempt
+from lash.turn.cancelling import cancelled_call
 from lash.turn.tools import (
     CompletedToolCall,
     PendingToolCall,
@@ -111,6 +114,7 @@ class ToolDispatch:
     Attributes:
         direct_calls: What the tools' bodies asked models, in call order; derived from what is
             recorded, so that a replay books it the same.
+        children: What child sessions used for the tools, in call order, derived alike.
     """
 
     def __init__(
@@ -123,6 +127,7 @@ class ToolDispatch:
         seams: SeamObserver,
         mint: MintKey,
         models: ResolveModel,
+        cancel: CancelToken,
     ) -> None:
         self._tools = tools
         self._controller = controller
@@ -131,7 +136,9 @@ class ToolDispatch:
         self._seams = seams
         self._mint = mint
         self._models = models
+        self._cancel = cancel
         self.direct_calls: list[DirectCall] = []
+        self.children: list[ChildUsage] = []
 
     async def run_batch(
         self, parent: RuntimeInvocation, calls: Sequence[PendingToolCall]
@@ -144,7 +151,7 @@ class ToolDispatch:
         prepared = [self._prepare(parent, index, call) for index, call in enumerate(calls)]
 
         async def answer(index: int) -> None:
-            results[index] = await self._call(prepared[index])
+            results[index] = await self._answered(prepared[index])
 
         serial = [index for index, call in enumerate(calls) if self._is_serial(call)]
         beside = [index for index in range(len(calls)) if index not in serial]
@@ -173,6 +180,15 @@ class ToolDispatch:
             pending=pending,
             tool=self._tools.get(pending.tool_name),
         )
+
+    async def _answered(self, call: _Call) -> CompletedToolCall:
+        """One call with its answer: its own, or that it was cancelled because the turn is to stop."""
+        completed = await with_grace(self._cancel, self._clock, self._call(call))
+        if completed is None:
+            completed = cancelled_call(call.pending)
+            if call.executed:
+                self._announce(ToolCallCompleted(call=call_record(completed)))
+        return completed
 
     async def _call(self, call: _Call) -> CompletedToolCall:
         """One call: attempts until its output stands, or until the outside has given it."""
@@ -217,6 +233,7 @@ class ToolDispatch:
         )
 
         async def execute() -> EffectOutcome:
+            check_stop(self._cancel)
             if not call.executed:
                 call.executed = True
                 started = ToolCallStarted(
@@ -225,7 +242,11 @@ class ToolDispatch:
                 self._announce(started)
             begun = self._clock.monotonic()
             services = self._services(call, envelope.replay_key)
-            answer = await self._run(call, _context(call, attempt, services))
+            cancel = CancelToken(self._cancel)
+            try:
+                answer = await self._run(call, _context(call, attempt, services, cancel))
+            finally:
+                cancel.leave()
             made = self._outcome(call, attempt, answer, services.minted)
             return msgspec.structs.replace(
                 made,
@@ -303,7 +324,7 @@ class ToolDispatch:
             invocation=child_effect(call.parent, kind="await_event", suffix=f"{call.suffix}:await"),
             command=AwaitEventCommand(key=pending.key),
         )
-        waiting = executors.awaiting(deadline_at_ms=pending.deadline_at_ms)
+        waiting = executors.awaiting(self._cancel, pending.deadline_at_ms)
         outcome = await self._controller.execute(envelope, waiting)
         # The answer is news where it comes, also in a process that did not run the tool.
         call.executed = call.executed or waiting.used
@@ -319,10 +340,10 @@ class ToolDispatch:
             invocation=child_effect(call.parent, kind="sleep", suffix=suffix),
             command=SleepCommand(duration_ms=delay_ms),
         )
-        await self._controller.execute(envelope, executors.sleeping())
+        await self._controller.execute(envelope, executors.sleeping(self._cancel))
 
 
-def _context(call: _Call, attempt: int, services: ToolServices) -> ToolContext:
+def _context(call: _Call, attempt: int, services: ToolServices, cancel: CancelToken) -> ToolContext:
     scope, pending = call.parent.scope, call.pending
     # Call ids are the model's and may repeat within a turn; the effect's place in it does not.
     replay = call.parent.replay.key if call.parent.replay else ""
@@ -335,6 +356,7 @@ def _context(call: _Call, attempt: int, services: ToolServices) -> ToolContext:
         attempt=attempt,
         max_attempts=call.max_attempts,
         idempotency_key=key,
+        cancel=cancel,
         services=services,
     )
 

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from lash.core.cancel import Cancellation, CancelToken
 from lash.core.causality import RuntimeInvocation, turn_effect
 from lash.core.clock import Clock
-from lash.core.errors import LashError
+from lash.core.errors import LashError, ReplayError
 from lash.core.seams import SeamObserver
 from lash.effects import executors
 from lash.effects.commands import (
@@ -33,20 +34,23 @@ from lash.effects.outcomes import (
 )
 from lash.effects.shielding import shielded
 from lash.effects.waits.model import AwaitEventKey, ToolCompletionWait
-from lash.llm.retry import LlmCallRecord
 from lash.llm.usage import Usage
-from lash.protocols.standard import StandardProtocol
 from lash.runtime.agents import AgentDefinition
 from lash.runtime.cancelling import being_cancelled
+from lash.runtime.checkpoints import Checkpoints
 from lash.runtime.direct import ResolveModel
 from lash.runtime.events import Announce, ModelRequestStarted, UsageReported
 from lash.runtime.history import History
 from lash.runtime.model_call import ModelCall
+from lash.runtime.stopping import StopRequested, check_stop, unless_stopped
 from lash.runtime.tool_dispatch import ToolDispatch, call_record
-from lash.sessions.model import AcceptedTurn, ToolCallRecord
+from lash.runtime.turn_commit import TurnLedger, bare_cancelled, cancelled, commit_of
+from lash.runtime.turn_setup import input_messages, message_scope, set_up
+from lash.sessions.model import AcceptedTurn, SessionHead
 from lash.sessions.planner import CommitReceipt, TurnCommit
 from lash.sessions.store import SessionStore
 from lash.turn.events import (
+    DoneReported,
     ErrorReported,
     OutcomeReached,
     SessionStreamEvent,
@@ -67,16 +71,8 @@ from lash.turn.exchange import (
     ToolCallsEffect,
     ToolsCompleted,
 )
-from lash.turn.machine import MachineConfig, TurnMachine
-from lash.turn.messages import Message, TurnInputOrigin, text_message, visible_text
-from lash.turn.outcome import (
-    AssistantMessage,
-    Finished,
-    RuntimeStopped,
-    Stopped,
-    TurnIssue,
-    TurnOutcome,
-)
+from lash.turn.machine import TurnMachine
+from lash.turn.outcome import Cancelled, Stopped, TurnIssue
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +90,8 @@ class DriveContext:
         seams: Told where a crash would be interesting.
         authority: The lease the drive runs under.
         scope_key: The turn's journal.
+        cancel: Tripped once somebody asks the turn to stop.
+        resolve_model: Finds the model that a session names.
     """
 
     store: SessionStore
@@ -102,20 +100,12 @@ class DriveContext:
     models: Callable[[AgentDefinition], ResolveModel]
     clock: Clock
     announce: Announce
-    committed: Callable[[CommitReceipt], None]
+    committed: Callable[[CommitReceipt, TurnCommit], None]
     seams: SeamObserver
     authority: WriteAuthority
     scope_key: str
-
-
-@dataclass(slots=True)
-class _Ledger:
-    """What a drive gathers for the turn's record. All of it derives from recorded outcomes."""
-
-    outcome: TurnOutcome | None = None
-    tool_calls: list[ToolCallRecord] = field(default_factory=list)
-    llm_calls: list[LlmCallRecord] = field(default_factory=list)
-    issues: list[TurnIssue] = field(default_factory=list)
+    cancel: CancelToken
+    resolve_model: ResolveModel
 
 
 class TurnDrive:
@@ -128,11 +118,14 @@ class TurnDrive:
         self, context: DriveContext, agent: AgentDefinition, turn: AcceptedTurn, history: History
     ) -> None:
         self._context = context
-        self._agent = agent
         self._turn = turn
         self._history = history
-        self._ledger = _Ledger()
+        self._setup = setup = set_up(agent, turn, history, context.resolve_model)
+        self._ledger = TurnLedger()
         self._started = context.clock.monotonic()
+        self._checkpoints = Checkpoints(
+            context.store, context.authority, turn.turn_id, context.announce, context.seams
+        )
         self._tools = ToolDispatch(
             agent.tools,
             context.controller,
@@ -141,19 +134,9 @@ class TurnDrive:
             seams=context.seams,
             mint=self._mint,
             models=context.models(agent),
+            cancel=context.cancel,
         )
-        config = MachineConfig(
-            driver=StandardProtocol(),
-            session_id=turn.session_id,
-            turn_id=turn.turn_id,
-            model=agent.model,
-            instructions=agent.instructions,
-            tools=agent.tool_specs,
-            history=history.reference,
-            projection=history.projection,
-            max_turns=agent.max_turns,
-        )
-        self._machine = TurnMachine(config, [*history.messages, _input_message(turn)])
+        self._machine = TurnMachine(setup.config, [*history.messages, *setup.input])
 
     async def run(self) -> CommitReceipt:
         """Drive the turn and commit it.
@@ -169,6 +152,17 @@ class TurnDrive:
 
     async def play(self) -> TurnCommit:
         """Drive the turn to its end, and give what is to be committed. Raises as `run` does."""
+        try:
+            return await self._play()
+        except ReplayError:
+            # What was recorded does not fit the code any more. A turn that is to stop ends all the
+            # same, with what was replayed so far.
+            if self._context.cancel.cancellation is None:
+                raise
+            self._machine.cancel(self._context.cancel.cancellation)
+            return await self._play()
+
+    async def _play(self) -> TurnCommit:
         machine = self._machine
         while True:
             effect = machine.poll()
@@ -180,7 +174,8 @@ class TurnDrive:
                 case EmitEffect(event=event):
                     self._note(event)
                 case DoneEffect(messages=messages):
-                    return self._commit(messages)
+                    self._ledger.transcript = messages
+                    return self._commit()
                 case (
                     SyncExecutionEnvironmentEffect()
                     | LlmCallEffect()
@@ -198,7 +193,11 @@ class TurnDrive:
         if being_cancelled():
             # A tool or a provider kept the cancellation to itself; nothing more is begun all the same.
             raise asyncio.CancelledError
-        outcome = await self._outcome_of(effect)
+        try:
+            outcome = await self._outcome_of(effect)
+        except StopRequested as stop:
+            self._machine.cancel(stop.cancellation)
+            return
         if isinstance(outcome, EffectFailed):
             issue = TurnIssue(
                 kind="runtime_effect_controller", code=outcome.code, message=outcome.message
@@ -215,7 +214,13 @@ class TurnDrive:
                 return await self._run_tools(effect)
             case CheckpointEffect(checkpoint=checkpoint):
                 command: EffectCommand = CheckpointCommand(checkpoint=checkpoint)
-                return await self._execute(effect.id, command, _nothing_arrived)
+                key = self._replay_key(effect.id, command)
+
+                async def deliver() -> EffectOutcome:
+                    check_stop(self._context.cancel)
+                    return await self._checkpoints.deliver(checkpoint, key)
+
+                return await self._execute(effect.id, command, deliver)
             case SyncExecutionEnvironmentEffect(update_machine_config=update):
                 command = SyncExecutionEnvironmentCommand(update_machine_config=update)
                 return await self._execute(effect.id, command, self._synced)
@@ -257,18 +262,16 @@ class TurnDrive:
 
     async def _call_model(self, effect: LlmCallEffect) -> EffectOutcome:
         context, iteration = self._context, self._machine.iteration
+        model = self._setup.model
 
         async def execute() -> EffectOutcome:
+            check_stop(context.cancel)
             context.announce(ModelRequestStarted(protocol_iteration=iteration))
             context.seams("model.before")
             call = ModelCall(
-                self._agent.provider,
-                effect.request,
-                self._agent.retry,
-                context.clock,
-                context.announce,
+                model.provider, effect.request, model.retry, context.clock, context.announce
             )
-            outcome = await call.run()
+            outcome = await unless_stopped(context.cancel, call.run())
             context.seams("model.after")
             spent = _spent(outcome)
             if spent is not None:
@@ -310,7 +313,11 @@ class TurnDrive:
 
     async def _synced(self) -> EffectOutcome:
         """An agent's prompt and tools are fixed while its version runs; its limit may be changed."""
-        return SyncExecutionEnvironmentOutcome(max_turns=self._agent.max_turns)
+        return SyncExecutionEnvironmentOutcome(max_turns=self._setup.max_turns)
+
+    def _replay_key(self, effect_id: int, command: EffectCommand) -> str:
+        invocation = self._invocation(effect_id, command)
+        return RuntimeEffectEnvelope(invocation=invocation, command=command).replay_key
 
     def _invocation(self, effect_id: int, command: EffectCommand) -> RuntimeInvocation:
         return turn_effect(
@@ -329,6 +336,8 @@ class TurnDrive:
         match event:
             case OutcomeReached(outcome=outcome):
                 ledger.outcome = outcome
+            case DoneReported():
+                ledger.done = True
             case ErrorReported(issue=issue):
                 ledger.issues.append(issue)
             case ToolCallReported(call=call):
@@ -336,75 +345,85 @@ class TurnDrive:
             case _:
                 pass  # the rest is for observers of the machine
 
-    def _commit(self, transcript: tuple[Message, ...]) -> TurnCommit:
+    def _commit(self) -> TurnCommit:
         context, ledger = self._context, self._ledger
-        outcome = ledger.outcome or Stopped(reason=RuntimeStopped())
-        added = [
-            message
-            for message in transcript[len(self._history.messages) :]
-            if not message.transient
-        ]
-        added.extend(_final_message(self._turn.turn_id, added, outcome))
-        direct = self._tools.direct_calls
-        return TurnCommit(
-            session_id=self._turn.session_id,
-            turn_id=self._turn.turn_id,
-            expected_revision=self._history.head.revision,
-            fence=context.authority.fence,
-            messages=tuple(added),
-            outcome=outcome,
-            usage=sum((call.usage for call in direct), self._machine.usage),
-            text=_answer(outcome),
-            scope_key=context.scope_key,
-            tool_calls=tuple(ledger.tool_calls),
-            llm_calls=(*ledger.llm_calls, *(call.record for call in direct)),
-            issues=(*ledger.issues, *self._drift_issues(), *_restart_issues(self._turn)),
-            drive_ms=round((context.clock.monotonic() - self._started) * 1000),
-            journal=tuple(context.controller.deferred()),
+        ledger.usage = self._machine.usage
+        ledger.direct_calls = self._tools.direct_calls
+        ledger.children = self._tools.children
+        ledger.drift = context.controller.drift
+        stopped = isinstance(ledger.outcome, Stopped) and isinstance(
+            ledger.outcome.reason, Cancelled
         )
+        cancellation = context.cancel.cancellation if stopped else None
+        return commit_of(
+            self._turn,
+            self._setup,
+            ledger,
+            head=self._history.head,
+            skip=len(self._history.messages),
+            fence=context.authority.fence,
+            scope_key=context.scope_key,
+            journal=context.controller.deferred(),
+            drive_ms=round((context.clock.monotonic() - self._started) * 1000),
+            cancellation=cancellation,
+        )
+
+    def as_cancelled(self, commit: TurnCommit, cancellation: Cancellation) -> TurnCommit:
+        """The commit of this turn as one that was asked to stop before it landed."""
+        return cancelled(commit, self._setup, cancellation)
 
     async def _land(self, commit: TurnCommit) -> CommitReceipt:
         """Commit and tell, as one: also a drive that is being cancelled tells that it committed."""
-        context = self._context
-        result = await context.store.commit_turn(commit)
-        if not isinstance(result, CommitReceipt):
-            if result.code == "session_execution_lease_lost":
-                raise lease_lost(context.authority)
-            raise LashError(result.code, result.message, turn_id=self._turn.turn_id)
-        context.seams("commit.after")
-        if not result.replayed:
-            self._history.grow(result.head, commit.messages)
-        context.committed(result)
-        return result
-
-    def _drift_issues(self) -> list[TurnIssue]:
-        return [
-            TurnIssue(
-                kind="drift",
-                code="surroundings_drift",
-                message=(
-                    f"{', '.join(drift.paths)} changed since {drift.replay_key} was recorded; the "
-                    "recorded outcome was used."
-                ),
-                paths=drift.paths,
-            )
-            for drift in self._context.controller.drift
-        ]
+        try:
+            receipt = await _landed(self._context, commit)
+        except StopRequested as stop:
+            # Somebody asked the turn to stop before it came to its end, and was told that it will.
+            commit = self.as_cancelled(commit, stop.cancellation)
+            receipt = await _landed(self._context, commit)
+        if not receipt.replayed and commit.frame is None:
+            self._history.grow(receipt.head, commit.messages)
+        return receipt
 
 
-def _restart_issues(turn: AcceptedTurn) -> list[TurnIssue]:
-    if not turn.restarts:
-        return []
-    message = (
-        "Its surroundings changed while it was under way, so the turn was begun again from its input. "
-        "What its tools did before may have been done twice."
+async def commit_undriven(context: DriveContext, turn: AcceptedTurn, head: SessionHead) -> None:
+    """Commit a turn that is to stop as cancelled, without its agent, which nobody here has.
+
+    Raises:
+        LeaseLostError: Another process took over.
+        StoreError: The store did not take the write; the turn stays accepted.
+    """
+    cancellation = context.cancel.cancellation
+    if cancellation is None:
+        return
+    commit = bare_cancelled(
+        turn,
+        head,
+        input_messages(turn, message_scope(head, turn.turn_id)),
+        fence=context.authority.fence,
+        scope_key=context.scope_key,
+        cancellation=cancellation,
     )
-    return [TurnIssue(kind="drift", code="turn_restarted", message=message)]
+    await shielded(_landed(context, commit))
 
 
-async def _nothing_arrived() -> EffectOutcome:
-    """Input that arrives while a turn runs becomes the next turn."""
-    return CheckpointOutcome()
+async def _landed(context: DriveContext, commit: TurnCommit) -> CommitReceipt:
+    """Commit and tell, as one.
+
+    Raises:
+        StopRequested: Somebody asked the turn to stop, and the commit does not say so.
+        LeaseLostError: Another process took over.
+        LashError: The store refused the commit, by its code.
+    """
+    result = await context.store.commit_turn(commit)
+    if not isinstance(result, CommitReceipt):
+        if result.cancellation is not None:
+            raise StopRequested(result.cancellation)
+        if result.code == "session_execution_lease_lost":
+            raise lease_lost(context.authority)
+        raise LashError(result.code, result.message, turn_id=commit.turn_id)
+    context.seams("commit.after")
+    context.committed(result, commit)
+    return result
 
 
 def _spent(outcome: LlmCallOutcome) -> Usage | None:
@@ -414,31 +433,3 @@ def _spent(outcome: LlmCallOutcome) -> Usage | None:
         return (result.usage if result else Usage()) + outcome.wasted
     except LashError:
         return None
-
-
-def _input_message(turn: AcceptedTurn) -> Message:
-    return text_message(
-        f"m_turn_{turn.turn_id}_input",
-        "user",
-        turn.input.text,
-        origin=TurnInputOrigin(turn_id=turn.turn_id),
-    )
-
-
-def _answer(outcome: TurnOutcome) -> str:
-    match outcome:
-        case Finished(result=AssistantMessage(text=text)):
-            return text
-        case _:
-            return ""
-
-
-def _final_message(turn_id: str, added: list[Message], outcome: TurnOutcome) -> list[Message]:
-    """The final answer as a message, unless the history ends with it already (spec 3.6)."""
-    text = _answer(outcome)
-    if not text:
-        return []
-    last = added[-1] if added else None
-    if last is not None and last.role == "assistant" and visible_text(last) == text:
-        return []
-    return [text_message(f"m_turn_{turn_id}_final", "assistant", text, kind="prose")]

@@ -246,7 +246,10 @@ def _of_another(head: SessionHead, request: AcceptRequest) -> AcceptResult | Non
     if head.agent.name != request.agent.name:
         return AgentMismatch(agent=head.agent)
     recorded = head.config.provider_id
-    if recorded is not None and request.provider_id not in (None, recorded):
+    own = (
+        head.config.model is not None
+    )  # the session names a model itself, and with it the provider
+    if not own and recorded is not None and request.provider_id not in {None, recorded}:
         return ProviderDiffers(recorded=recorded)
     return None
 
@@ -254,6 +257,12 @@ def _of_another(head: SessionHead, request: AcceptRequest) -> AcceptResult | Non
 def needs_person(turn: AcceptedTurn) -> bool:
     """Whether a turn blocks its session until somebody decides."""
     return turn.parked is not None and turn.parked.waits_for == "person"
+
+
+def waits_for_person(session: "OpenSession") -> bool:
+    """Whether a session does not go on until somebody decides. One whose turn is to stop goes on."""
+    first = session.turns[0] if session.turns else None
+    return first is not None and needs_person(first) and first.cancellation is None
 
 
 def plan_restart(turn: AcceptedTurn, is_taken: Callable[[str], bool]) -> AcceptedTurn:
@@ -367,6 +376,7 @@ class CommitFacts(Data):
     recorded_keys: frozenset[str] = frozenset()
     cancellation: Cancellation | None = None
     accepted: int = 0
+    deleted: bool = False
 
 
 class CommitPlan(Data):
@@ -440,7 +450,9 @@ def plan_commit(facts: CommitFacts, commit: TurnCommit) -> CommitPlan | CommitRe
 
 
 def _kept_out(facts: CommitFacts, commit: TurnCommit) -> CommitRefused | None:
-    """The fence and the gate."""
+    """The session's end, the fence and the gate."""
+    if facts.deleted:
+        return _refuse("session_deleted", "the session was deleted, and its id is not used again")
     if not is_current(facts.lease, commit.fence):
         return _refuse("session_execution_lease_lost", "the session's lease went to another owner")
     if facts.cancellation is not None and commit.cancellation is None:
@@ -485,7 +497,7 @@ def _follow_turn(turn: AcceptedTurn, commit: TurnCommit, now_ms: int) -> Accepte
     )
     return AcceptedTurn(
         session_id=turn.session_id,
-        turn_id=f"{root}:agent-frame:{switches}",
+        turn_id=follow_turn_id(turn.turn_id, turn.input),
         sequence=turn.sequence,
         agent=turn.agent,
         input=TurnInput(frame_task=task),
@@ -493,11 +505,24 @@ def _follow_turn(turn: AcceptedTurn, commit: TurnCommit, now_ms: int) -> Accepte
     )
 
 
+def follow_turn_id(turn_id: str, turn_input: TurnInput) -> str:
+    """The id of the turn that goes on in the frame that a turn hands its task to."""
+    before = turn_input.frame_task
+    if before is None:
+        return f"{turn_id}:agent-frame:1"
+    return f"{before.root}:agent-frame:{before.switches + 1}"
+
+
 def commit_node_ids(commit: TurnCommit) -> Sequence[str]:
     """The ids of the nodes that a commit adds."""
-    frame = () if commit.frame is None else (commit.frame.frame_id,)
+    frame = () if commit.frame is None else (frame_node_id(commit.turn_id),)
     messages = (*commit.messages, *commit.frame_messages)
     return (*(message.id for message in messages), *frame)
+
+
+def frame_node_id(turn_id: str) -> str:
+    """The node that opens the frame of a turn. Frames are named by tools, which may repeat a name."""
+    return f"frame:{turn_id}"
 
 
 def chain_nodes(head: SessionHead, commit: TurnCommit) -> tuple[SessionNode, ...]:
@@ -523,7 +548,7 @@ def chain_nodes(head: SessionHead, commit: TurnCommit) -> tuple[SessionNode, ...
     for message in commit.messages:
         add(message.id, message, message, None)
     if commit.frame is not None:
-        add(commit.frame.frame_id, commit.frame, None, commit.frame)
+        add(frame_node_id(commit.turn_id), commit.frame, None, commit.frame)
         for message in commit.frame_messages:
             add(message.id, message, message, None)
     return tuple(nodes)

@@ -275,12 +275,14 @@ class CheckpointFacts(Data):
     """What the store knows when a checkpoint asks.
 
     `candidates` are, in order, the items that wait for this turn or for any boundary and are ready,
-    and those that this turn has taken; `command_waits` is the place of the first command that waits.
+    and those that this turn has taken; `command_waits` is the place of the first command that waits;
+    `is_open` tells whether the turn is open under this id.
     """
 
     lease: LeaseState
     candidates: tuple[QueuedItem, ...] = ()
     command_waits: int | None = None
+    is_open: bool = True
 
 
 class Taken(Data, tag_field="status", tag="taken"):
@@ -297,9 +299,18 @@ TakeResult: TypeAlias = Taken | TakeRefused
 
 
 def plan_checkpoint(facts: CheckpointFacts, claim: CheckpointClaim) -> TakeResult:
-    """What a checkpoint takes."""
+    """What a checkpoint takes. A turn that is over takes nothing: nobody would settle it."""
     if not is_current(facts.lease, claim.fence):
         return TakeRefused()
+    return Taken(items=_taken(facts, claim) if facts.is_open else ())
+
+
+def would_take(facts: CheckpointFacts, claim: CheckpointClaim) -> bool:
+    """Whether a checkpoint would take anything, if its fence holds."""
+    return facts.is_open and bool(_taken(facts, claim))
+
+
+def _taken(facts: CheckpointFacts, claim: CheckpointClaim) -> tuple[QueuedItem, ...]:
     taken: list[QueuedItem] = []
     for item in facts.candidates:
         if item.state == "accepted":
@@ -307,7 +318,12 @@ def plan_checkpoint(facts: CheckpointFacts, claim: CheckpointClaim) -> TakeResul
                 taken.append(item)
         elif len(taken) < MOST_TAKEN and admits(claim, item, facts.command_waits):
             taken.append(_taken_by(claim, item))
-    return Taken(items=tuple(taken))
+    return tuple(taken)
+
+
+def is_candidate(item: QueuedItem, now_ms: int) -> bool:
+    """Whether an item of a turn is one that a checkpoint looks at: taken before, or ready."""
+    return item.state == "accepted" or item.available_at_ms <= now_ms
 
 
 def admits(claim: CheckpointClaim, item: QueuedItem, command_waits: int | None) -> bool:

@@ -8,7 +8,11 @@ from lash.core.leases import Fence, LeaseClaim, LeaseOwner, LeaseState
 from lash.core.tiers import DurabilityTier
 from lash.effects.journal import Journal, WriteAuthority
 from lash.effects.waits.store import AwaitEventStore
+from lash.sessions.checking import Finding
+from lash.sessions.deleting import DeleteResult
+from lash.sessions.forking import ForkRequest, ForkResult
 from lash.sessions.ingress import CancelInputOutcome, CancelTarget, EnqueueRequest, QueuedItem
+from lash.sessions.maintenance import VacuumReport, VacuumRequest
 from lash.sessions.model import (
     AcceptedTurn,
     Parked,
@@ -169,6 +173,35 @@ class SessionStore(Protocol):
         self, session_ids: Sequence[str]
     ) -> Mapping[tuple[str, str], Cancellation]:
         """Who was asked to stop among the open turns of some sessions, by session and turn."""
+        ...
+
+    # --- whole sessions -------------------------------------------------------------------------
+
+    async def fork_session(self, request: ForkRequest) -> ForkResult:
+        """Begin a session that shares the history of another one up to a node (`plan_fork`).
+
+        Nothing is copied, no lease is needed, and the source goes on as it was. The same fork again is
+        answered with its head while nothing was committed in it.
+        """
+        ...
+
+    async def delete_session(self, session_id: str, claim: LeaseClaim) -> DeleteResult:
+        """Remove a session for ever, unless another live owner holds it (`plan_delete`).
+
+        Its promises are revoked and its journals go with it. What forks share of its history stays.
+        From then on every write to the id is refused.
+        """
+        ...
+
+    async def vacuum(self, request: VacuumRequest) -> VacuumReport:
+        """Give back the space of what nobody will ask for, up to a limit, in one transaction."""
+        ...
+
+    async def check(self) -> Sequence[Finding]:
+        """What does not fit together in what is kept; nothing, in a store that is whole.
+
+        Reads everything, one session after the other, beside whoever works.
+        """
         ...
 
 

@@ -19,9 +19,11 @@ from lash.sessions.queueing import (
     CheckpointFacts,
     EnqueueFacts,
     after_restart,
+    is_candidate,
     plan_cancel_input,
     plan_composition,
     settled,
+    would_take,
 )
 from lash.sessions.stopping import CancelFacts, CancelRequest, chain_root
 from lash.stores.memory.session import HeldSession
@@ -124,20 +126,19 @@ def checkpoint_facts(session: HeldSession, claim: CheckpointClaim, now_ms: int) 
     deferred = _deferred(session, now_ms)
     floating = [item for item in deferred if isinstance(item.ingress, EarliestBoundary)]
     commands = [item.sequence for item in deferred if isinstance(item.payload, CommandWork)]
-    candidates = [*_of_turn(session, claim.turn_id), *floating[:MOST_TAKEN]]
+    ours = [item for item in _of_turn(session, claim.turn_id) if is_candidate(item, now_ms)]
+    candidates = [*ours, *floating[:MOST_TAKEN]]
     return CheckpointFacts(
         lease=session.lease,
         candidates=tuple(sorted(candidates, key=lambda item: item.sequence)),
         command_waits=min(commands, default=None),
+        is_open=claim.turn_id in session.open,
     )
 
 
 def has_arrived(session: HeldSession, claim: CheckpointClaim, now_ms: int) -> bool:
     """Whether a checkpoint would take anything."""
-    facts = checkpoint_facts(session, claim, now_ms)
-    return any(
-        item.state != "accepted" or item.effect_key == claim.effect_key for item in facts.candidates
-    )
+    return would_take(checkpoint_facts(session, claim, now_ms), claim)
 
 
 def cancel_facts(
@@ -176,8 +177,12 @@ def compose(session: HeldSession, now_ms: int) -> AcceptedTurn | None:
     return session.with_cancellation(plan.turn)
 
 
-def settle(session: HeldSession, turn_id: str) -> None:
+def settle(session: HeldSession, turn_id: str, now_ms: int) -> None:
     """What a turn took is part of it now; what it did not take waits for the next one."""
+    taken = [item.item_id for item in _of_turn(session, turn_id) if item.state == "accepted"]
+    session.settled.update((item_id, now_ms) for item_id in taken)
+    if turn_id in session.cancels:
+        session.stopped[turn_id] = now_ms
     _change(session, turn_id, settled)
 
 
@@ -191,9 +196,12 @@ def _change(session: HeldSession, turn_id: str, become: Callable[[QueuedItem], Q
         session.queue[item.item_id] = become(item)
 
 
-def cancel_item(session: HeldSession | None, target: CancelTarget) -> CancelInputOutcome:
+def cancel_item(
+    session: HeldSession | None, target: CancelTarget, now_ms: int
+) -> CancelInputOutcome:
     """Take an item back, if it was not taken."""
     outcome = plan_cancel_input(target, find_item(session, target))
     if isinstance(outcome, InputCancelled) and session is not None:
         session.queue[outcome.item.item_id] = outcome.item
+        session.settled[outcome.item.item_id] = now_ms
     return outcome

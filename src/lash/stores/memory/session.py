@@ -23,8 +23,9 @@ from lash.sessions.usage import UsageEntry
 
 @dataclass(frozen=True, slots=True)
 class HeldNode:
-    """A node and the one before it, which may be another session's."""
+    """A node of a session and the one before it, which may be another session's."""
 
+    session_id: str
     node: SessionNode
     parent: "HeldNode | None"
 
@@ -40,7 +41,11 @@ class HeldNode:
 
 @dataclass(slots=True)
 class HeldSession:
-    """All that is kept of one session. `superseded` leads from an id to the one it goes on under."""
+    """All that is kept of one session.
+
+    `superseded` leads from an id to the one it goes on under. `settled` says since when items, and
+    `stopped` since when requests to stop, concern nobody any more.
+    """
 
     head: SessionHead
     updated_at_ms: int
@@ -56,6 +61,8 @@ class HeldSession:
     queue: dict[str, QueuedItem] = field(default_factory=dict)
     cancels: dict[str, Cancellation] = field(default_factory=dict)
     usage: dict[tuple[str, str], Usage] = field(default_factory=dict)
+    settled: dict[str, int] = field(default_factory=dict)
+    stopped: dict[str, int] = field(default_factory=dict)
 
     def open_turns(self) -> tuple[AcceptedTurn, ...]:
         """The turns that are not committed, in order."""
@@ -69,7 +76,8 @@ class HeldSession:
     def append(self, nodes: Sequence[SessionNode]) -> None:
         """Put nodes on top of the leaf."""
         for node in nodes:
-            self.leaf = self.nodes[node.node_id] = HeldNode(node=node, parent=self.leaf)
+            held = HeldNode(session_id=self.head.session_id, node=node, parent=self.leaf)
+            self.leaf = self.nodes[node.node_id] = held
 
     def book(self, entries: Sequence[UsageEntry]) -> None:
         """Book what was used."""

@@ -210,7 +210,7 @@ class Sessions:
         self._scopes.append(commit.scope_key, commit.journal)
         self._scopes.finish(commit.scope_key)
         session.book(planned.ledger)
-        settle(session, commit.turn_id)
+        settle(session, commit.turn_id, planned.record.timing.committed_at_ms)
         following = planned.following
         if following is None:
             following = compose(session, planned.record.timing.committed_at_ms)
@@ -408,7 +408,8 @@ class Sessions:
     ) -> Sequence[CancelInputOutcome]:
         """Take items back."""
         session = self._sessions.get(session_id)
-        return [cancel_item(session, target) for target in targets]
+        now_ms = self._clock.now_ms()
+        return [cancel_item(session, target, now_ms) for target in targets]
 
     def cancel_items_from(
         self, session_id: str, anchor: CancelTarget

@@ -25,8 +25,9 @@ from lash.effects.journal import (
 from lash.effects.transitions import SPILL_BYTES
 from lash.stores.contents import due_at_ms
 from lash.stores.sqlite import queries, retiring
+from lash.stores.sqlite.columns import Row, checked
+from lash.stores.sqlite.heads import read_lease
 from lash.stores.sqlite.readers import Readers
-from lash.stores.sqlite.rows import Row, checked, read_lease
 from lash.stores.sqlite.schema import process_of_scope, session_of_scope
 from lash.stores.sqlite.writer import Refusal, Writer
 

@@ -40,7 +40,6 @@ LIST_SESSIONS = f"""
 """  # noqa: S608
 
 IS_DELETED = "SELECT 1 FROM deleted_sessions WHERE session_id = ?"
-ADD_DELETED = "INSERT OR IGNORE INTO deleted_sessions (session_id, deleted_at_ms) VALUES (?, ?)"
 
 # --- leases -----------------------------------------------------------------------------------------
 
@@ -146,70 +145,72 @@ ADD_ITEM = f"""
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """  # noqa: S608
 CHANGE_ITEM = """
-    UPDATE queue SET state = ?, ingress = ?, scope = ?, turn_id = ?, effect_key = ?, message_id = ?
+    UPDATE queue SET state = ?, ingress = ?, scope = ?, turn_id = ?, effect_key = ?, message_id = ?,
+        settled_at_ms = ?
     WHERE session_id = ? AND item_id = ? AND state = ?
 """
 ITEM = f"SELECT {_QUEUE_COLUMNS} FROM queue WHERE session_id = ? AND item_id = ?"  # noqa: S608
 ITEM_BY_SOURCE = f"""
     SELECT {_QUEUE_COLUMNS} FROM queue WHERE session_id = ? AND source_key = ?
 """  # noqa: S608
+#: The conditions of the partial indexes, word for word: without them SQLite cannot use these, and
+#: would walk through everything that the session ever queued.
+_WAITING = "state IN ('pending_active', 'deferred_next_turn')"
+_OF_TURNS = "state IN ('pending_active', 'accepted')"
+_DEFERRED = f"{_WAITING} AND state = 'deferred_next_turn'"
+#: Whether anything in the queue concerns the commit of a turn: what waits, or is the turn's own.
+QUEUE_CONCERNS = f"""
+    SELECT EXISTS (
+        SELECT 1 FROM queue INDEXED BY queue_waiting WHERE session_id = ? AND {_WAITING}
+    ) OR EXISTS (
+        SELECT 1 FROM queue INDEXED BY queue_by_turn
+        WHERE session_id = ? AND turn_id = ? AND {_OF_TURNS}
+    )
+"""  # noqa: S608
 #: What a turn may be composed of, in order.
 ITEMS_DEFERRED = f"""
-    SELECT {_QUEUE_COLUMNS} FROM queue
-    WHERE session_id = ? AND state = 'deferred_next_turn' AND available_at_ms <= ?
+    SELECT {_QUEUE_COLUMNS} FROM queue INDEXED BY queue_waiting
+    WHERE session_id = ? AND {_DEFERRED} AND available_at_ms <= ?
     ORDER BY sequence LIMIT ?
 """  # noqa: S608
 #: What waits for a turn, or was taken by it and not settled.
 ITEMS_OF_TURN = f"""
-    SELECT {_QUEUE_COLUMNS} FROM queue
-    WHERE session_id = ? AND turn_id = ? AND state IN ('pending_active', 'accepted')
+    SELECT {_QUEUE_COLUMNS} FROM queue INDEXED BY queue_by_turn
+    WHERE session_id = ? AND turn_id = ? AND {_OF_TURNS}
     ORDER BY sequence
 """  # noqa: S608
 #: What may enter at any boundary.
 ITEMS_FLOATING = f"""
-    SELECT {_QUEUE_COLUMNS} FROM queue
-    WHERE session_id = ? AND state = 'deferred_next_turn' AND scope = 'earliest_safe_boundary'
+    SELECT {_QUEUE_COLUMNS} FROM queue INDEXED BY queue_waiting
+    WHERE session_id = ? AND {_DEFERRED} AND scope = 'earliest_safe_boundary'
         AND available_at_ms <= ?
     ORDER BY sequence LIMIT ?
 """  # noqa: S608
-FIRST_COMMAND = """
-    SELECT min(sequence) FROM queue
-    WHERE session_id = ? AND state = 'deferred_next_turn' AND kind = 'session_command'
-        AND available_at_ms <= ?
-"""
+FIRST_COMMAND = f"""
+    SELECT min(sequence) FROM queue INDEXED BY queue_waiting
+    WHERE session_id = ? AND {_DEFERRED} AND kind = 'session_command' AND available_at_ms <= ?
+"""  # noqa: S608
 ITEMS_WAITING = f"""
-    SELECT {_QUEUE_COLUMNS} FROM queue
-    WHERE session_id = ? AND state IN ('pending_active', 'deferred_next_turn') ORDER BY sequence
+    SELECT {_QUEUE_COLUMNS} FROM queue INDEXED BY queue_waiting
+    WHERE session_id = ? AND {_WAITING} ORDER BY sequence
 """  # noqa: S608
 ITEMS_FROM = f"""
     SELECT {_QUEUE_COLUMNS} FROM queue
     WHERE session_id = ? AND sequence >= ? AND state <> 'completed' ORDER BY sequence
 """  # noqa: S608
-#: Whether a checkpoint would find anything: the cheap look before a write.
-ARRIVED = """
-    SELECT 1 FROM queue
-    WHERE session_id = ? AND state = 'pending_active' AND turn_id = ?
-    UNION ALL
-    SELECT 1 FROM queue
-    WHERE session_id = ? AND state = 'deferred_next_turn' AND scope = 'earliest_safe_boundary'
-        AND available_at_ms <= ?
-    LIMIT 1
-"""
-#: What a checkpoint took before it was cut off.
-TAKEN_BEFORE = """
-    SELECT 1 FROM queue WHERE session_id = ? AND turn_id = ? AND state = 'accepted' AND effect_key = ?
-    LIMIT 1
-"""
-QUEUED_SESSIONS = """
-    SELECT session_id, min(sequence) FROM queue
-    WHERE state = 'deferred_next_turn' AND available_at_ms <= ? GROUP BY session_id
-"""
+QUEUED_SESSIONS = f"""
+    SELECT DISTINCT session_id FROM queue INDEXED BY queue_waiting
+    WHERE {_DEFERRED} AND available_at_ms <= ?
+"""  # noqa: S608
 
 # --- stopping ---------------------------------------------------------------------------------------
 
 CANCELLATION = "SELECT cancellation FROM turn_cancels WHERE session_id = ? AND turn_id = ?"
 ADD_CANCELLATION = """
     INSERT INTO turn_cancels (session_id, turn_id, cancellation, requested_at_ms) VALUES (?, ?, ?, ?)
+"""
+SETTLE_CANCELLATION = """
+    UPDATE turn_cancels SET settled_at_ms = ? WHERE session_id = ? AND turn_id = ?
 """
 MOVE_CANCELLATION = "UPDATE turn_cancels SET turn_id = ? WHERE session_id = ? AND turn_id = ?"
 #: Who was asked to stop among the open turns of the sessions in a JSON array.

@@ -32,15 +32,17 @@ from lash.sessions.queueing import (
     Taken,
     TakeResult,
     after_restart,
+    is_candidate,
     plan_cancel_input,
     plan_checkpoint,
     plan_composition,
     plan_enqueue,
     settled,
+    would_take,
 )
-from lash.stores.sqlite import queries, rows
+from lash.stores.sqlite import heads, queries, rows
+from lash.stores.sqlite.columns import Count, Row, checked, decoded, text
 from lash.stores.sqlite.readers import Readers
-from lash.stores.sqlite.rows import Count, Row, checked, decoded, text
 from lash.stores.sqlite.writer import Writer
 
 _INGRESS: msgspec.json.Decoder[Ingress] = msgspec.json.Decoder(Ingress)
@@ -64,13 +66,13 @@ class QueueTable:
 
     def _enqueue(self, connection: sqlite3.Connection, request: EnqueueRequest) -> EnqueueResult:
         session_id = request.session_id
-        head, accepted = rows.read_head(connection, session_id)
+        head, accepted = heads.read_head(connection, session_id)
         result = plan_enqueue(self._facts(connection, request, head, accepted), request)
         if not isinstance(result, Enqueued):
             return result
         now_ms = result.item.enqueued_at_ms
         if result.new_session:
-            rows.add_session(connection, result.head, now_ms)
+            heads.add_session(connection, result.head, now_ms)
         else:
             connection.execute(queries.COUNT_ACCEPTED, (now_ms, session_id))
         add_item(connection, result.item)
@@ -96,7 +98,7 @@ class QueueTable:
         return EnqueueFacts(
             now_ms=self._clock.now_ms(),
             next_sequence=accepted + 1,
-            deleted=rows.is_deleted(connection, session_id),
+            deleted=head is None and heads.is_deleted(connection, session_id),
             head=head,
             known=known,
             key_of_turn=turn.turn_id if turn else None,
@@ -123,15 +125,13 @@ class QueueTable:
 
     async def has_arrived(self, claim: CheckpointClaim) -> bool:
         """Whether a checkpoint would take anything. Reads only."""
-        session_id, turn_id = claim.session_id, claim.turn_id
         now_ms = self._clock.now_ms()
 
         def operation(connection: sqlite3.Connection) -> bool:
-            arrived = (session_id, turn_id, session_id, now_ms)
-            if connection.execute(queries.ARRIVED, arrived).fetchone() is not None:
-                return True
-            before = (session_id, turn_id, claim.effect_key)
-            return connection.execute(queries.TAKEN_BEFORE, before).fetchone() is not None
+            if not concerns(connection, claim.session_id, claim.turn_id):
+                return False
+            candidates = _candidates(connection, claim, now_ms)
+            return would_take(_checkpoint_facts(connection, claim, candidates, now_ms), claim)
 
         return await self._readers.read(operation)
 
@@ -140,21 +140,14 @@ class QueueTable:
         return await self._writer.submit(lambda connection: self._take(connection, claim))
 
     def _take(self, connection: sqlite3.Connection, claim: CheckpointClaim) -> TakeResult:
-        session_id, now_ms = claim.session_id, self._clock.now_ms()
-        ours = items_of_turn(connection, session_id, claim.turn_id)
-        floating = connection.execute(queries.ITEMS_FLOATING, (session_id, now_ms, MOST_TAKEN))
-        candidates = [*ours, *(queued_item(row) for row in floating.fetchall())]
-        (command,) = connection.execute(queries.FIRST_COMMAND, (session_id, now_ms)).fetchone()
-        facts = CheckpointFacts(
-            lease=rows.read_lease(connection, session_id),
-            candidates=tuple(sorted(candidates, key=lambda item: item.sequence)),
-            command_waits=None if command is None else checked(command, int),
-        )
-        result = plan_checkpoint(facts, claim)
+        now_ms = self._clock.now_ms()
+        candidates = _candidates(connection, claim, now_ms)
+        result = plan_checkpoint(_checkpoint_facts(connection, claim, candidates, now_ms), claim)
         if isinstance(result, Taken):
             before = {item.item_id: item for item in candidates}
             for item in result.items:
-                change_item(connection, before[item.item_id], item)
+                if item != before[item.item_id]:
+                    change_item(connection, before[item.item_id], item)
             self._seams("checkpoint.inside")
         return result
 
@@ -166,7 +159,7 @@ class QueueTable:
         """Take items back, all of them or none."""
 
         def operation(connection: sqlite3.Connection) -> Sequence[CancelInputOutcome]:
-            return [_cancel(connection, session_id, target) for target in targets]
+            return self._cancel(connection, session_id, targets)
 
         return await self._writer.submit(operation)
 
@@ -183,9 +176,15 @@ class QueueTable:
             targets = [
                 CancelTarget(kind="input_id", value=queued_item(row).item_id) for row in found
             ]
-            return [_cancel(connection, session_id, target) for target in targets]
+            return self._cancel(connection, session_id, targets)
 
         return await self._writer.submit(operation)
+
+    def _cancel(
+        self, connection: sqlite3.Connection, session_id: str, targets: Sequence[CancelTarget]
+    ) -> Sequence[CancelInputOutcome]:
+        now_ms = self._clock.now_ms()
+        return [_cancel(connection, session_id, target, now_ms) for target in targets]
 
     async def waiting(self, session_id: str) -> Sequence[QueuedItem]:
         """What waits and was not taken, in order."""
@@ -228,10 +227,45 @@ def first_waiting(
     return None if row is None else queued_item(row)
 
 
-def settle(connection: sqlite3.Connection, session_id: str, turn_id: str) -> None:
+def settle(connection: sqlite3.Connection, session_id: str, turn_id: str, now_ms: int) -> None:
     """What a turn took is part of it now; what it did not take waits for the next one."""
     for item in items_of_turn(connection, session_id, turn_id):
-        change_item(connection, item, settled(item))
+        change_item(connection, item, settled(item), now_ms)
+
+
+def concerns(connection: sqlite3.Connection, session_id: str, turn_id: str) -> bool:
+    """Whether anything waits in a session's queue, or is a turn's own: one look that is cheap."""
+    found = connection.execute(queries.QUEUE_CONCERNS, (session_id, session_id, turn_id)).fetchone()
+    return bool(found[0])
+
+
+def _candidates(
+    connection: sqlite3.Connection, claim: CheckpointClaim, now_ms: int
+) -> Sequence[QueuedItem]:
+    """What a checkpoint chooses from, in order."""
+    session_id = claim.session_id
+    ours = items_of_turn(connection, session_id, claim.turn_id)
+    floating = connection.execute(queries.ITEMS_FLOATING, (session_id, now_ms, MOST_TAKEN))
+    candidates = [item for item in ours if is_candidate(item, now_ms)]
+    candidates += [queued_item(row) for row in floating.fetchall()]
+    return sorted(candidates, key=lambda item: item.sequence)
+
+
+def _checkpoint_facts(
+    connection: sqlite3.Connection,
+    claim: CheckpointClaim,
+    candidates: Sequence[QueuedItem],
+    now_ms: int,
+) -> CheckpointFacts:
+    session_id = claim.session_id
+    (command,) = connection.execute(queries.FIRST_COMMAND, (session_id, now_ms)).fetchone()
+    turn = connection.execute(queries.HAS_OPEN_INPUT, (session_id, claim.turn_id)).fetchone()
+    return CheckpointFacts(
+        lease=heads.read_lease(connection, session_id),
+        candidates=tuple(candidates),
+        command_waits=None if command is None else checked(command, int),
+        is_open=turn is not None,
+    )
 
 
 def move(connection: sqlite3.Connection, session_id: str, turn_id: str, again: str) -> None:
@@ -241,12 +275,12 @@ def move(connection: sqlite3.Connection, session_id: str, turn_id: str, again: s
 
 
 def _cancel(
-    connection: sqlite3.Connection, session_id: str, target: CancelTarget
+    connection: sqlite3.Connection, session_id: str, target: CancelTarget, now_ms: int
 ) -> CancelInputOutcome:
     item = find_item(connection, session_id, target)
     outcome = plan_cancel_input(target, item)
     if isinstance(outcome, InputCancelled) and item is not None:
-        change_item(connection, item, outcome.item)
+        change_item(connection, item, outcome.item, now_ms)
     return outcome
 
 
@@ -315,8 +349,13 @@ def add_item(connection: sqlite3.Connection, item: QueuedItem) -> None:
     connection.execute(queries.ADD_ITEM, values)
 
 
-def change_item(connection: sqlite3.Connection, before: QueuedItem, after: QueuedItem) -> None:
-    """Store what became of an item.
+def change_item(
+    connection: sqlite3.Connection,
+    before: QueuedItem,
+    after: QueuedItem,
+    now_ms: int | None = None,
+) -> None:
+    """Store what became of an item; `now_ms` is when, if that is the last that becomes of it.
 
     Raises:
         StoreError: `store_corrupt`: it is not as it was read.
@@ -328,6 +367,7 @@ def change_item(connection: sqlite3.Connection, before: QueuedItem, after: Queue
         after.turn_id,
         after.effect_key,
         after.message_id,
+        now_ms if after.state in {"completed", "cancelled"} else None,
         after.session_id,
         after.item_id,
         before.state,

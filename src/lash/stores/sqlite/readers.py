@@ -15,8 +15,8 @@ from typing import TypeVar
 
 import msgspec
 
+from lash.stores.sqlite.columns import Row
 from lash.stores.sqlite.connection import closed_error, connect, translated
-from lash.stores.sqlite.rows import Row
 
 T = TypeVar("T")
 

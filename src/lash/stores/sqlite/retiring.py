@@ -3,8 +3,6 @@
 import sqlite3
 from collections.abc import Sequence
 
-import msgspec
-
 from lash.core.scopes import (
     ProcessScope,
     RuntimeOperationScope,
@@ -21,7 +19,7 @@ from lash.effects.journal import (
     RetireTarget,
 )
 from lash.stores.sqlite import queries
-from lash.stores.sqlite.rows import checked
+from lash.stores.sqlite.columns import array, checked, column
 
 
 def retire(connection: sqlite3.Connection, target: RetireTarget, limit: int) -> Retirement:
@@ -33,17 +31,17 @@ def retire(connection: sqlite3.Connection, target: RetireTarget, limit: int) -> 
     more = len(found) > limit
     if not scopes:
         return Retirement(more=more)
-    chosen = (_array(scopes),)
-    blobs = _column(connection, queries.BLOBS_OF, chosen)
-    surroundings = _column(connection, queries.SURROUNDINGS_OF, chosen)
+    chosen = (array(scopes),)
+    blobs = column(connection.execute(queries.BLOBS_OF, chosen), str)
+    surroundings = column(connection.execute(queries.SURROUNDINGS_OF, chosen), str)
     records = connection.execute(queries.DELETE_RECORDS, chosen).rowcount
     waits = connection.execute(queries.DELETE_WAITS, chosen).rowcount
     connection.execute(queries.DELETE_SCOPES, chosen)
     unused = 0
     if blobs:
-        unused = connection.execute(queries.DELETE_UNUSED_BLOBS, (_array(blobs),)).rowcount
+        unused = connection.execute(queries.DELETE_UNUSED_BLOBS, (array(blobs),)).rowcount
     if surroundings:
-        connection.execute(queries.DELETE_UNUSED_SURROUNDINGS, (_array(surroundings),))
+        connection.execute(queries.DELETE_UNUSED_SURROUNDINGS, (array(surroundings),))
     return Retirement(scopes=len(scopes), records=records, waits=waits, blobs=unused, more=more)
 
 
@@ -85,12 +83,3 @@ def _may_be_claimed(connection: sqlite3.Connection, scope_key: str) -> bool:
         turn = (scope.session_id, scope.turn_id)
         return connection.execute(queries.HAS_OPEN_INPUT, turn).fetchone() is not None
     return isinstance(scope, ProcessScope)
-
-
-def _column(connection: sqlite3.Connection, query: str, values: tuple[str]) -> list[str]:
-    return [checked(value, str) for (value,) in connection.execute(query, values)]
-
-
-def _array(values: Sequence[object]) -> str:
-    """Values as the JSON array that a query takes."""
-    return msgspec.json.encode(values).decode()

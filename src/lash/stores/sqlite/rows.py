@@ -1,88 +1,25 @@
-"""Rows of sessions to values and back, on an open transaction. No decisions: those are the planner's.
+"""Turns, open and committed, and who asked them to stop: rows to values and back.
 
-SQLite keeps a value of any type in any column, so every row is checked against its columns' types.
+All on an open transaction. No decisions: those are the planner's.
 """
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple
 
 import msgspec
 
 from lash.core.cancel import Cancellation
 from lash.core.errors import StoreError
-from lash.core.json import encode
-from lash.core.leases import Fence, Lease, LeaseOwner, LeaseState
-from lash.llm.usage import Usage
-from lash.sessions.model import (
-    AcceptedTurn,
-    AgentRef,
-    ChildSession,
-    FrameOpen,
-    Parked,
-    SessionConfig,
-    SessionHead,
-    SessionNode,
-    SessionRelation,
-    TurnInput,
-    TurnRecord,
-)
+from lash.sessions.model import AcceptedTurn, AgentRef, Parked, TurnInput, TurnRecord
 from lash.sessions.planner import KnownTurn
-from lash.sessions.usage import UsageEntry
 from lash.stores.sqlite import queries
-from lash.turn.messages import Message
+from lash.stores.sqlite.columns import Count, Row, checked, decoded, text
 
-T = TypeVar("T")
-
-#: sqlite3 gives rows as tuples of anything; `checked` gives them their types.
-Row: TypeAlias = tuple[Any, ...]
-
-#: A number that counts up, far from where the database cannot count on.
-Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
-
-_MESSAGE = msgspec.json.Decoder(Message)
-_USAGE = msgspec.json.Decoder(Usage)
 _INPUT = msgspec.json.Decoder(TurnInput)
 _RECORD = msgspec.json.Decoder(TurnRecord)
 _PARKED = msgspec.json.Decoder(Parked)
-_FRAME = msgspec.json.Decoder(FrameOpen)
-_CONFIG = msgspec.json.Decoder(SessionConfig)
-_RELATION: msgspec.json.Decoder[SessionRelation] = msgspec.json.Decoder(SessionRelation)
 _CANCELLATION = msgspec.json.Decoder(Cancellation)
-
-
-class _Head(NamedTuple):
-    session_id: str
-    agent_name: str
-    agent_version: str
-    created_at_ms: int
-    revision: Count
-    leaf_id: str | None
-    leaf_digest: str
-    turn_index: Count
-    usage: str
-    accepted: Count
-    frame_id: str
-    config: str
-    relation: str
-
-
-#: How many columns a head has.
-HEAD_WIDTH = len(_Head._fields)
-
-
-class _Free(NamedTuple):
-    fencing_token: Count
-
-
-class _Held(NamedTuple):
-    fencing_token: Count
-    owner_id: str
-    incarnation: str
-    host: str
-    nonce: str
-    claimed_at_ms: int
-    expires_at_ms: int
 
 
 class _Input(NamedTuple):
@@ -96,136 +33,6 @@ class _Input(NamedTuple):
     accepted_at_ms: int
     parked: str | None
     restarts: Count
-
-
-class _Node(NamedTuple):
-    node_id: str
-    parent_id: str | None
-    digest: str
-    turn_id: str
-    kind: Literal["message", "frame_open"]
-    content: str
-
-
-def checked(value: object, kind: type[T]) -> T:
-    """A row, or one column of it, with the types it must have.
-
-    Raises:
-        msgspec.ValidationError: It has another; the operation fails with `store_corrupt`.
-    """
-    return msgspec.convert(value, kind)
-
-
-def decoded(decoder: msgspec.json.Decoder[T], column: str) -> T:
-    """A value from the JSON text of a column."""
-    try:
-        return decoder.decode(column)
-    except RecursionError as error:
-        raise msgspec.DecodeError("it is nested too deeply") from error
-
-
-def text(value: object) -> str:
-    """A value as the JSON text a column holds."""
-    return encode(value).decode()
-
-
-# --- heads and leases -------------------------------------------------------------------------------
-
-
-def read_head(connection: sqlite3.Connection, session_id: str) -> tuple[SessionHead | None, int]:
-    """A session's head, and how many turns it has accepted."""
-    row: Row | None = connection.execute(queries.HEAD, (session_id,)).fetchone()
-    return (None, 0) if row is None else session_head(row)
-
-
-def session_head(row: Row) -> tuple[SessionHead, int]:
-    """A head from its columns, and how many turns its session has accepted."""
-    columns = checked(row, _Head)
-    head = SessionHead(
-        session_id=columns.session_id,
-        agent=AgentRef(name=columns.agent_name, version=columns.agent_version),
-        created_at_ms=columns.created_at_ms,
-        revision=columns.revision,
-        leaf_id=columns.leaf_id,
-        leaf_digest=columns.leaf_digest,
-        turn_index=columns.turn_index,
-        usage=decoded(_USAGE, columns.usage),
-        frame_id=columns.frame_id,
-        config=decoded(_CONFIG, columns.config),
-        relation=decoded(_RELATION, columns.relation),
-    )
-    return head, columns.accepted
-
-
-def add_session(connection: sqlite3.Connection, head: SessionHead, now_ms: int) -> None:
-    """Store a session that begins with its first input."""
-    relation = head.relation
-    origin = relation.parent_session_id if isinstance(relation, ChildSession) else None
-    values = (
-        head.session_id,
-        head.agent.name,
-        head.agent.version,
-        now_ms,
-        now_ms,
-        text(relation),
-        origin,
-    )
-    connection.execute(queries.ADD_SESSION, values)
-
-
-def is_deleted(connection: sqlite3.Connection, session_id: str) -> bool:
-    """Whether a session was deleted; its id is not used again."""
-    return connection.execute(queries.IS_DELETED, (session_id,)).fetchone() is not None
-
-
-def read_lease(connection: sqlite3.Connection, session_id: str) -> LeaseState:
-    """Who holds a session."""
-    row: Row | None = connection.execute(queries.LEASE, (session_id,)).fetchone()
-    return LeaseState() if row is None else lease_state(row)
-
-
-def lease_state(row: Row) -> LeaseState:
-    """A lease from its columns, which are empty where there was never one. The token outlives it."""
-    if row[0] is None:
-        return LeaseState()
-    if row[4] is None:
-        return LeaseState(fencing_token=checked(row[:1], _Free).fencing_token)
-    columns = checked(row, _Held)
-    held = Lease(
-        owner=LeaseOwner(
-            owner_id=columns.owner_id, incarnation=columns.incarnation, host=columns.host
-        ),
-        nonce=columns.nonce,
-        fencing_token=columns.fencing_token,
-        claimed_at_ms=columns.claimed_at_ms,
-        expires_at_ms=columns.expires_at_ms,
-    )
-    return LeaseState(fencing_token=columns.fencing_token, held=held)
-
-
-def write_lease(connection: sqlite3.Connection, session_id: str, lease: Lease) -> None:
-    """Store who holds a session."""
-    owner = lease.owner
-    values = (
-        session_id,
-        lease.fencing_token,
-        owner.owner_id,
-        owner.incarnation,
-        owner.host,
-        lease.nonce,
-        lease.claimed_at_ms,
-        lease.expires_at_ms,
-    )
-    connection.execute(queries.PUT_LEASE, values)
-
-
-def free_lease(connection: sqlite3.Connection, session_id: str, fence: Fence) -> None:
-    """Store that nobody holds a session; the token stays."""
-    values = (session_id, fence.fencing_token, None, None, None, None, None, None)
-    connection.execute(queries.PUT_LEASE, values)
-
-
-# --- turns ------------------------------------------------------------------------------------------
 
 
 def accepted_turn(row: Row) -> AcceptedTurn:
@@ -377,70 +184,6 @@ def turn_record(row: Row) -> TurnRecord:
     return decoded(_RECORD, checked(row[0], str))
 
 
-# --- nodes ------------------------------------------------------------------------------------------
-
-
-def add_nodes(
-    connection: sqlite3.Connection, session_id: str, nodes: Sequence[SessionNode]
-) -> int | None:
-    """Append nodes to the graph, on top of the session's leaf; the row of the last of them."""
-    if not nodes:
-        return None
-    row: Row | None = connection.execute(queries.LEAF, (session_id,)).fetchone()
-    parent = None if row is None else row[0]
-    for node in nodes:
-        kind, content = ("frame_open", node.frame) if node.frame else ("message", node.message)
-        values = (
-            session_id,
-            node.node_id,
-            node.parent_id,
-            node.digest,
-            node.turn_id,
-            kind,
-            text(content),
-            parent,
-        )
-        parent = connection.execute(queries.ADD_NODE, values).lastrowid
-    return checked(parent, int)
-
-
-def read_path(
-    connection: sqlite3.Connection, session_id: str, *, whole: bool
-) -> Sequence[SessionNode]:
-    """The path to a session's leaf, root first; from the opening of its frame unless `whole`.
-
-    Raises:
-        StoreError: `store_corrupt`: a node of the path is missing.
-    """
-    row: Row | None = connection.execute(queries.LEAF, (session_id,)).fetchone()
-    if row is None or row[0] is None:
-        return []
-    found = connection.execute(queries.PATH, {"leaf": row[0], "whole": whole})
-    path = [session_node(item) for item in found]
-    if not path or not (path[0].parent_id is None or (path[0].frame and not whole)):
-        raise StoreError(
-            "store_corrupt",
-            f"The history of session {session_id} does not reach its beginning: a message is missing. "
-            "The database was damaged; restore it from a backup.",
-            session_id=session_id,
-        )
-    return path
-
-
-def session_node(row: Row) -> SessionNode:
-    """A node from its columns."""
-    columns = checked(row, _Node)
-    is_message = columns.kind == "message"
-    return SessionNode(
-        node_id=columns.node_id,
-        parent_id=columns.parent_id,
-        digest=columns.digest,
-        turn_id=columns.turn_id,
-        message=decoded(_MESSAGE, columns.content) if is_message else None,
-        frame=None if is_message else decoded(_FRAME, columns.content),
-    )
-
-
 # --- stopping ---------------------------------------------------------------------------------------
 
 
@@ -455,23 +198,3 @@ def read_cancellation(
 def cancellation(column: str) -> Cancellation:
     """Who asked a turn to stop, from its column."""
     return decoded(_CANCELLATION, checked(column, str))
-
-
-# --- usage ------------------------------------------------------------------------------------------
-
-
-def add_usage(
-    connection: sqlite3.Connection, session_id: str, entries: Sequence[UsageEntry]
-) -> None:
-    """Book what was used."""
-    for entry in entries:
-        key = (session_id, entry.source, entry.model)
-        row: Row | None = connection.execute(queries.USAGE_OF, key).fetchone()
-        before = Usage() if row is None else usage(row[0])
-        values = (*key, text(before + entry.usage))
-        connection.execute(queries.PUT_USAGE, values)
-
-
-def usage(column: str) -> Usage:
-    """Counts of tokens from their column."""
-    return decoded(_USAGE, checked(column, str))

@@ -75,7 +75,8 @@ _SECOND = (
 
 # What waits to enter a session, and what became of it. Rows of committed turns stay, so that source
 # keys stay idempotent; vacuum takes their payload away. `turn_id` is the turn an item waits for, or
-# the one that took it.
+# the one that took it; `settled_at_ms` says since when vacuum may have the row, and is empty again
+# once it had it.
 _QUEUE = """
     CREATE TABLE queue (
         session_id TEXT NOT NULL,
@@ -96,16 +97,18 @@ _QUEUE = """
         turn_id TEXT,
         effect_key TEXT,
         message_id TEXT,
+        settled_at_ms INTEGER,
         PRIMARY KEY (session_id, item_id)
     )
 """
-# Who asked a turn to stop. A row may come before its turn.
+# Who asked a turn to stop. A row may come before its turn; it is settled with it.
 _TURN_CANCELS = """
     CREATE TABLE turn_cancels (
         session_id TEXT NOT NULL,
         turn_id TEXT NOT NULL,
         cancellation TEXT NOT NULL,
         requested_at_ms INTEGER NOT NULL,
+        settled_at_ms INTEGER,
         PRIMARY KEY (session_id, turn_id)
     )
 """
@@ -119,11 +122,13 @@ _USAGE = """
         PRIMARY KEY (session_id, source, model)
     )
 """
-# Sessions that were deleted: their ids are not used again. Rows are never removed.
+# Sessions that were deleted: their ids are not used again. Rows are never removed. `leaf` is the last
+# node that is left of the session because others share its history.
 _DELETED_SESSIONS = """
     CREATE TABLE deleted_sessions (
         session_id TEXT PRIMARY KEY,
-        deleted_at_ms INTEGER NOT NULL
+        deleted_at_ms INTEGER NOT NULL,
+        leaf INTEGER
     )
 """
 _THIRD = (
@@ -137,10 +142,21 @@ _THIRD = (
     CREATE INDEX queue_waiting ON queue (session_id, sequence)
         WHERE state IN ('pending_active', 'deferred_next_turn')
     """,
-    "CREATE INDEX queue_by_turn ON queue (session_id, turn_id) WHERE turn_id IS NOT NULL",
+    """
+    CREATE INDEX queue_by_turn ON queue (session_id, turn_id, sequence)
+        WHERE state IN ('pending_active', 'accepted')
+    """,
+    "CREATE INDEX queue_settled ON queue (settled_at_ms) WHERE settled_at_ms IS NOT NULL",
     _TURN_CANCELS,
+    """
+    CREATE INDEX turn_cancels_settled ON turn_cancels (settled_at_ms)
+        WHERE settled_at_ms IS NOT NULL
+    """,
     _USAGE,
     "CREATE INDEX sessions_by_origin ON sessions (origin) WHERE origin IS NOT NULL",
+    # Only what began as a fork or a child can stand on a node of another session for long.
+    "CREATE INDEX sessions_by_leaf ON sessions (leaf) WHERE origin IS NOT NULL",
+    "CREATE INDEX deleted_shared ON deleted_sessions (session_id) WHERE leaf IS NOT NULL",
     "CREATE INDEX nodes_by_parent ON nodes (parent) WHERE parent IS NOT NULL",
 )
 

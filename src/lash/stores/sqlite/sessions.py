@@ -52,9 +52,10 @@ from lash.sessions.planner import (
 )
 from lash.sessions.summary import summarise
 from lash.sessions.usage import UsageEntry
-from lash.stores.sqlite import queries, rows
+from lash.stores.sqlite import graph, heads, queries, rows
+from lash.stores.sqlite.columns import Row, checked, text
 from lash.stores.sqlite.journal import add_records, finish_scope, has_record
-from lash.stores.sqlite.queue import compose, find_item, first_waiting, move, settle
+from lash.stores.sqlite.queue import compose, concerns, find_item, first_waiting, move, settle
 from lash.stores.sqlite.readers import Readers
 from lash.stores.sqlite.waits import cancel_waits
 from lash.stores.sqlite.writer import Writer
@@ -85,16 +86,16 @@ class SessionTables:
 
     def _accept(self, connection: sqlite3.Connection, request: AcceptRequest) -> AcceptResult:
         session_id, now_ms = request.session_id, self._clock.now_ms()
-        head, accepted = rows.read_head(connection, session_id)
+        head, accepted = heads.read_head(connection, session_id)
         facts = AcceptFacts(
             now_ms=now_ms,
-            lease=rows.read_lease(connection, session_id),
+            lease=heads.read_lease(connection, session_id),
             next_sequence=accepted + 1,
             head=head,
             known=rows.find_turn(connection, session_id, request.turn_id, request.source_key),
             queued=self._queued(connection, request),
             open_turns=rows.open_turns(connection, session_id),
-            deleted=rows.is_deleted(connection, session_id),
+            deleted=head is None and heads.is_deleted(connection, session_id),
             cancellation=rows.read_cancellation(connection, session_id, request.turn_id),
         )
         result = plan_accept(facts, request)
@@ -102,10 +103,10 @@ class SessionTables:
             return result
         composed = compose(connection, head, now_ms) if head is not None else None
         if result.new_session:
-            rows.add_session(connection, result.head, now_ms)
+            heads.add_session(connection, result.head, now_ms)
         else:
             connection.execute(queries.COUNT_ACCEPTED, (now_ms, session_id))
-        rows.write_lease(connection, session_id, result.lease)
+        heads.write_lease(connection, session_id, result.lease)
         rows.add_input(connection, result.turn)
         self._seams("accept.inside")
         if composed is None:
@@ -125,14 +126,14 @@ class SessionTables:
         """Take a session's lease to drive its open turns."""
 
         def operation(connection: sqlite3.Connection) -> ClaimResult | None:
-            head, accepted = rows.read_head(connection, session_id)
+            head, accepted = heads.read_head(connection, session_id)
             if head is None:
                 return None
-            state, now_ms = rows.read_lease(connection, session_id), self._clock.now_ms()
+            state, now_ms = heads.read_lease(connection, session_id), self._clock.now_ms()
             claimed = decide_claim(state, claim, now_ms)
             if isinstance(claimed, Busy):
                 return claimed
-            rows.write_lease(connection, session_id, claimed.lease)
+            heads.write_lease(connection, session_id, claimed.lease)
             compose(connection, head, now_ms)
             self._seams("claim.inside")
             turns = rows.open_turns(connection, session_id)
@@ -146,12 +147,12 @@ class SessionTables:
         def operation(connection: sqlite3.Connection) -> Sequence[str]:
             lost: list[str] = []
             for held in leases:
-                state = rows.read_lease(connection, held.session_id)
+                state = heads.read_lease(connection, held.session_id)
                 renewed = decide_renewal(state, held.fence, ttl_ms, self._clock.now_ms())
                 if renewed is None:
                     lost.append(held.session_id)
                 else:
-                    rows.write_lease(connection, held.session_id, renewed)
+                    heads.write_lease(connection, held.session_id, renewed)
             return lost
 
         return await self._writer.submit(operation)
@@ -160,12 +161,12 @@ class SessionTables:
         """Give a lease back, unless the session has accepted more than `seen`."""
 
         def operation(connection: sqlite3.Connection) -> ReleaseResult:
-            if decide_release(rows.read_lease(connection, session_id), fence) is None:
+            if decide_release(heads.read_lease(connection, session_id), fence) is None:
                 return "lost"
-            _, accepted = rows.read_head(connection, session_id)
+            _, accepted = heads.read_head(connection, session_id)
             if seen is not None and accepted > seen:
                 return "work_arrived"
-            rows.free_lease(connection, session_id, fence)
+            heads.free_lease(connection, session_id, fence)
             return "released"
 
         return await self._writer.submit(operation)
@@ -190,7 +191,7 @@ class SessionTables:
             return planned
         head = planned.head
         now_ms = planned.record.timing.committed_at_ms
-        leaf = rows.add_nodes(connection, session_id, planned.nodes)
+        leaf = graph.add_nodes(connection, session_id, planned.nodes)
         moved = connection.execute(
             queries.ADVANCE_HEAD,
             (
@@ -201,9 +202,9 @@ class SessionTables:
                 head.leaf_id,
                 head.leaf_digest,
                 head.turn_index,
-                rows.text(head.usage),
+                text(head.usage),
                 head.frame_id,
-                rows.text(head.config),
+                text(head.config),
                 leaf,
                 session_id,
                 commit.expected_revision,
@@ -214,14 +215,15 @@ class SessionTables:
         if moved.rowcount != 1 or settled.rowcount != 1 or clash is not None:
             raise StoreError("store_corrupt", f"Session {session_id} changed within a transaction.")
         finish_scope(connection, commit.scope_key, now_ms)
-        record = (head.revision, planned.commit_hash, rows.text(planned.record))
+        record = (head.revision, planned.commit_hash, text(planned.record))
         connection.execute(queries.ADD_TURN, (session_id, turn_id, *record))
-        rows.add_usage(connection, session_id, planned.ledger)
-        settle(connection, session_id, turn_id)
-        following = self._following(connection, planned, now_ms)
+        graph.add_usage(connection, session_id, planned.ledger)
+        if facts.cancellation is not None:
+            connection.execute(queries.SETTLE_CANCELLATION, (now_ms, session_id, turn_id))
+        following = self._following(connection, commit, planned)
         lease_kept = following is not None or facts.other_open_turns > 0
         if not lease_kept:
-            rows.free_lease(connection, session_id, commit.fence)
+            heads.free_lease(connection, session_id, commit.fence)
         self._seams("commit.inside")
         return CommitReceipt(
             record=planned.record,
@@ -232,17 +234,21 @@ class SessionTables:
         )
 
     def _following(
-        self, connection: sqlite3.Connection, planned: CommitPlan, now_ms: int
+        self, connection: sqlite3.Connection, commit: TurnCommit, planned: CommitPlan
     ) -> AcceptedTurn | None:
-        """The turn that goes on in another frame, or the next one made of what waits."""
+        """Settle the queue: the turn that goes on in another frame, or one made of what waits."""
+        session_id, now_ms = commit.session_id, planned.record.timing.committed_at_ms
+        queued = concerns(connection, session_id, commit.turn_id)
+        if queued:
+            settle(connection, session_id, commit.turn_id, now_ms)
         if planned.following is None:
-            return compose(connection, planned.head, now_ms)
+            return compose(connection, planned.head, now_ms) if queued else None
         rows.add_input(connection, planned.following)
         return rows.with_cancellations(connection, [planned.following])[0]
 
     def _commit_facts(self, connection: sqlite3.Connection, commit: TurnCommit) -> CommitFacts:
         session_id = commit.session_id
-        head, accepted = rows.read_head(connection, session_id)
+        head, accepted = heads.read_head(connection, session_id)
         receipt = rows.read_receipt(connection, session_id, commit.turn_id)
         taken = (
             node_id
@@ -252,7 +258,7 @@ class SessionTables:
         others = connection.execute(queries.COUNT_OTHER_OPEN, (session_id, commit.turn_id))
         return CommitFacts(
             now_ms=self._clock.now_ms(),
-            lease=rows.read_lease(connection, session_id),
+            lease=heads.read_lease(connection, session_id),
             head=head,
             turn=rows.find_open_turn(connection, session_id, commit.turn_id),
             receipt=receipt[0] if receipt else None,
@@ -266,6 +272,7 @@ class SessionTables:
             ),
             cancellation=rows.read_cancellation(connection, session_id, commit.turn_id),
             accepted=accepted,
+            deleted=head is None and heads.is_deleted(connection, session_id),
         )
 
     # --- parking and beginning again ------------------------------------------------------------
@@ -276,7 +283,7 @@ class SessionTables:
         """Say why an open turn cannot go on, or that it can again."""
 
         def operation(connection: sqlite3.Connection) -> bool:
-            if not is_current(rows.read_lease(connection, session_id), fence):
+            if not is_current(heads.read_lease(connection, session_id), fence):
                 return False
             stamped = None if parked is None else self._stamped(parked)
             updated = connection.execute(queries.PARK_INPUT, (stamped, session_id, turn_id))
@@ -288,7 +295,7 @@ class SessionTables:
         """Say what an open turn waits for that nobody drives."""
 
         def operation(connection: sqlite3.Connection) -> bool:
-            if self._is_live(rows.read_lease(connection, session_id)):
+            if self._is_live(heads.read_lease(connection, session_id)):
                 return False
             values = (self._stamped(parked), session_id, turn_id)
             return connection.execute(queries.NOTE_INPUT, values).rowcount == 1
@@ -296,13 +303,13 @@ class SessionTables:
         return await self._writer.submit(operation)
 
     def _stamped(self, parked: Parked) -> str:
-        return rows.text(msgspec.structs.replace(parked, parked_at_ms=self._clock.now_ms()))
+        return text(msgspec.structs.replace(parked, parked_at_ms=self._clock.now_ms()))
 
     async def restart(self, session_id: str, turn_id: str, fence: Fence) -> AcceptedTurn | None:
         """Begin an open turn again from its input, under an id of its own."""
 
         def operation(connection: sqlite3.Connection) -> AcceptedTurn | None:
-            if not is_current(rows.read_lease(connection, session_id), fence):
+            if not is_current(heads.read_lease(connection, session_id), fence):
                 return None
             turn = rows.find_open_turn(connection, session_id, turn_id)
             if turn is None:
@@ -338,7 +345,7 @@ class SessionTables:
         def operation(connection: sqlite3.Connection) -> Sequence[OpenSession]:
             found = {item for (item,) in connection.execute(queries.OPEN_SESSIONS).fetchall()}
             queued = connection.execute(queries.QUEUED_SESSIONS, (now_ms,)).fetchall()
-            found.update(session_id for session_id, _ in queued)
+            found.update(session_id for (session_id,) in queued)
             sessions = [_open_session(connection, item, now_ms) for item in found]
             return sorted(sessions, key=lambda item: (item.since_ms, item.session_id))
 
@@ -346,19 +353,19 @@ class SessionTables:
 
     async def lease_of(self, session_id: str) -> LeaseState:
         """Who holds a session."""
-        return await self._readers.read(lambda connection: rows.read_lease(connection, session_id))
+        return await self._readers.read(lambda connection: heads.read_lease(connection, session_id))
 
     async def head(self, session_id: str) -> SessionHead | None:
         """Where a session stands."""
         head, _ = await self._readers.read(
-            lambda connection: rows.read_head(connection, session_id)
+            lambda connection: heads.read_head(connection, session_id)
         )
         return head
 
     async def path(self, session_id: str, *, whole: bool) -> Sequence[SessionNode]:
         """The path to the leaf, root first; from the opening of the frame unless `whole`."""
         return await self._readers.read(
-            lambda connection: rows.read_path(connection, session_id, whole=whole)
+            lambda connection: graph.read_path(connection, session_id, whole=whole)
         )
 
     async def summaries(self) -> Sequence[SessionSummary]:
@@ -369,17 +376,17 @@ class SessionTables:
             ]
         )
 
-    def _summary(self, row: rows.Row) -> SessionSummary:
-        width = rows.HEAD_WIDTH
-        head, _ = rows.session_head(row[:width])
+    def _summary(self, row: Row) -> SessionSummary:
+        width = heads.HEAD_WIDTH
+        head, _ = heads.session_head(row[:width])
         updated_at_ms, open_turns, parked, queued, *lease = row[width:]
         return summarise(
             head,
-            running=self._is_live(rows.lease_state(tuple(lease))),
-            open_turns=rows.checked(open_turns, int),
-            queued=rows.checked(queued, int),
+            running=self._is_live(heads.lease_state(tuple(lease))),
+            open_turns=checked(open_turns, int),
+            queued=checked(queued, int),
             parked=rows.parked_reason(parked),
-            updated_at_ms=rows.checked(updated_at_ms, int),
+            updated_at_ms=checked(updated_at_ms, int),
         )
 
     async def turns(self, session_id: str, after: int) -> Sequence[TurnRecord]:
@@ -397,28 +404,21 @@ class SessionTables:
 
     async def usage(self, session_id: str) -> Sequence[UsageEntry]:
         """What a session used, by source and model."""
-        return await self._readers.all(queries.USAGE, session_id, _usage_entry)
+        return await self._readers.all(queries.USAGE, session_id, graph.usage_entry)
 
 
 def _open_session(connection: sqlite3.Connection, session_id: str, now_ms: int) -> OpenSession:
     turns = rows.open_turns(connection, session_id)
     item, agent = first_waiting(connection, session_id, now_ms), None
     if item is not None:
-        head, _ = rows.read_head(connection, session_id)
+        head, _ = heads.read_head(connection, session_id)
         agent = item.agent or (head.agent if head else None)
     since = [turns[0].accepted_at_ms] if turns else []
     since += [item.enqueued_at_ms] if item else []
     return OpenSession(
         session_id=session_id,
         turns=turns,
-        lease=rows.read_lease(connection, session_id),
+        lease=heads.read_lease(connection, session_id),
         queued=agent,
         since_ms=min(since, default=now_ms),
-    )
-
-
-def _usage_entry(row: rows.Row) -> UsageEntry:
-    source, model, usage = row
-    return UsageEntry(
-        source=rows.checked(source, str), model=rows.checked(model, str), usage=rows.usage(usage)
     )

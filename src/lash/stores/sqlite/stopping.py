@@ -16,7 +16,8 @@ from lash.sessions.stopping import (
     chain_root,
     plan_cancel,
 )
-from lash.stores.sqlite import queries, rows
+from lash.stores.sqlite import heads, queries, rows
+from lash.stores.sqlite.columns import checked, text
 from lash.stores.sqlite.readers import Readers
 from lash.stores.sqlite.writer import Writer
 
@@ -38,7 +39,7 @@ class TurnCancelTable:
         session_id = request.session_id
         outcome = plan_cancel(_facts(connection, request), request)
         if isinstance(outcome, CancelRequested):
-            evidence = rows.text(outcome.cancellation)
+            evidence = text(outcome.cancellation)
             values = (session_id, outcome.turn_id, evidence, self._clock.now_ms())
             connection.execute(queries.ADD_CANCELLATION, values)
             self._seams("cancel.inside")
@@ -51,7 +52,7 @@ class TurnCancelTable:
         def operation(connection: sqlite3.Connection) -> Mapping[tuple[str, str], Cancellation]:
             found = connection.execute(queries.CANCELLED_AMONG, wanted).fetchall()
             return {
-                (rows.checked(session, str), rows.checked(turn, str)): rows.cancellation(evidence)
+                (checked(session, str), checked(turn, str)): rows.cancellation(evidence)
                 for session, turn, evidence in found
             }
 
@@ -60,13 +61,13 @@ class TurnCancelTable:
 
 def _facts(connection: sqlite3.Connection, request: CancelRequest) -> CancelFacts:
     session_id = request.session_id
-    head, _ = rows.read_head(connection, session_id)
+    head, _ = heads.read_head(connection, session_id)
     known = rows.find_turn(connection, session_id, request.turn_id)
     following = _following(connection, session_id, request.turn_id)
     open_turn = following or (known.open if known else None)
     turn_id = open_turn.turn_id if open_turn else request.turn_id
     return CancelFacts(
-        exists=head is not None and not rows.is_deleted(connection, session_id),
+        exists=head is not None,
         open=open_turn,
         record=known.record if known else None,
         requested=rows.read_cancellation(connection, session_id, turn_id),

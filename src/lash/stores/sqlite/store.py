@@ -23,7 +23,11 @@ from lash.effects.journal import (
 from lash.effects.shielding import shielded
 from lash.effects.waits.model import Resolution, ResolveOutcome
 from lash.effects.waits.transitions import WaitRow, WaitState
+from lash.sessions.checking import Finding
+from lash.sessions.deleting import DeleteResult
+from lash.sessions.forking import ForkRequest, ForkResult
 from lash.sessions.ingress import CancelInputOutcome, CancelTarget, EnqueueRequest, QueuedItem
+from lash.sessions.maintenance import VacuumReport, VacuumRequest
 from lash.sessions.model import (
     AcceptedTurn,
     Parked,
@@ -52,6 +56,7 @@ from lash.stores.sqlite.queue import QueueTable
 from lash.stores.sqlite.readers import Readers
 from lash.stores.sqlite.sessions import SessionTables
 from lash.stores.sqlite.stopping import TurnCancelTable
+from lash.stores.sqlite.upkeep import Upkeep
 from lash.stores.sqlite.waits import AwaitEventTable
 from lash.stores.sqlite.writer import Writer
 
@@ -92,6 +97,7 @@ class SqliteStore:
         self._queue = QueueTable(self._writer, self._readers, clock, seams)
         self._cancels = TurnCancelTable(self._writer, self._readers, clock, seams)
         self._journal = JournalTable(self._writer, self._readers, clock, seams)
+        self._upkeep = Upkeep(self._writer, self._readers, clock, seams, self._owners.is_dead)
         self._waits = AwaitEventTable(self._writer, self._readers, clock)
 
     @property
@@ -262,6 +268,24 @@ class SqliteStore:
     ) -> Mapping[tuple[str, str], Cancellation]:
         """Who was asked to stop among the open turns of some sessions."""
         return await self._cancels.among(session_ids)
+
+    # --- whole sessions -------------------------------------------------------------------------
+
+    async def fork_session(self, request: ForkRequest) -> ForkResult:
+        """Begin a session that shares the history of another one up to a node."""
+        return await self._upkeep.fork(request)
+
+    async def delete_session(self, session_id: str, claim: LeaseClaim) -> DeleteResult:
+        """Remove a session for ever, unless another live owner holds it."""
+        return await self._upkeep.delete(session_id, claim)
+
+    async def vacuum(self, request: VacuumRequest) -> VacuumReport:
+        """Give back the space of what nobody will ask for, up to a limit, in one transaction."""
+        return await self._upkeep.vacuum(request)
+
+    async def check(self) -> Sequence[Finding]:
+        """What does not fit together in what is kept."""
+        return await self._upkeep.check()
 
     # --- the journal ----------------------------------------------------------------------------
 

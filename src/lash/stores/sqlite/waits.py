@@ -30,9 +30,9 @@ from lash.stores.contents import (
     wait_state,
 )
 from lash.stores.sqlite import queries
+from lash.stores.sqlite.columns import Row, checked, column
 from lash.stores.sqlite.journal import scope_of
 from lash.stores.sqlite.readers import Readers
-from lash.stores.sqlite.rows import Row, checked
 from lash.stores.sqlite.writer import Writer
 
 
@@ -119,15 +119,9 @@ class AwaitEventTable:
 
     async def revoke_session(self, session_id: str) -> Sequence[str]:
         """Forget the promises of a session, and refuse its keys from now on."""
-
-        def operation(connection: sqlite3.Connection) -> Sequence[str]:
-            found = connection.execute(queries.WAIT_KEYS_OF_SESSION, (session_id,))
-            forgotten = [checked(key_id, str) for (key_id,) in found]
-            connection.execute(queries.FORGET_WAITS_OF_SESSION, (session_id,))
-            connection.execute(queries.REVOKE, (session_id, self._clock.now_ms()))
-            return forgotten
-
-        return await self._writer.submit(operation)
+        return await self._writer.submit(
+            lambda connection: revoke_waits(connection, session_id, self._clock.now_ms())
+        )
 
     async def is_revoked(self, session_id: str) -> bool:
         """Whether a session's keys are refused."""
@@ -150,6 +144,14 @@ def cancel_waits(connection: sqlite3.Connection, session_id: str, now_ms: int) -
         if isinstance(proposed, ResolvedCancelled):
             cancelled.append(row.key_id)
     return cancelled
+
+
+def revoke_waits(connection: sqlite3.Connection, session_id: str, now_ms: int) -> Sequence[str]:
+    """Forget the promises of a session, and refuse its keys from now on; the key ids forgotten."""
+    forgotten = column(connection.execute(queries.WAIT_KEYS_OF_SESSION, (session_id,)), str)
+    connection.execute(queries.FORGET_WAITS_OF_SESSION, (session_id,))
+    connection.execute(queries.REVOKE, (session_id, now_ms))
+    return forgotten
 
 
 def _state(connection: sqlite3.Connection, asked: WaitRow) -> WaitState:
