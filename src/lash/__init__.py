@@ -6,10 +6,11 @@ The runtime is the durable half; the model is the variable call.
 from lash import events
 from lash.app.agent import Agent
 from lash.app.completions import Completions
+from lash.app.live import LiveTurn
 from lash.app.model import Model
 from lash.app.results import HistoryMessage, TurnResult
 from lash.app.runtime import Runtime
-from lash.app.session import LiveTurn, Session
+from lash.app.session import Session
 from lash.core.errors import (
     ConfigurationError,
     ConflictError,

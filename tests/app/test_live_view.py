@@ -18,15 +18,13 @@ from lash.runtime.events import (
     ToolCallStarted,
     TurnEvent,
 )
-from lash.runtime.observing import (
+from lash.runtime.observed import (
     Committed,
     Event,
     Gap,
     LiveText,
     LiveToolCall,
     LiveTurn,
-    Observation,
-    Observations,
     Observed,
     QueueChanged,
     SessionView,
@@ -34,6 +32,7 @@ from lash.runtime.observing import (
     TurnActivity,
     TurnInterrupted,
 )
+from lash.runtime.observing import Observation, Observations
 from lash.sessions.model import (
     AgentRef,
     SessionHead,
@@ -267,14 +266,14 @@ class World:
             usage=Usage(output_tokens=5 * len(self.records)),
         )
 
-    async def load_path(self, session_id: str) -> Sequence[SessionNode]:
+    async def load_path(self, session_id: str, *, whole: bool = False) -> Sequence[SessionNode]:
         path = list(self.path)
         await asyncio.sleep(0)
         return path
 
-    async def turns_after(self, session_id: str, revision: int) -> Sequence[TurnRecord]:
+    async def list_turns(self, session_id: str, *, after: int = 0) -> Sequence[TurnRecord]:
         await asyncio.sleep(0)
-        return self.records[revision:]
+        return self.records[after:]
 
     async def change_token(self) -> int | None:
         return len(self.records)

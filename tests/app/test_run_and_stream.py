@@ -220,8 +220,35 @@ async def test_a_limit_on_model_calls_stops_the_turn_with_a_valid_history(
     assert is_valid_transcript(messages_of(nodes))
 
 
-async def test_leaving_a_stream_early_stops_the_listening_and_not_the_turn(
+async def test_leaving_a_stream_early_stops_the_turn_and_waits_for_its_commit(
     location: str | Path,
+) -> None:
+    model = ScriptedModel([calls(("wait", {})), reply("Never.")])
+
+    @lash.tool
+    async def wait() -> str:
+        """Wait."""
+        await asyncio.Event().wait()
+        return "never"
+
+    agent = lash.Agent("patient", model=model, tools=[wait])
+    async with lash.Runtime(location, agents=[agent]) as runtime, asyncio.timeout(20):
+        session = runtime.session("s")
+        async with session.stream("Wait.", turn_id="t") as live:
+            async for event in live:
+                if isinstance(event, ToolCallStarted):
+                    break
+        (turn,) = await session.turns()
+        result = await live.result()
+    assert result == turn
+    assert isinstance(turn.outcome, lash.Stopped)
+    assert turn.cancellation is not None
+    assert (turn.cancellation.origin, turn.text) == ("stream", "")
+
+
+@pytest.mark.parametrize("how", ["detached", "dropped"])
+async def test_a_turn_goes_on_when_its_stream_is_detached_or_its_reader_is_cancelled(
+    location: str | Path, how: str
 ) -> None:
     begun, go = asyncio.Event(), asyncio.Event()
 
@@ -232,25 +259,26 @@ async def test_leaving_a_stream_early_stops_the_listening_and_not_the_turn(
         await go.wait()
         return "done"
 
-    model = ScriptedModel([calls(("wait", {})), reply("Over.")])
-    agent = lash.Agent("patient", model=model, tools=[wait])
-    async with lash.Runtime(location, agents=[agent]) as runtime:
+    agent = lash.Agent(
+        "patient", model=ScriptedModel([calls(("wait", {})), reply("Over.")]), tools=[wait]
+    )
+    async with lash.Runtime(location, agents=[agent]) as runtime, asyncio.timeout(20):
         session = runtime.session("s")
-        async with session.stream("Wait.") as live:
-            async for event in live:
-                if isinstance(event, ToolCallStarted):
-                    break
-        await begun.wait()
-        async with asyncio.timeout(20):
-            await heard(live)  # who left hears no more, and does not wait for it either
-        kept = live._events.qsize()
-        go.set()
-        await runtime.idle()
-        texts = [message.text for message in await session.history()]
-        result = await live.result()
-        assert live._events.qsize() <= kept + 1  # at most the end
 
-    assert texts[-1] == "Over." == result.text
+        async def read() -> None:
+            async with session.stream("Wait.", turn_id="t") as live:
+                async for event in live:
+                    if how == "detached" and isinstance(event, ToolCallStarted):
+                        live.detach()
+                        return
+
+        reading = asyncio.create_task(read())
+        await begun.wait()
+        if how == "dropped":
+            reading.cancel()
+        await asyncio.wait([reading])
+        go.set()
+        assert (await session.wait("t")).text == "Over."
 
 
 async def test_a_reader_that_never_reads_does_not_hold_the_turn(location: str | Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hooked_store import contents
@@ -16,7 +17,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(params=["turn_id", "source_key"])
-def key(request: pytest.FixtureRequest) -> dict[str, str]:
+def key(request: pytest.FixtureRequest) -> dict[str, Any]:
     return {str(request.param): "order-7"}
 
 
@@ -42,7 +43,7 @@ class Waiting:
         self.agent = lash.Agent("patient", model=model, tools=[wait])
 
 
-async def test_the_same_input_again_is_the_committed_turn(path: Path, key: dict[str, str]) -> None:
+async def test_the_same_input_again_is_the_committed_turn(path: Path, key: dict[str, Any]) -> None:
     waiting = Waiting(is_open=True)
     async with lash.Runtime(path, agents=[waiting.agent]) as runtime:
         session = runtime.session("s")
@@ -58,7 +59,7 @@ async def test_the_same_input_again_is_the_committed_turn(path: Path, key: dict[
 
 
 async def test_the_same_input_again_joins_the_turn_in_progress(
-    path: Path, key: dict[str, str]
+    path: Path, key: dict[str, Any]
 ) -> None:
     waiting = Waiting()
     async with lash.Runtime(path, agents=[waiting.agent]) as runtime, asyncio.timeout(20):
@@ -74,7 +75,7 @@ async def test_the_same_input_again_joins_the_turn_in_progress(
 
 
 async def test_the_same_input_at_the_same_moment_is_one_turn(
-    path: Path, key: dict[str, str]
+    path: Path, key: dict[str, Any]
 ) -> None:
     waiting = Waiting(is_open=True)
     async with lash.Runtime(path, agents=[waiting.agent]) as runtime, asyncio.timeout(20):
@@ -85,7 +86,7 @@ async def test_the_same_input_at_the_same_moment_is_one_turn(
 
 
 async def test_a_turn_that_waits_its_turn_can_be_joined_too(
-    path: Path, key: dict[str, str]
+    path: Path, key: dict[str, Any]
 ) -> None:
     waiting = Waiting()
     async with lash.Runtime(path, agents=[waiting.agent]) as runtime, asyncio.timeout(20):
@@ -103,7 +104,7 @@ async def test_a_turn_that_waits_its_turn_can_be_joined_too(
 
 @pytest.mark.parametrize("when", ["in progress", "committed", "reopened"])
 async def test_other_input_under_a_key_is_a_conflict_and_writes_nothing(
-    path: Path, key: dict[str, str], when: str
+    path: Path, key: dict[str, Any], when: str
 ) -> None:
     waiting = Waiting(is_open=when != "in progress")
     async with lash.Runtime(path, agents=[waiting.agent]) as runtime, asyncio.timeout(20):
@@ -121,7 +122,7 @@ async def test_other_input_under_a_key_is_a_conflict_and_writes_nothing(
         assert await runtime.session("s").turns() == [result]
 
 
-async def refused(session: lash.Session, path: Path, key: dict[str, str]) -> None:
+async def refused(session: lash.Session, path: Path, key: dict[str, Any]) -> None:
     before = contents(path)
     with pytest.raises(lash.ConflictError, match="nothing was accepted") as raised:
         await session.run("Do something else.", **key)
@@ -130,7 +131,7 @@ async def refused(session: lash.Session, path: Path, key: dict[str, str]) -> Non
     assert contents(path) == before
 
 
-async def test_keys_belong_to_their_session(path: Path, key: dict[str, str]) -> None:
+async def test_keys_belong_to_their_session(path: Path, key: dict[str, Any]) -> None:
     waiting = Waiting(is_open=True)
     async with lash.Runtime(path, agents=[waiting.agent]) as runtime:
         one = await runtime.session("a").run("Wait.", **key)
@@ -151,7 +152,7 @@ async def test_a_source_key_leads_to_the_turn_whatever_turn_id_comes_with_it(pat
     assert waiting.ran == 1
 
 
-async def test_who_cancels_a_joined_turn_cancels_nothing(path: Path, key: dict[str, str]) -> None:
+async def test_who_cancels_a_joined_turn_cancels_nothing(path: Path, key: dict[str, Any]) -> None:
     waiting = Waiting()
     async with lash.Runtime(path, agents=[waiting.agent]) as runtime, asyncio.timeout(20):
         session = runtime.session("s")
@@ -166,7 +167,7 @@ async def test_who_cancels_a_joined_turn_cancels_nothing(path: Path, key: dict[s
         assert (await first).text == "Over."
 
 
-async def test_joining_a_turn_left_behind_drives_it(path: Path, key: dict[str, str]) -> None:
+async def test_joining_a_turn_left_behind_drives_it(path: Path, key: dict[str, Any]) -> None:
     waiting, later = Waiting(), Waiting(is_open=True)
     async with lash.Runtime(path, agents=[waiting.agent]) as runtime:
         left = asyncio.create_task(runtime.session("s").run("Wait.", **key))

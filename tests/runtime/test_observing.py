@@ -23,7 +23,7 @@ from lash.runtime.events import (
     TurnRestarted,
     UsageReported,
 )
-from lash.runtime.observing import (
+from lash.runtime.observed import (
     AgentFrameSwitched,
     Committed,
     Event,
@@ -32,8 +32,6 @@ from lash.runtime.observing import (
     LiveText,
     LiveToolCall,
     LiveTurn,
-    Observation,
-    Observations,
     ProcessChanged,
     QueueChanged,
     SessionView,
@@ -41,6 +39,7 @@ from lash.runtime.observing import (
     TurnActivity,
     TurnInterrupted,
 )
+from lash.runtime.observing import Observation, Observations
 from lash.sessions.model import (
     AgentRef,
     FrameOpen,
@@ -149,7 +148,7 @@ class Shelf:
         await self._read()
         return self.head if session_id == "s" else None
 
-    async def load_path(self, session_id: str) -> Sequence[SessionNode]:
+    async def load_path(self, session_id: str, *, whole: bool = False) -> Sequence[SessionNode]:
         while self.between:
             self.between.pop()()
         path = list(self.path)
@@ -157,9 +156,9 @@ class Shelf:
         await self.open.wait()
         return path
 
-    async def turns_after(self, session_id: str, revision: int) -> Sequence[TurnRecord]:
+    async def list_turns(self, session_id: str, *, after: int = 0) -> Sequence[TurnRecord]:
         await self._read()
-        return [one for one in self.records if one.revision > revision]
+        return [one for one in self.records if one.revision > after]
 
     async def change_token(self) -> int | None:
         return self.writes if self.tells else None
@@ -418,7 +417,9 @@ async def test_a_store_without_what_was_committed_is_an_error_and_not_an_endless
     desk = Desk(drives=True)
     async with desk.all.observe("s") as items:
         await following(items)
-        desk.all.committed(record("t2", 2), ())
+        desk.land("t1")
+        assert told(await following(items)) == ("t1", 1)
+        desk.all.committed(record("t3", 3), ())  # which no store has
         with pytest.raises(LashError) as caught:
             await following(items)
         assert caught.value.code == "store_failed"

@@ -265,7 +265,7 @@ async def test_a_newer_schema_is_left_alone(path: Path) -> None:
 
     assert (error.code, error.terminal) == ("store_schema_newer", True)
     assert "Upgrade lash-runtime" in error.message
-    assert error.details["found"] == 3
+    assert error.details["found"] == 4
     assert path.read_bytes() == before
 
 

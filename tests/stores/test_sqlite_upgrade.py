@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from version_one import write_version_one
+from version_two import write_version_two
 
 from lash.core.errors import StoreError
 from lash.core.leases import Fence
@@ -25,7 +26,8 @@ from lash.effects.journal import (
 from lash.effects.transitions import SPILL_BYTES
 from lash.effects.waits.transitions import WaitPending
 from lash.llm.usage import Usage
-from lash.sessions.model import AcceptedTurn, Parked, TurnRecord, TurnTiming
+from lash.sessions.forking import Forked, ForkRequest
+from lash.sessions.model import AcceptedTurn, AgentRef, Parked, SessionHead, TurnRecord, TurnTiming
 from lash.sessions.planner import AlreadyAccepted, CommitReceipt
 from lash.stores.sqlite import SqliteStore, schema
 from lash.testing.clock import VirtualClock
@@ -229,6 +231,111 @@ async def test_an_upgraded_database_is_laid_out_like_a_new_one(path: Path, tmp_p
     await SqliteStore(new, VirtualClock()).aclose()
 
     assert layout(path) == layout(new)
+
+
+# --- from the second version ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def second(tmp_path: Path) -> Path:
+    path = tmp_path / "second.db"
+    write_version_two(path)
+    return path
+
+
+def rows(path: Path, query: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(path)) as other:
+        return other.execute(query).fetchall()
+
+
+async def test_each_node_knows_the_row_before_it_and_each_head_its_own(second: Path) -> None:
+    async with upgraded(second):
+        pass
+
+    assert rows(second, "SELECT id, parent, kind FROM nodes ORDER BY id") == [
+        (3, None, "message"),
+        (4, 3, "message"),
+        (7, 4, "message"),
+        (8, 7, "message"),
+    ]
+    assert rows(second, "SELECT session_id, leaf, origin FROM sessions ORDER BY session_id") == [
+        ("fresh", None, None),
+        ("s", 8, None),
+    ]
+
+
+async def test_what_the_turns_used_is_booked_once(second: Path) -> None:
+    async with upgraded(second) as store:
+        (entry,) = await store.list_usage("s")
+        assert (entry.source, entry.model) == ("turn", "")
+        assert entry.usage == Usage(input_tokens=17, output_tokens=8)
+        assert list(await store.list_usage("fresh")) == []
+
+
+async def test_the_second_version_keeps_its_sessions_and_its_secret(second: Path) -> None:
+    async with upgraded(second) as store:
+        head = await store.load_head("s")
+        assert head == SessionHead(
+            session_id="s",
+            agent=AgentRef(name="support", version="2"),
+            created_at_ms=1_750_000_000_000,
+            revision=2,
+            leaf_id="t2.m1",
+            leaf_digest="session-node:v1:sha256:"
+            "89349582a1fa90623f824a92780a34ad73bd125323b9a4cded934cebe1681215",
+            turn_index=2,
+            usage=Usage(input_tokens=17, output_tokens=8),
+        )
+        path = await store.load_path("s")
+        assert [node.node_id for node in path] == ["t1.m0", "t1.m1", "t2.m0", "t2.m1"]
+        assert [record.text for record in await store.list_turns("s")] == ["hi", "ho"]
+        (again,) = await store.list_open_turns("s")
+        assert (again.turn_id, again.source_key, again.restarts) == ("t3:restart:1", "k3", 1)
+        (entry,) = await store.list_journal(scope_of("t3:restart:1"))
+        assert entry.due_at_ms == 1_750_000_009_000
+        assert await store.load_surroundings("1:around") == '{"instructions":"Be brief."}'
+        assert await store.is_revoked("gone")
+        assert store.signing_secret == bytes(range(32))
+
+
+@pytest.mark.parametrize("version", ["path", "second"])
+async def test_nothing_in_it_is_found_wanting(version: str, request: pytest.FixtureRequest) -> None:
+    async with upgraded(request.getfixturevalue(version)) as store:
+        found = await store.check()
+        assert [(finding.code, finding.session_id) for finding in found] == []
+
+
+async def test_a_turn_of_the_second_version_goes_on_and_can_be_forked_from(second: Path) -> None:
+    async with upgraded(second) as store:
+        commit = turn_commit("t3:restart:1", FENCE, revision=2)
+        assert isinstance(await store.commit_turn(commit), CommitReceipt)
+        forked = await store.fork_session(ForkRequest(source_id="s", new_id="f", node_id="t1.m1"))
+        assert isinstance(forked, Forked)
+        assert [node.node_id for node in await store.load_path("f")] == ["t1.m0", "t1.m1"]
+
+
+async def test_an_upgraded_second_version_is_laid_out_like_a_new_one(
+    second: Path, tmp_path: Path
+) -> None:
+    async with upgraded(second):
+        pass
+    new = tmp_path / "new.db"
+    await SqliteStore(new, VirtualClock()).aclose()
+
+    assert layout(second) == layout(new)
+
+
+async def test_an_upgrade_of_the_second_version_that_breaks_leaves_it_as_it_was(
+    second: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = (*schema.MIGRATIONS[3], "INSERT INTO no_such_table VALUES (1)")
+    with monkeypatch.context() as patched:
+        patched.setitem(schema.MIGRATIONS, 3, broken)
+        with pytest.raises(StoreError, match="no_such_table"):
+            SqliteStore(second, VirtualClock())
+
+    assert rows(second, "PRAGMA user_version") == [(2,)]
+    assert rows(second, "SELECT name FROM sqlite_master WHERE name = 'queue'") == []
 
 
 # --- while it happens -----------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from lash.core.cancel import Cancellation
 from lash.core.leases import Fence, LeaseOwner
 from lash.core.scopes import (
     ExecutionScope,
@@ -43,13 +44,35 @@ from lash.effects.waits.model import (
     ResolvedTimeout,
     TurnTerminalWait,
 )
-from lash.sessions.model import AgentRef, Parked
+from lash.sessions.checking import Finding
+from lash.sessions.forking import ForkRequest
+from lash.sessions.ingress import (
+    ActiveTurn,
+    CancelInputOutcome,
+    CancelTarget,
+    CommandWork,
+    EarliestBoundary,
+    EnqueueRequest,
+    Ingress,
+    NextTurn,
+    Payload,
+    ProcessWake,
+    UserInput,
+)
+from lash.sessions.maintenance import VacuumReport, VacuumRequest
+from lash.sessions.model import AcceptedTurn, AgentRef, CompactContext, FrameOpen, Parked
 from lash.sessions.planner import Accepted, ClaimedSession
+from lash.sessions.queueing import CheckpointClaim, Taken
+from lash.sessions.stopping import CancelRequest
 from lash.sessions.store import Store
+from lash.sessions.usage import UsageEntry
 from lash.stores.memory import MemoryStore
 from lash.stores.sqlite import SqliteStore
 from lash.testing.clock import VirtualClock
 from lash.testing.conformance import samples
+from lash.turn.driver import CheckpointKind
+from lash.turn.exchange import TurnCause
+from lash.turn.outcome import AgentFrameSwitch
 
 T = TypeVar("T")
 
@@ -85,6 +108,31 @@ resolutions = st.sampled_from(
 )
 outcomes = st.sampled_from(['"small"', '"' + "é" * SPILL_BYTES + '"'])
 around = st.sampled_from(["", "1:a", "1:b"])
+NAMES = ["a", "b", "c", "d"]
+BOUNDARIES: list[CheckpointKind] = ["after_work", "before_completion"]
+MARKS = [CancelTarget(kind="input_id", value=f"i{number}") for number in range(5)]
+MARKS += [CancelTarget(kind="source_key", value=key) for key in ("k1", "k2")]
+WAKE = TurnCause(id="w", event_type="signal", text="ring")
+PAYLOADS: list[Payload] = [
+    UserInput(input=samples.said("hello")),
+    UserInput(input=samples.said("hello")),
+    UserInput(input=samples.said("goodbye")),
+    ProcessWake(cause=WAKE),
+    CommandWork(command=CompactContext()),
+]
+ENTRANCES: list[Ingress] = [
+    NextTurn(),
+    EarliestBoundary(),
+    ActiveTurn(),
+    ActiveTurn(turn_id="t1"),
+    ActiveTurn(min_boundary="before_completion"),
+]
+names = st.sampled_from(NAMES)
+items = st.sampled_from([f"i{number}" for number in range(5)])
+sources = st.sampled_from(["k1", "k2"])
+payloads = st.sampled_from(PAYLOADS)
+entrances = st.sampled_from(ENTRANCES)
+marks = st.sampled_from(MARKS)
 
 
 def recorded(key: str, outcome: str, digest: str, *, given: bool) -> JournalRecord:
@@ -368,6 +416,233 @@ class TwoJournals(Pair):
         return found
 
 
+class TwoQueues(Pair):
+    """Queues, requests to stop, frames, forks, deleted sessions, and what is given back.
+
+    Whatever happened, both stores must also find nothing wrong with themselves.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fences = {name: [Fence(fencing_token=1, nonce="forged")] for name in NAMES}
+        self.commits = 0
+
+    def fence(self, session: str, back: int) -> Fence:
+        return self.fences[session][-1 - back % len(self.fences[session])]
+
+    def first(self, session: str) -> AcceptedTurn | None:
+        """The session's first open turn."""
+        found = self.runner.run(self.memory.list_open_turns(session))
+        return found[0] if found else None
+
+    @rule(session=names, turn=turns, owner=owners, source=st.none() | sources)
+    def accept(self, session: str, turn: str, owner: LeaseOwner, source: str | None) -> None:
+        request = samples.request(turn, session=session, owner=owner, source_key=source)
+        answer = self.both(lambda store: store.accept_turn(request))
+        if isinstance(answer, Accepted):
+            self.fences[session].append(answer.lease.fence)
+
+    @rule(session=names, owner=owners)
+    def claim(self, session: str, owner: LeaseOwner) -> None:
+        answer = self.both(lambda store: store.claim_session(session, samples.claim(owner)))
+        if isinstance(answer, ClaimedSession):
+            self.fences[session].append(answer.lease.fence)
+
+    @rule(session=names, back=st.integers(0, 1), seen=st.none() | st.integers(0, 3))
+    def release(self, session: str, back: int, seen: int | None) -> None:
+        fence = self.fence(session, back)
+        self.both(lambda store: store.release_lease(session, fence, seen))
+
+    @rule(
+        session=names,
+        item=items,
+        what=payloads,
+        ingress=entrances,
+        source=st.none() | sources,
+        merge=st.sampled_from([None, "m"]),
+        later=st.sampled_from([0, 0, 5_000]),
+        agent=st.sampled_from([None, samples.SUPPORT]),
+    )
+    def enqueue(
+        self,
+        session: str,
+        item: str,
+        what: Payload,
+        ingress: Ingress,
+        source: str | None,
+        merge: str | None,
+        later: int,
+        agent: AgentRef | None,
+    ) -> None:
+        request = EnqueueRequest(
+            session_id=session,
+            item_id=item,
+            payload=what,
+            ingress=ingress,
+            source_key=source,
+            merge_key=merge,
+            available_at_ms=self.clock.now_ms() + later if later else 0,
+            agent=agent,
+        )
+        self.both(lambda store: store.enqueue(request))
+
+    @rule(
+        session=names,
+        turn=st.none() | turns,
+        back=st.integers(0, 1),
+        boundary=st.sampled_from(BOUNDARIES),
+        key=st.sampled_from(["c1", "c2"]),
+    )
+    def take(
+        self, session: str, turn: str | None, back: int, boundary: CheckpointKind, key: str
+    ) -> None:
+        first = self.first(session)
+        if turn is None:
+            turn = first.turn_id if first else "t1"
+        wanted = CheckpointClaim(
+            session_id=session,
+            turn_id=turn,
+            checkpoint=boundary,
+            effect_key=key,
+            fence=self.fence(session, back),
+        )
+        would = self.both(lambda store: store.has_arrived(wanted))
+        taken = self.both(lambda store: store.take(wanted))
+        if isinstance(taken, Taken):
+            assert would == bool(taken.items)
+
+    @rule(session=names, wanted=st.lists(marks, max_size=3))
+    def cancel_items(self, session: str, wanted: list[CancelTarget]) -> None:
+        async def ask(store: Store) -> list[CancelInputOutcome]:
+            return list(await store.cancel_items(session, wanted))
+
+        self.both(ask)
+
+    @rule(session=names, anchor=marks)
+    def cancel_items_from(self, session: str, anchor: CancelTarget) -> None:
+        async def ask(store: Store) -> list[CancelInputOutcome] | None:
+            outcomes = await store.cancel_items_from(session, anchor)
+            return None if outcomes is None else list(outcomes)
+
+        self.both(ask)
+
+    @rule(session=names, turn=turns | st.just("t1:agent-frame:1"))
+    def stop(self, session: str, turn: str) -> None:
+        request = CancelRequest(
+            session_id=session, turn_id=turn, cancellation=Cancellation(request_id=turn)
+        )
+        self.both(lambda store: store.request_cancel(request))
+
+    @rule(
+        session=names,
+        back=st.integers(0, 3),
+        stale=st.integers(0, 5),
+        frame=st.booleans(),
+        stopped=st.booleans(),
+        source=st.sampled_from(["turn", "direct"]),
+    )
+    def commit(
+        self, session: str, back: int, stale: int, frame: bool, stopped: bool, source: str
+    ) -> None:
+        first = self.first(session)
+        head = self.runner.run(self.memory.load_head(session))
+        self.commits += 1
+        commit = samples.turn_commit(
+            first.turn_id if first else "t1",
+            self.fence(session, 1 if back == 3 else 0),
+            session=session,
+            revision=(head.revision if head else 0) + (stale == 0),
+        )
+        used = UsageEntry(source=source, model="m", usage=commit.usage)
+        commit = msgspec.structs.replace(commit, ledger=(used,))
+        if stopped and first is not None and first.cancellation is not None:
+            commit = msgspec.structs.replace(commit, cancellation=first.cancellation)
+        if frame and head is not None:
+            opened = f"frame-{self.commits}"
+            commit = msgspec.structs.replace(
+                commit,
+                outcome=AgentFrameSwitch(frame_id=opened, task="go on"),
+                frame=FrameOpen(
+                    frame_id=opened, reason="continue_as", previous_frame_id=head.frame
+                ),
+                frame_messages=samples.exchange(opened),
+            )
+        self.both(lambda store: store.commit_turn(commit))
+
+    @rule(session=names, back=st.integers(0, 1))
+    def restart(self, session: str, back: int) -> None:
+        first, fence = self.first(session), self.fence(session, back)
+        turn = first.turn_id if first else "t1"
+        self.both(lambda store: store.restart_turn(session, turn, fence))
+
+    @rule(session=names, key=keys, back=st.integers(0, 1))
+    def record(self, session: str, key: str, back: int) -> None:
+        first = self.first(session)
+        if first is None:
+            return
+        proof = WriteAuthority(session_id=session, fence=self.fence(session, back))
+        scope = samples.scope_of(first.turn_id, session)
+        self.both(lambda store: store.record(scope, [samples.record(key)], proof))
+
+    @rule(
+        source=names,
+        new=names,
+        place=st.none() | st.integers(0, 6),
+        foreign=st.integers(0, 5),
+    )
+    def fork(self, source: str, new: str, place: int | None, foreign: int) -> None:
+        path = self.runner.run(self.memory.load_path(source, whole=True))
+        node = path[place % len(path)].node_id if path and place is not None else None
+        request = ForkRequest(
+            source_id=source, new_id=new, node_id="elsewhere" if foreign == 0 else node
+        )
+        self.both(lambda store: store.fork_session(request))
+
+    @rule(session=names, owner=owners, seldom=st.integers(0, 2))
+    def delete(self, session: str, owner: LeaseOwner, seldom: int) -> None:
+        if seldom == 0:
+            self.both(lambda store: store.delete_session(session, samples.claim(owner)))
+
+    @rule(ago_ms=st.sampled_from([-1, 0, 5_000]), limit=st.sampled_from([0, 1, 2, 500]))
+    def vacuum(self, ago_ms: int, limit: int) -> None:
+        request = VacuumRequest(before_ms=self.clock.now_ms() - ago_ms, limit=limit)
+        self.both(lambda store: self.vacuumed(store, request))
+
+    async def vacuumed(self, store: Store, request: VacuumRequest) -> VacuumReport:
+        """What was given back. Only SQLite looks through contents, one limit at a time."""
+        report = await store.vacuum(request)
+        return msgspec.structs.replace(report, more=False)
+
+    @invariant()
+    def both_hold_the_same(self) -> None:
+        for session in NAMES:
+            self.both(lambda store, session=session: self.contents(store, session))
+
+    @invariant()
+    def neither_finds_anything_wrong(self) -> None:
+        async def ask(store: Store) -> list[Finding]:
+            return list(await store.check())
+
+        assert self.both(ask) == []
+
+    async def contents(self, store: Store, session: str) -> list[object]:
+        return [
+            await store.load_head(session),
+            await store.lease_of(session),
+            list(await store.load_path(session)),
+            list(await store.load_path(session, whole=True)),
+            list(await store.list_turns(session)),
+            list(await store.list_open_turns(session)),
+            list(await store.list_usage(session)),
+            list(await store.list_queue(session)),
+            [await store.find_item(session, mark) for mark in MARKS],
+            dict(await store.cancelled_turns(NAMES)),
+            list(await store.list_sessions()),
+            list(await store.open_sessions()),
+            list(await store.load_journal(samples.scope_of("t1", session))),
+        ]
+
+
 _SETTINGS = settings(
     max_examples=40,
     stateful_step_count=40,
@@ -378,3 +653,5 @@ TestTwoStores = TwoStores.TestCase
 TestTwoStores.settings = _SETTINGS
 TestTwoJournals = TwoJournals.TestCase
 TestTwoJournals.settings = _SETTINGS
+TestTwoQueues = TwoQueues.TestCase
+TestTwoQueues.settings = _SETTINGS

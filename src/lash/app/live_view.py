@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from lash.app.results import HistoryMessage, history_message
 from lash.llm.usage import Usage
-from lash.runtime.observing import (
+from lash.runtime.observed import (
     Committed,
     Event,
     Gap,

@@ -1,17 +1,20 @@
 """What a turn came to, as an application sees it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, Literal, Self, TypeVar, cast
 
+from lash.core.cancel import Cancellation
 from lash.core.errors import LashError
 from lash.core.json import JsonValue
 from lash.core.tiers import DurabilityTier
 from lash.llm.retry import LlmCallRecord
 from lash.llm.usage import Usage
-from lash.sessions.model import ToolCallRecord, TurnRecord, TurnTiming
+from lash.sessions.model import ChildUsage, ToolCallRecord, TurnRecord, TurnTiming
 from lash.turn.messages import Message, visible_text
 from lash.turn.outcome import FinalValue, Finished, Stopped, ToolValue, TurnIssue, TurnOutcome
+
+T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,9 @@ class TurnResult:
         timing: When it was accepted and committed, and how long its last drive took.
         revision: The session's revision after it.
         durability: `durable`, or `ephemeral` for a `:memory:` runtime, whose turns die with it.
+        children_usage: Tokens that child sessions used for it, beside `usage`.
+        cancellation: Who stopped it, if somebody did.
+        command: The session command that it carried out in place of a question to the agent.
     """
 
     session_id: str
@@ -44,6 +50,14 @@ class TurnResult:
     timing: TurnTiming
     revision: int
     durability: DurabilityTier
+    children_usage: Sequence[ChildUsage] = ()
+    cancellation: Cancellation | None = None
+    command: str | None = None
+
+    @property
+    def total_usage(self) -> Usage:
+        """Tokens of the turn and of its child sessions, each counted once."""
+        return sum((child.usage for child in self.children_usage), self.usage)
 
     @property
     def is_success(self) -> bool:
@@ -59,7 +73,7 @@ class TurnResult:
             case _:
                 return None
 
-    def raise_for_outcome(self) -> "TurnResult":
+    def raise_for_outcome(self) -> Self:
         """Return this result, or raise when the turn was stopped; for scripts.
 
         Raises:
@@ -72,6 +86,33 @@ class TurnResult:
         code = issue.code if issue and issue.code else reason
         said = issue.message if issue else "no further reason was given"
         raise LashError(code, f"Turn {self.turn_id} was stopped ({reason}): {said}")
+
+
+@dataclass(frozen=True, slots=True)
+class TypedTurnResult(TurnResult, Generic[T_co]):
+    """A committed turn whose answer was asked for in a form: `output` is the answer, read.
+
+    `run(…, output=SomeType)` gives one. The answer was checked before the turn came to its end, and
+    the model was asked again where it did not fit.
+    """
+
+    read: Callable[[str], object] = field(default=str, repr=False)
+
+    @property
+    def output(self) -> T_co:
+        """The answer as what was asked for.
+
+        Raises:
+            LashError: The turn was stopped and has no such answer; see `raise_for_outcome`.
+            DirectError: `invalid_structured_output`: the type no longer fits what was committed.
+        """
+        return cast("T_co", self.raise_for_outcome().read(self.text))
+
+
+def typed_result(result: TurnResult, read: Callable[[str], object]) -> TypedTurnResult[T_co]:
+    """A result whose text is read as what was asked for."""
+    fields = {name: getattr(result, name) for name in TurnResult.__dataclass_fields__}
+    return TypedTurnResult(**fields, read=read)
 
 
 def turn_result(record: TurnRecord, durability: DurabilityTier) -> TurnResult:
@@ -88,6 +129,9 @@ def turn_result(record: TurnRecord, durability: DurabilityTier) -> TurnResult:
         timing=record.timing,
         revision=record.revision,
         durability=durability,
+        children_usage=record.children_usage,
+        cancellation=record.cancellation,
+        command=record.command,
     )
 
 

@@ -9,9 +9,10 @@ from typing import Self, TypeVar, get_args, overload
 from weakref import WeakValueDictionary
 
 from lash.app.agent import Agent
+from lash.app.checks import check_id
 from lash.app.completions import Completions
 from lash.app.model import ModelLike, Models
-from lash.app.session import Session, check_id
+from lash.app.session import Session
 from lash.core.clock import Clock, IdSource, SystemClock, SystemIds
 from lash.core.durations import milliseconds
 from lash.core.errors import ConfigurationError, DirectError, LashError
@@ -94,6 +95,7 @@ class Runtime:
             on_event=on_event or unheard,
         )
         self._engine: Engine | None = None
+        self._opened: dict[str, int] = {}
         self._arrivals: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def __repr__(self) -> str:
@@ -357,6 +359,28 @@ class Runtime:
     def arrival(self, session_id: str) -> asyncio.Lock:
         """Keeps the callers of one session in their order; free as soon as nobody uses it."""
         return self._arrivals.setdefault(session_id, asyncio.Lock())
+
+    @property
+    def ids(self) -> IdSource:
+        """Where new ids come from."""
+        return self._environment.ids
+
+    def provider_of(self, model: str) -> str:
+        """The provider that serves a model, by name.
+
+        Raises:
+            ConfigurationError: What resolving the model raises.
+        """
+        return self._models.resolve(model).provider.kind
+
+    def opened(self, session_id: str, change: int) -> int:
+        """Count the handles on a session that are held open; how many there are now."""
+        held = self._opened.get(session_id, 0) + change
+        if held > 0:
+            self._opened[session_id] = held
+        else:
+            self._opened.pop(session_id, None)
+        return held
 
     async def agent_for(self, session_id: str, name: str | None) -> AgentRef:
         """Which agent takes a session's new input.

@@ -1,19 +1,58 @@
 """A session as an application holds it: an id, and what can be done with it."""
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeVar, overload
 
-from lash.app.results import HistoryMessage, TurnResult, history_message, turn_result
+from lash.app.checks import check_id, check_prompt
+from lash.app.live import LiveTurn, TypedLiveTurn
+from lash.app.queued import QueuedInput
+from lash.app.results import (
+    HistoryMessage,
+    TurnResult,
+    TypedTurnResult,
+    history_message,
+    turn_result,
+    typed_result,
+)
+from lash.app.stopping import CancelReceipt, receipt_of
+from lash.core.cancel import Cancellation
+from lash.core.clock import IdSource
 from lash.core.errors import LashError
-from lash.core.text import is_utf8
+from lash.core.json import JsonObject, JsonValue
 from lash.core.tiers import DurabilityTier
+from lash.llm.direct import OutputContract, output_contract
 from lash.runtime.engine import Engine
 from lash.runtime.events import TurnEvent
 from lash.runtime.followers import Ticket
-from lash.sessions.model import AgentRef, SessionSummary, TextItem, TurnInput, messages_of
+from lash.runtime.observing import Observation
+from lash.sessions.ingress import (
+    ActiveTurn,
+    CancelInputOutcome,
+    CancelTarget,
+    CommandWork,
+    EnqueueRequest,
+    Ingress,
+    NextTurn,
+    UserInput,
+)
+from lash.sessions.model import (
+    AgentRef,
+    CompactContext,
+    ConfigureSession,
+    SessionCommand,
+    SessionSummary,
+    TextItem,
+    TurnInput,
+    messages_of,
+)
+from lash.sessions.stopping import CancelRequest
+from lash.sessions.usage import SessionUsageReport, report
+from lash.turn.driver import CheckpointKind
+from lash.turn.prompt import PromptLayer
+
+T = TypeVar("T")
 
 
 class SessionHost(Protocol):
@@ -29,6 +68,11 @@ class SessionHost(Protocol):
         """How much survives the process."""
         ...
 
+    @property
+    def ids(self) -> IdSource:
+        """Where new ids come from."""
+        ...
+
     def arrival(self, session_id: str) -> AbstractAsyncContextManager[None]:
         """Keeps the callers of one session in their order."""
         ...
@@ -37,156 +81,38 @@ class SessionHost(Protocol):
         """Which agent takes a session's new input."""
         ...
 
+    def provider_of(self, model: str) -> str:
+        """The provider that serves a model, by name; raises what resolving the model raises."""
+        ...
+
+    def opened(self, session_id: str, change: int) -> int:
+        """Count the handles that are held open; how many there are now."""
+        ...
+
+    async def fork(self, source_id: str, new_id: str, node_id: str | None) -> "Session":
+        """A new session that shares the history of another one."""
+        ...
+
 
 class Session:
-    """One durable conversation. Handles are cheap; any number may name the same session."""
+    """One durable conversation. Handles are cheap; any number may name the same session.
+
+    Used as `async with runtime.session(id) as session`, the handle counts as open until the block is
+    left, which keeps others from parking or closing the session meanwhile.
+    """
 
     def __init__(self, runtime: SessionHost, session_id: str, agent: str | None) -> None:
         self._runtime = runtime
         self._agent = agent
+        self._open = False
+        self._closed = False
         self.id = session_id
 
     def __repr__(self) -> str:
         return f"Session({self.id!r})"
 
-    async def run(
-        self, prompt: str, *, turn_id: str | None = None, source_key: str | None = None
-    ) -> TurnResult:
-        """Accept `prompt` durably, drive the turn and return its committed result.
-
-        Once accepted, the turn is finished whatever happens to this call or this process; cancelling
-        the call does not cancel the turn.
-
-        Args:
-            prompt: What the user says.
-            turn_id: Names the turn. Used again with the same prompt, the call attaches to that turn
-                and returns its result.
-            source_key: Your own idempotency key, such as a message id, with the same effect. It
-                counts from the acceptance it came with: a key added to a turn that is known by its
-                id is not kept.
-
-        Raises:
-            SessionBusyError: Another live process drives the session (retryable).
-            ConflictError: `turn_input_conflict`, `session_agent_mismatch`.
-            ReplayError: The turn's journal and the code disagree; the turn is parked.
-            StoreError: The store did not take a write. What was accepted is kept.
-            LashError: `turn_input_empty`, `turn_input_invalid`, `turn_id_invalid`,
-                `source_key_invalid`, `agent_unknown`, `agent_ambiguous`, `runtime_closed`; the code
-                of an earlier turn of the session that cannot go on.
-        """
-        ticket = await self._submit(prompt, turn_id, source_key, None)
-        try:
-            return turn_result(await ticket.record(), ticket.durability)
-        finally:
-            ticket.leave()
-
-    def stream(
-        self, prompt: str, *, turn_id: str | None = None, source_key: str | None = None
-    ) -> "LiveTurn":
-        """Like `run`, but tells what happens meanwhile.
-
-        Use it as `async with session.stream(…) as live`, iterate over `live`, then
-        `await live.result()`. Leaving the block early stops the listening, not the turn.
-        """
-        return LiveTurn(self, prompt, turn_id, source_key)
-
-    async def history(self) -> Sequence[HistoryMessage]:
-        """The committed messages, oldest first. A running turn is not part of it."""
-        path = await self._runtime.engine.store.load_path(self.id)
-        return [history_message(message) for message in messages_of(path)]
-
-    async def turns(self) -> Sequence[TurnResult]:
-        """The committed turns, oldest first."""
-        records = await self._runtime.engine.store.list_turns(self.id)
-        return [turn_result(record, self._runtime.durability) for record in records]
-
-    async def info(self) -> SessionSummary | None:
-        """The session in brief, or None when nothing was ever accepted in it."""
-        sessions = await self._runtime.engine.store.list_sessions()
-        return next((item for item in sessions if item.session_id == self.id), None)
-
-    async def _submit(
-        self,
-        prompt: str,
-        turn_id: str | None,
-        source_key: str | None,
-        live: "LiveTurn | None",
-    ) -> Ticket:
-        _check_prompt(prompt)
-        if turn_id is not None:
-            check_id(turn_id, "turn_id_invalid", "A turn id")
-        if source_key is not None:
-            check_id(source_key, "source_key_invalid", "A source key")
-        async with self._runtime.arrival(self.id):
-            # Callers of one session are accepted in the order in which they came, although one who
-            # named no agent has to look it up first.
-            agent = await self._runtime.agent_for(self.id, self._agent)
-        return await self._runtime.engine.submit(
-            self.id,
-            agent,
-            TurnInput(items=(TextItem(text=prompt),)),
-            turn_id=turn_id,
-            source_key=source_key,
-            observer=live.hear if live is not None else None,
-        )
-
-
-def check_id(value: object, code: str, what: str) -> None:
-    """Refuse an id that could not be stored or told from another.
-
-    Raises:
-        LashError: With `code`.
-    """
-    if not isinstance(value, str):
-        raise LashError(code, f"{what} must be text, not {type(value).__name__}.")
-    if not value.strip():
-        raise LashError(code, f"{what} must not be blank; nothing was accepted. Give it a name.")
-    if not is_utf8(value):
-        raise LashError(code, f"{what} holds text that UTF-8 cannot carry: {value!r}.")
-
-
-def _check_prompt(prompt: object) -> None:
-    if not isinstance(prompt, str):
-        raise LashError(
-            "turn_input_invalid",
-            f"The prompt must be text, not {type(prompt).__name__}; nothing was accepted.",
-        )
-    if not prompt.strip():
-        raise LashError(
-            "turn_input_empty",
-            "The prompt is empty; nothing was accepted. Say what the agent should do.",
-        )
-    if not is_utf8(prompt):
-        raise LashError(
-            "turn_input_invalid",
-            "The prompt holds text that UTF-8 cannot carry (an unpaired surrogate); nothing was "
-            "accepted. Decode the text properly, or replace such characters.",
-        )
-
-
-class LiveTurn:
-    """A turn that is being followed."""
-
-    def __init__(
-        self, session: Session, prompt: str, turn_id: str | None, source_key: str | None
-    ) -> None:
-        self._session = session
-        self._submission = (prompt, turn_id, source_key)
-        self._events: asyncio.Queue[TurnEvent | None] = asyncio.Queue()
-        self._ticket: Ticket | None = None
-
-    @property
-    def turn_id(self) -> str:
-        """The turn's id."""
-        return self._entered().turn_id
-
     async def __aenter__(self) -> Self:
-        if self._ticket is not None:
-            raise LashError(
-                "stream_not_entered", "A stream is entered once; ask the session for another one."
-            )
-        self._ticket = await self._session._submit(*self._submission, self)  # noqa: SLF001  one idea in two classes
-        self._ticket.when_done(self._end)
+        self._hold(hold=True)
         return self
 
     async def __aexit__(
@@ -195,32 +121,474 @@ class LiveTurn:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._ticket is not None:
-            self._ticket.observer = None
-        self._end()
+        self._hold(hold=False)
 
-    async def __aiter__(self) -> AsyncIterator[TurnEvent]:
-        self._entered()
-        while (event := await self._events.get()) is not None:
-            yield event
-        self._events.put_nowait(None)  # a second loop ends at once
+    # --- turns ----------------------------------------------------------------------------------
 
-    async def result(self) -> TurnResult:
-        """The committed turn; see `Session.run` for what may be raised."""
-        ticket = self._entered()
-        return turn_result(await ticket.record(), ticket.durability)
+    @overload
+    async def run(
+        self,
+        prompt: str,
+        *,
+        turn_id: str | None = None,
+        source_key: str | None = None,
+        prompt_layer: PromptLayer | None = None,
+    ) -> TurnResult: ...
 
-    def hear(self, event: TurnEvent) -> None:
-        """Take in an event. Never blocks, so that a slow reader does not hold up the turn."""
-        self._events.put_nowait(event)
+    @overload
+    async def run(
+        self,
+        prompt: str,
+        *,
+        output: type[T],
+        turn_id: str | None = None,
+        source_key: str | None = None,
+        prompt_layer: PromptLayer | None = None,
+    ) -> TypedTurnResult[T]: ...
 
-    def _end(self) -> None:
-        self._events.put_nowait(None)
+    @overload
+    async def run(
+        self,
+        prompt: str,
+        *,
+        output: JsonObject,
+        turn_id: str | None = None,
+        source_key: str | None = None,
+        prompt_layer: PromptLayer | None = None,
+    ) -> TypedTurnResult[JsonValue]: ...
 
-    def _entered(self) -> Ticket:
-        if self._ticket is None:
+    async def run(
+        self,
+        prompt: str,
+        *,
+        output: object = None,
+        turn_id: str | None = None,
+        source_key: str | None = None,
+        prompt_layer: PromptLayer | None = None,
+    ) -> TurnResult:
+        """Accept `prompt` durably, drive the turn and return its committed result.
+
+        Once accepted, the turn is finished whatever happens to this call or this process; cancelling
+        the call does not cancel the turn. If the turn hands its task to another agent frame, the
+        result is that of the turn that finished it.
+
+        Args:
+            prompt: What the user says.
+            output: What the answer is to be: a type, `dict` for any JSON object, or a JSON schema.
+                An answer that does not fit is sent back to the model, twice at most; the result's
+                `output` is the answer, read.
+            turn_id: Names the turn. Used again with the same prompt, the call attaches to that turn
+                and returns its result.
+            source_key: Your own idempotency key, such as a message id, with the same effect. It
+                counts from the acceptance it came with: a key added to a turn that is known by its
+                id is not kept.
+            prompt_layer: What this turn says about the system prompt, on top of agent and session.
+
+        Raises:
+            SessionBusyError: Another live process drives the session (retryable).
+            ConflictError: `turn_input_conflict`, `session_agent_mismatch`, `session_deleted`,
+                `provider_mismatch`.
+            ReplayError: The turn's journal and the code disagree; the turn is parked.
+            StoreError: The store did not take a write. What was accepted is kept.
+            ConfigurationError: `direct_request_invalid`, `type_without_json`: the output cannot be
+                asked for.
+            LashError: `turn_input_empty`, `turn_input_invalid`, `turn_id_invalid`,
+                `source_key_invalid`, `agent_unknown`, `agent_ambiguous`, `runtime_closed`,
+                `session_closed`; the code of an earlier turn of the session that cannot go on.
+        """
+        contract = output_contract(output)
+        turn_input = _input(prompt, contract, prompt_layer)
+        ticket = await self._submit(turn_input, turn_id, source_key, None)
+        try:
+            result = turn_result(await ticket.record(), ticket.durability)
+        finally:
+            ticket.leave()
+        return result if output is None else typed_result(result, contract.read)
+
+    @overload
+    def stream(
+        self,
+        prompt: str,
+        *,
+        turn_id: str | None = None,
+        source_key: str | None = None,
+        prompt_layer: PromptLayer | None = None,
+    ) -> LiveTurn: ...
+
+    @overload
+    def stream(
+        self,
+        prompt: str,
+        *,
+        output: type[T],
+        turn_id: str | None = None,
+        source_key: str | None = None,
+        prompt_layer: PromptLayer | None = None,
+    ) -> TypedLiveTurn[T]: ...
+
+    @overload
+    def stream(
+        self,
+        prompt: str,
+        *,
+        output: JsonObject,
+        turn_id: str | None = None,
+        source_key: str | None = None,
+        prompt_layer: PromptLayer | None = None,
+    ) -> TypedLiveTurn[JsonValue]: ...
+
+    def stream(
+        self,
+        prompt: str,
+        *,
+        output: object = None,
+        turn_id: str | None = None,
+        source_key: str | None = None,
+        prompt_layer: PromptLayer | None = None,
+    ) -> LiveTurn:
+        """Like `run`, but tells what happens meanwhile.
+
+        Use it as `async with session.stream(…) as live`, iterate over `live`, then
+        `await live.result()`. Leaving the block before the turn's end stops the turn; see `LiveTurn`.
+        """
+        contract = output_contract(output)
+
+        async def submit(hear: Callable[[TurnEvent], None]) -> Ticket:
+            turn_input = _input(prompt, contract, prompt_layer)
+            return await self._submit(turn_input, turn_id, source_key, hear)
+
+        async def stop(followed: str) -> object:
+            return await self.cancel(followed, origin="stream", reason="the stream was closed")
+
+        if output is None:
+            return LiveTurn(submit, stop)
+        return TypedLiveTurn[object](submit, stop, contract.read)
+
+    async def wait(self, turn_id: str) -> TurnResult:
+        """The committed turn of an id, whichever process drives it; waits for its end.
+
+        Raises:
+            LashError: `turn_unknown`; what `run` raises for a turn that cannot go on.
+        """
+        ticket = await self._engine.attach(self.id, turn_id, None)
+        try:
+            return turn_result(await ticket.record(), ticket.durability)
+        finally:
+            ticket.leave()
+
+    async def cancel(
+        self,
+        turn_id: str | None = None,
+        *,
+        request_id: str | None = None,
+        origin: str | None = None,
+        reason: str | None = None,
+    ) -> CancelReceipt:
+        """Ask a turn to stop, whichever process drives it. It is committed as cancelled.
+
+        The model call under way is dropped, tools get 50 ms to end by themselves, what was done
+        before stays in the history. A request that comes after the turn's end changes nothing and
+        says so; one that comes before the turn holds for the turn once it comes.
+
+        Args:
+            turn_id: The turn; by default the one that comes first now.
+            request_id: Your name for the request; shown in the turn's outcome.
+            origin: Who asks.
+            reason: Why.
+
+        Raises:
+            LashError: `turn_id_invalid`, `invalid_turn_cancel_request`.
+        """
+        engine = self._engine
+        if turn_id is None:
+            turns = await engine.store.list_open_turns(self.id)
+            if not turns:
+                return receipt_of(None, self._runtime.durability)
+            turn_id = turns[0].turn_id
+        check_id(turn_id, "turn_id_invalid", "A turn id")
+        if request_id is not None:
+            check_id(request_id, "invalid_turn_cancel_request", "A request id")
+        cancellation = Cancellation(
+            request_id=request_id or self._runtime.ids.new("cancel"), origin=origin, reason=reason
+        )
+        request = CancelRequest(session_id=self.id, turn_id=turn_id, cancellation=cancellation)
+        return receipt_of(await engine.request_cancel(request), self._runtime.durability)
+
+    # --- input for later ------------------------------------------------------------------------
+
+    async def enqueue(
+        self,
+        prompt: str,
+        *,
+        source_key: str | None = None,
+        prompt_layer: PromptLayer | None = None,
+    ) -> QueuedInput:
+        """Queue input for the next turn, also while another process drives the session.
+
+        Input that waits together is taken together, by one turn. The turn is made and driven without
+        anybody waiting for it; `await queued.result()` waits.
+
+        Raises:
+            ConflictError: `turn_input_conflict`, `session_agent_mismatch`, `session_deleted`.
+            LashError: `turn_input_empty`, `turn_input_invalid`, `source_key_invalid`.
+        """
+        turn_input = _input(prompt, output_contract(None), prompt_layer)
+        return await self._enqueue(turn_input, NextTurn(), source_key)
+
+    async def inject(
+        self,
+        prompt: str,
+        *,
+        turn_id: str | None = None,
+        boundary: CheckpointKind = "after_work",
+        source_key: str | None = None,
+    ) -> QueuedInput:
+        """Bring input into the turn that runs, in this process or another.
+
+        The turn takes it at its next checkpoint: after its tools have run, or before it comes to its
+        end. What it does not take any more goes to the next turn; nothing is lost.
+
+        Args:
+            prompt: What the user says.
+            turn_id: The turn; by default the one that comes first now, or the next if there is none.
+            boundary: The earliest checkpoint that may take it: `after_work`, or `before_completion`
+                for what is only to be said once the model thinks it is done.
+            source_key: Your own idempotency key.
+
+        Raises:
+            ConflictError: `turn_input_conflict`, `session_agent_mismatch`, `session_deleted`.
+            LashError: `turn_unknown`, `turn_input_empty`, `turn_input_invalid`, `source_key_invalid`.
+        """
+        turn_input = _input(prompt, output_contract(None), None)
+        ingress = ActiveTurn(turn_id=turn_id or "", min_boundary=boundary)
+        return await self._enqueue(turn_input, ingress, source_key)
+
+    async def pending(self) -> Sequence[QueuedInput]:
+        """Input that waits and that no turn has taken, in order."""
+        items = await self._engine.store.list_queue(self.id)
+        return [
+            QueuedInput(lambda: self._engine, item)
+            for item in items
+            if isinstance(item.payload, UserInput)
+        ]
+
+    async def cancel_pending(
+        self, *input_ids: str, source_keys: Sequence[str] = ()
+    ) -> Sequence[CancelInputOutcome]:
+        """Take input back before a turn takes it, all in one transaction; an outcome for each."""
+        targets = [CancelTarget(kind="input_id", value=item) for item in input_ids]
+        targets += [CancelTarget(kind="source_key", value=item) for item in source_keys]
+        return await self._engine.cancel_items(self.id, targets)
+
+    async def cancel_pending_from(self, input_id: str) -> Sequence[CancelInputOutcome]:
+        """Take back an input and everything that was queued after it, in one transaction.
+
+        Raises:
+            LashError: `turn_input_unknown`.
+        """
+        anchor = CancelTarget(kind="input_id", value=input_id)
+        outcomes = await self._engine.cancel_items_from(self.id, anchor)
+        if outcomes is None:
             raise LashError(
-                "stream_not_entered",
-                "Use the stream inside `async with session.stream(…) as live`.",
+                "turn_input_unknown", f"Session {self.id!r} has no queued input {input_id!r}."
             )
-        return self._ticket
+        return outcomes
+
+    # --- the session itself ---------------------------------------------------------------------
+
+    async def compact(self, instructions: str = "") -> TurnResult:
+        """Have the model summarise the conversation; from then on it is shown the summary instead.
+
+        A new agent frame begins with the summary. Nothing is deleted: `history(whole=True)` has it
+        all. Runs once what was accepted before is done. When the model gives no summary, the turn is
+        stopped and the conversation stays as it is.
+
+        Raises as `run` does.
+        """
+        return await self._command(CompactContext(instructions=instructions))
+
+    async def configure(
+        self, *, model: str | None = None, prompt: PromptLayer | None = None
+    ) -> TurnResult:
+        """Change what the session says about its model and prompt, from the next turn on.
+
+        Args:
+            model: A `provider:model` string; "" to go back to the agent's own; None to leave it. It
+                may be another provider's.
+            prompt: The session's own prompt layer, between those of agent and turn; None to leave it.
+
+        Raises:
+            ConfigurationError: What resolving the model raises; nothing was changed.
+        """
+        provider_id = self._runtime.provider_of(model) if model else None
+        command = ConfigureSession(model=model, provider_id=provider_id, prompt=prompt)
+        return await self._command(command)
+
+    async def fork(self, new_id: str, *, at: str | None = None) -> "Session":
+        """A new session that begins with this one's history, up to a message.
+
+        The history is shared, not copied, and neither session sees what the other adds.
+
+        Args:
+            new_id: The new session; an id that was never used.
+            at: The message it begins after (`HistoryMessage.id`); the newest by default.
+
+        Raises:
+            ConflictError: `fork_session_exists`, `session_deleted`.
+            LashError: `session_unknown`, `fork_point_not_retained`, `fork_point_invalid`,
+                `session_id_invalid`.
+        """
+        check_id(new_id, "session_id_invalid", "A session id")
+        return await self._runtime.fork(self.id, new_id, at)
+
+    async def park(self) -> "ParkedSession":
+        """Let go of a session that nothing is under way in: its memory, and this handle.
+
+        Raises:
+            LashError: `session_still_in_use`: a turn runs, somebody waits for one, or another handle
+                is open; nothing was changed.
+        """
+        self._let_go("parked")
+        return ParkedSession(self.id, self._agent, self._runtime)
+
+    async def close(self) -> None:
+        """Let go of the session for good, as far as this handle is concerned. Raises as `park`."""
+        self._let_go("closed")
+
+    # --- looking --------------------------------------------------------------------------------
+
+    def observe(self, cursor: str | None = None) -> Observation:
+        """What happens in the session, across turns and processes, from a snapshot on.
+
+            async with session.observe() as items:
+                async for item in items: ...
+
+        Yields `Snapshot`, `Event` and `Gap` items, each with a cursor. With a cursor of an item seen
+        before, it goes on behind that item, or with a `Gap` and a fresh snapshot if too much has
+        happened since. `lash.LiveView` folds items into what is to be shown.
+
+        Raises:
+            LashError: `session_cursor_malformed`, `session_cursor_wrong_session`.
+        """
+        return self._engine.observations.observe(self.id, cursor)
+
+    async def history(self, *, whole: bool = False) -> Sequence[HistoryMessage]:
+        """The committed messages, oldest first. A running turn is not part of it.
+
+        Args:
+            whole: Also what earlier agent frames hold, such as what was said before a summary.
+        """
+        path = await self._engine.store.load_path(self.id, whole=whole)
+        return [history_message(message) for message in messages_of(path)]
+
+    async def turns(self) -> Sequence[TurnResult]:
+        """The committed turns, oldest first."""
+        records = await self._engine.store.list_turns(self.id)
+        return [turn_result(record, self._runtime.durability) for record in records]
+
+    async def usage(self) -> SessionUsageReport:
+        """What the session used, by source and model; its child sessions are booked as `child`."""
+        return report(await self._engine.store.list_usage(self.id))
+
+    async def info(self) -> SessionSummary | None:
+        """The session in brief, or None when nothing was ever accepted in it."""
+        sessions = await self._engine.store.list_sessions()
+        return next((item for item in sessions if item.session_id == self.id), None)
+
+    # --- underneath -----------------------------------------------------------------------------
+
+    @property
+    def _engine(self) -> Engine:
+        if self._closed:
+            raise LashError(
+                "session_closed",
+                f"This handle on session {self.id!r} was closed; take a new one from the runtime.",
+            )
+        return self._runtime.engine
+
+    async def _submit(
+        self,
+        turn_input: TurnInput,
+        turn_id: str | None,
+        source_key: str | None,
+        hear: Callable[[TurnEvent], None] | None,
+    ) -> Ticket:
+        if turn_id is not None:
+            check_id(turn_id, "turn_id_invalid", "A turn id")
+        if source_key is not None:
+            check_id(source_key, "source_key_invalid", "A source key")
+        engine = self._engine
+        async with self._runtime.arrival(self.id):
+            # Callers of one session are accepted in the order in which they came, although one who
+            # named no agent has to look it up first.
+            agent = await self._runtime.agent_for(self.id, self._agent)
+        return await engine.submit(
+            self.id, agent, turn_input, turn_id=turn_id, source_key=source_key, observer=hear
+        )
+
+    async def _enqueue(
+        self, turn_input: TurnInput, ingress: Ingress, source_key: str | None
+    ) -> QueuedInput:
+        if source_key is not None:
+            check_id(source_key, "source_key_invalid", "A source key")
+        engine = self._engine
+        request = EnqueueRequest(
+            session_id=self.id,
+            item_id=self._runtime.ids.new("input"),
+            payload=UserInput(input=turn_input),
+            ingress=ingress,
+            agent=await self._runtime.agent_for(self.id, self._agent),
+            source_key=source_key,
+        )
+        return QueuedInput(lambda: self._engine, await engine.enqueue(request))
+
+    async def _command(self, command: SessionCommand) -> TurnResult:
+        engine = self._engine
+        request = EnqueueRequest(
+            session_id=self.id,
+            item_id=self._runtime.ids.new("command"),
+            payload=CommandWork(command=command),
+            agent=await self._runtime.agent_for(self.id, self._agent),
+        )
+        return await QueuedInput(lambda: self._engine, await engine.enqueue(request)).result()
+
+    def _hold(self, *, hold: bool) -> None:
+        if hold != self._open:
+            self._open = hold
+            self._runtime.opened(self.id, 1 if hold else -1)
+
+    def _let_go(self, what: str) -> None:
+        engine = self._engine
+        others = self._runtime.opened(self.id, 0) - self._open
+        if others or engine.in_use(self.id):
+            why = "another handle on it is open" if others else "a turn of it is under way"
+            raise LashError(
+                "session_still_in_use",
+                f"Session {self.id!r} cannot be {what}: {why}. Nothing was changed.",
+                session_id=self.id,
+            )
+        engine.histories.forget(self.id)
+        self._hold(hold=False)
+        self._closed = True
+
+
+class ParkedSession:
+    """A session that was let go of; `resume` takes it up again, here or in another runtime."""
+
+    def __init__(self, session_id: str, agent: str | None, runtime: SessionHost) -> None:
+        self.session_id = session_id
+        self._agent = agent
+        self._runtime = runtime
+
+    def __repr__(self) -> str:
+        return f"ParkedSession({self.session_id!r})"
+
+    def resume(self) -> Session:
+        """A handle on the session again."""
+        return Session(self._runtime, self.session_id, self._agent)
+
+
+def _input(prompt: object, contract: OutputContract, prompt_layer: PromptLayer | None) -> TurnInput:
+    return TurnInput(
+        items=(TextItem(text=check_prompt(prompt)),), prompt=prompt_layer, output=contract.spec
+    )

@@ -57,6 +57,31 @@ CATALOGUE: Mapping[str, CodeInfo] = {
     "session_deleted": CodeInfo(
         "The session was deleted; its id is not used again.", "caller", terminal=True
     ),
+    "session_still_in_use": CodeInfo(
+        "A session cannot be parked or closed while anything of it is under way.", "caller"
+    ),
+    "session_closed": CodeInfo("The handle on the session was closed.", "caller", terminal=True),
+    "invalid_turn_cancel_request": CodeInfo(
+        "A request to stop a turn must have a non-blank id.", "caller", terminal=True
+    ),
+    "session_cursor_malformed": CodeInfo(
+        "That is no cursor of a session.", "caller", terminal=True
+    ),
+    "session_cursor_wrong_session": CodeInfo(
+        "The cursor is another session's.", "caller", terminal=True
+    ),
+    "usage_report_decreased": CodeInfo(
+        "A usage report counts less than the one before it.", "caller", terminal=True
+    ),
+    "fork_session_exists": CodeInfo(
+        "A session of that id exists, so none can be forked under it.", "caller", terminal=True
+    ),
+    "fork_point_not_retained": CodeInfo(
+        "The message to fork at is not in the session's history.", "caller", terminal=True
+    ),
+    "fork_point_invalid": CodeInfo(
+        "The message to fork at leaves tool calls without an answer.", "caller", terminal=True
+    ),
     "provider_mismatch": CodeInfo(
         "The session's history was made with another provider.", "caller", terminal=True
     ),

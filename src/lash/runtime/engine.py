@@ -40,7 +40,13 @@ from lash.runtime.refusals import (
     parked_for,
     provider_differs,
 )
-from lash.sessions.ingress import EnqueueRequest, QueuedItem
+from lash.sessions.ingress import (
+    CancelInputOutcome,
+    CancelTarget,
+    EnqueueRequest,
+    InputCancelled,
+    QueuedItem,
+)
 from lash.sessions.model import (
     AgentRef,
     Parked,
@@ -107,6 +113,10 @@ class Engine:
         self.observations = Observations(
             store, environment.clock, environment.ids.new("replay"), drives=self.drives
         )
+
+    def in_use(self, session_id: str) -> bool:
+        """Whether anything here is under way in a session, or anybody waits for it."""
+        return session_id in self._lanes or self._followers.any_of(session_id)
 
     # --- life -----------------------------------------------------------------------------------
 
@@ -288,6 +298,27 @@ class Engine:
         elif not await self.held_elsewhere(session_id) and not self._closing:
             self._lane(session_id).recover()
 
+    async def cancel_items(
+        self, session_id: str, targets: Sequence[CancelTarget]
+    ) -> Sequence[CancelInputOutcome]:
+        """Take items of a queue back before a turn takes them, and tell observers."""
+        outcomes = await shielded(self.store.cancel_items(session_id, targets))
+        self._tell_cancelled(session_id, outcomes)
+        return outcomes
+
+    async def cancel_items_from(
+        self, session_id: str, anchor: CancelTarget
+    ) -> Sequence[CancelInputOutcome] | None:
+        """Take back an item and all that came after it; None when there is no such item."""
+        outcomes = await shielded(self.store.cancel_items_from(session_id, anchor))
+        self._tell_cancelled(session_id, outcomes or ())
+        return outcomes
+
+    def _tell_cancelled(self, session_id: str, outcomes: Sequence[CancelInputOutcome]) -> None:
+        gone = [each.item.item_id for each in outcomes if isinstance(each, InputCancelled)]
+        if gone:
+            self.observations.queue_changed(session_id, "cancelled", gone)
+
     async def follow_item(self, session_id: str, item_id: str, observer: Observer | None) -> Ticket:
         """A ticket for the turn that takes an item of the queue, once there is one.
 
@@ -377,6 +408,7 @@ class Engine:
         """Turns cannot be driven here now: tell whoever waits for them."""
         self._rest(session_id)
         self._followers.failed(session_id, turn_ids, error)
+        self.observations.interrupted(session_id, turn_ids)
 
     def restarted(self, session_id: str, turn_id: str, restarted_as: str, why: str) -> None:
         """A turn was begun again under another id: whoever waits for it waits for that one."""
@@ -519,6 +551,7 @@ class Engine:
     async def _sweep_slowly(self) -> None:
         while True:
             await self.environment.clock.sleep(self.environment.timings.ttl_ms / 1000)
+            self.observations.replay.sweep()
             try:
                 await self.sweep()
             except Exception:  # noqa: BLE001  the next one may find the store again

@@ -97,6 +97,10 @@ class Followers:
         """Whether somebody still holds this ticket and waits."""
         return ticket in self._tickets.get((ticket.session_id, ticket.turn_id), ())
 
+    def any_of(self, session_id: str) -> bool:
+        """Whether anybody waits for a turn of a session."""
+        return any(session == session_id for session, _ in self._tickets)
+
     def announce(self, session_id: str, turn_id: str, event: TurnEvent) -> None:
         """Tell the observers of a turn; one that fails is logged and does not disturb the turn."""
         for ticket in tuple(self._tickets.get((session_id, turn_id), ())):

@@ -113,7 +113,9 @@ async def replay_turn(
     ends = None if cancellation is None else StopRequested(cancellation)
     controller = ReplayController(store, scope, is_open=known.record is None, ends=ends)
     history = await _history_before(store, head, known.turn_id, known.record)
-    context = _context(store, effects, controller, clock, agent, cancellation)
+    context = _context(
+        store, effects, controller, clock=clock, agent=agent, cancellation=cancellation
+    )
     drive = TurnDrive(context, agent, turn, history)
     divergence: Divergence | None = None
     try:
@@ -257,6 +259,7 @@ def _context(
     store: Store,
     effects: EffectHost,
     controller: ReplayController,
+    *,
     clock: Clock,
     agent: AgentDefinition,
     cancellation: Cancellation | None,

@@ -33,6 +33,7 @@ from lash.effects.waits.transitions import (
     plan_resolve,
     plan_sweep,
 )
+from lash.sessions.checking import ScopeFact
 from lash.stores.contents import due_at_ms, resolution_text, wait_state
 
 
@@ -202,6 +203,23 @@ class Scopes:
             row, resolution=resolution_text(resolution), resolved_at_ms=after
         )
         self._changed()
+
+    # --- checking -------------------------------------------------------------------------------
+
+    def facts(self) -> Sequence[tuple[str | None, ScopeFact]]:
+        """What there is of each scope, with the session it belongs to."""
+        return [(_session_of(key), self._fact(key, scope)) for key, scope in self._scopes.items()]
+
+    def _fact(self, scope_key: str, scope: _Scope) -> ScopeFact:
+        told = from_journal_key(scope_key)
+        waits = self.waits_of_scope(scope_key)
+        return ScopeFact(
+            scope_key=scope_key,
+            turn_id=told.turn_id if isinstance(told, TurnScope) else None,
+            finished=scope.finished_at_ms is not None,
+            records=len(scope.records),
+            pending_waits=sum(row.resolution is None and not row.turn_control for row in waits),
+        )
 
     # --- retiring -------------------------------------------------------------------------------
 

@@ -29,6 +29,15 @@ class HeldNode:
     node: SessionNode
     parent: "HeldNode | None"
 
+    def chain(self) -> Sequence["HeldNode"]:
+        """This node and all before it, root first."""
+        found: list[HeldNode] = []
+        at: HeldNode | None = self
+        while at is not None:
+            found.append(at)
+            at = at.parent
+        return found[::-1]
+
     def path(self, *, whole: bool) -> Sequence[SessionNode]:
         """The nodes that lead here, root first; from the opening of the frame unless `whole`."""
         found: list[SessionNode] = []
@@ -111,3 +120,32 @@ class HeldSession:
             open=self.with_cancellation(self.open[turn_id]) if turn_id in self.open else None,
             record=receipt[0] if receipt else None,
         )
+
+
+@dataclass(slots=True)
+class Tombstone:
+    """What stays of a deleted session: its lease's token, and the last node that is left of it."""
+
+    lease: LeaseState
+    leaf: HeldNode | None
+
+
+@dataclass(slots=True)
+class Held:
+    """All sessions, and the tombstones of those that were deleted."""
+
+    sessions: dict[str, HeldSession] = field(default_factory=dict)
+    deleted: dict[str, Tombstone] = field(default_factory=dict)
+
+    def begin(self, head: SessionHead, now_ms: int) -> HeldSession:
+        """Keep a session that begins."""
+        session = HeldSession(head=head, updated_at_ms=now_ms)
+        self.sessions[head.session_id] = session
+        return session
+
+    def lease_of(self, session_id: str) -> LeaseState:
+        """Who holds a session, or its last token."""
+        session, stone = self.sessions.get(session_id), self.deleted.get(session_id)
+        if session is not None:
+            return session.lease
+        return stone.lease if stone else LeaseState()

@@ -26,7 +26,11 @@ from lash.effects.journal import (
 from lash.effects.waits.keys import SECRET_BYTES
 from lash.effects.waits.model import Resolution, ResolveOutcome, UnknownOrRevoked
 from lash.effects.waits.transitions import WaitMissing, WaitRow, WaitState
+from lash.sessions.checking import Finding
+from lash.sessions.deleting import DeleteResult
+from lash.sessions.forking import ForkRequest, ForkResult
 from lash.sessions.ingress import CancelInputOutcome, CancelTarget, EnqueueRequest, QueuedItem
+from lash.sessions.maintenance import VacuumReport, VacuumRequest
 from lash.sessions.model import (
     AcceptedTurn,
     Parked,
@@ -48,8 +52,11 @@ from lash.sessions.planner import (
 from lash.sessions.queueing import CheckpointClaim, EnqueueResult, TakeResult
 from lash.sessions.stopping import CancelOutcome, CancelRequest
 from lash.sessions.usage import UsageEntry
+from lash.stores.memory.queues import Queues
 from lash.stores.memory.scopes import Scopes
+from lash.stores.memory.session import Held
 from lash.stores.memory.sessions import Sessions
+from lash.stores.memory.upkeep import Upkeep
 
 
 class MemoryStore:
@@ -66,7 +73,10 @@ class MemoryStore:
         # A secret, not an id: nobody may foretell it, so no injected source makes it.
         self._secret = os.urandom(SECRET_BYTES)
         self._scopes = Scopes(clock, self._changed)
-        self._sessions = Sessions(clock, seams, self._scopes, self._changed)
+        held = Held()
+        self._sessions = Sessions(held, clock, seams, self._scopes, self._changed)
+        self._queues = Queues(held, clock, seams, self._changed)
+        self._upkeep = Upkeep(held, clock, seams, self._scopes, self._changed)
 
     def _changed(self) -> None:
         self._changes += 1
@@ -175,47 +185,65 @@ class MemoryStore:
 
     async def enqueue(self, request: EnqueueRequest) -> EnqueueResult:
         """Put an item into a session's queue, without any lease."""
-        return self._sessions.enqueue(request)
+        return self._queues.enqueue(request)
 
     async def has_arrived(self, claim: CheckpointClaim) -> bool:
         """Whether a checkpoint would take anything."""
-        return self._sessions.has_arrived(claim)
+        return self._queues.has_arrived(claim)
 
     async def take(self, claim: CheckpointClaim) -> TakeResult:
         """Take what a checkpoint admits."""
-        return self._sessions.take(claim)
+        return self._queues.take(claim)
 
     async def cancel_items(
         self, session_id: str, targets: Sequence[CancelTarget]
     ) -> Sequence[CancelInputOutcome]:
         """Take items back before a turn takes them."""
-        return self._sessions.cancel_items(session_id, targets)
+        return self._queues.cancel_items(session_id, targets)
 
     async def cancel_items_from(
         self, session_id: str, anchor: CancelTarget
     ) -> Sequence[CancelInputOutcome] | None:
         """Take back an item and all that came after it."""
-        return self._sessions.cancel_items_from(session_id, anchor)
+        return self._queues.cancel_items_from(session_id, anchor)
 
     async def list_queue(self, session_id: str) -> Sequence[QueuedItem]:
         """What waits and was not taken, in order."""
-        return self._sessions.queue(session_id)
+        return self._queues.queue(session_id)
 
     async def find_item(self, session_id: str, target: CancelTarget) -> QueuedItem | None:
         """One item of the queue, whatever became of it."""
-        return self._sessions.find_item(session_id, target)
+        return self._queues.find_item(session_id, target)
 
     # --- stopping -------------------------------------------------------------------------------
 
     async def request_cancel(self, request: CancelRequest) -> CancelOutcome:
         """Ask a turn to stop, against its commit."""
-        return self._sessions.request_cancel(request)
+        return self._queues.request_cancel(request)
 
     async def cancelled_turns(
         self, session_ids: Sequence[str]
     ) -> Mapping[tuple[str, str], Cancellation]:
         """Who was asked to stop among the open turns of some sessions."""
-        return self._sessions.cancelled(session_ids)
+        return self._queues.cancelled(session_ids)
+
+    # --- whole sessions -------------------------------------------------------------------------
+
+    async def fork_session(self, request: ForkRequest) -> ForkResult:
+        """Begin a session that shares the history of another one up to a node."""
+        return self._upkeep.fork(request)
+
+    async def delete_session(self, session_id: str, claim: LeaseClaim) -> DeleteResult:
+        """Remove a session for ever, unless another live owner holds it."""
+        return self._upkeep.delete(session_id, claim)
+
+    async def vacuum(self, request: VacuumRequest) -> VacuumReport:
+        """Give back the space of what nobody will ask for, up to a limit, in one transaction."""
+        return self._upkeep.vacuum(request)
+
+    async def check(self) -> Sequence[Finding]:
+        """What does not fit together in what is kept."""
+        return self._upkeep.check()
 
     # --- the journal ----------------------------------------------------------------------------
 

@@ -27,7 +27,12 @@ from lash.stores.sqlite.queue import find_item
 def every_session(connection: sqlite3.Connection) -> Sequence[str]:
     """Every id that anything is kept under, sorted."""
     found = connection.execute(upkeep_queries.EVERY_SESSION).fetchall()
-    return sorted(session_id for (session_id,) in found if isinstance(session_id, str))
+    return sorted(_name(session_id) for (session_id,) in found)
+
+
+def _name(column: bytes | None) -> str:
+    """An id that may be damaged. Nothing is found under one that is, which says where it belongs."""
+    return (column or b"").decode(errors="replace")
 
 
 def check_session_rows(
@@ -72,7 +77,7 @@ def _facts(
             InputFact(
                 turn_id=checked(turn_id, str),
                 settled=bool(committed),
-                superseded_by=checked(later, str | None),
+                superseded_by=None if later is None else checked(later, str),
             )
             for turn_id, committed, later in inputs
         ),
@@ -92,7 +97,7 @@ def _path(
     if head is None:
         return True, ()
     (leaf_id, leaf) = connection.execute(upkeep_queries.LEAF_IDS, (session_id,)).fetchone()
-    _, path = graph.walk_rows(connection, leaf)
+    path = tuple(node for _, node in graph.walk_rows(connection, leaf))
     if not path:
         return leaf_id is None and leaf is None, ()
     return path[-1].node_id == leaf_id, path
@@ -126,7 +131,7 @@ def check_scopes(connection: sqlite3.Connection) -> Sequence[Finding]:
         Finding(
             code="session_missing",
             severity="error",
-            session_id=str(session_id),
+            session_id=_name(session_id),
             message="Nodes belong to a session that is not there, and was not deleted.",
         )
         for (session_id,) in connection.execute(upkeep_queries.STRAY_NODES)

@@ -73,29 +73,29 @@ def read_path(
 def read_leaf(connection: sqlite3.Connection, session_id: str) -> int | None:
     """The row of the node that a session stands on."""
     row: Row | None = connection.execute(queries.LEAF, (session_id,)).fetchone()
-    return None if row is None else checked(row[0], int | None)
+    return None if row is None or row[0] is None else checked(row[0], int)
 
 
 def walk_rows(
     connection: sqlite3.Connection, leaf: int | None
-) -> tuple[list[int], tuple[SessionNode, ...]]:
-    """The rows and the nodes that lead to a row, root first: as far as there are any."""
+) -> Sequence[tuple[int, SessionNode]]:
+    """The nodes that lead to a row, root first, each with its own: as far as there are any."""
     found = connection.execute(upkeep_queries.PATH_ROWS, {"leaf": leaf}).fetchall()
-    return [checked(row[0], int) for row in found], tuple(session_node(row[1:]) for row in found)
+    return [(checked(row[0], int), session_node(row[1:])) for row in found]
 
 
 def read_path_rows(
     connection: sqlite3.Connection, session_id: str
-) -> tuple[list[int], tuple[SessionNode, ...]]:
+) -> Sequence[tuple[int, SessionNode]]:
     """The whole path to a session's leaf, root first, with the row of each node.
 
     Raises:
         StoreError: `store_corrupt`: a node of the path is missing.
     """
-    rows, path = walk_rows(connection, read_leaf(connection, session_id))
-    if path and path[0].parent_id is not None:
+    path = walk_rows(connection, read_leaf(connection, session_id))
+    if path and path[0][1].parent_id is not None:
         raise _broken(session_id)
-    return rows, path
+    return path
 
 
 def _broken(session_id: str) -> StoreError:

@@ -64,9 +64,9 @@ class Upkeep:
     def _fork(self, connection: sqlite3.Connection, request: ForkRequest) -> ForkResult:
         source, _ = heads.read_head(connection, request.source_id)
         existing, _ = heads.read_head(connection, request.new_id)
-        leaf, rows, path = graph.read_leaf(connection, request.source_id), [], ()
-        if existing is None and not asks_for_leaf(request, source):
-            rows, path = graph.read_path_rows(connection, request.source_id)
+        wanted = existing is None and not asks_for_leaf(request, source)
+        nodes = graph.read_path_rows(connection, request.source_id) if wanted else []
+        path = tuple(node for _, node in nodes)
         facts = ForkFacts(
             now_ms=self._clock.now_ms(),
             source=source,
@@ -78,7 +78,9 @@ class Upkeep:
         result = plan_fork(facts, request)
         if isinstance(result, Forked) and not result.existed:
             place = fork_place(path, result.head.leaf_id)
-            _add_fork(connection, result.head, leaf if place is None else rows[place], request)
+            leaf = graph.read_leaf(connection, request.source_id)
+            at = leaf if place is None else nodes[place][0]
+            _add_fork(connection, result.head, at, request)
             self._seams("fork.inside")
         return result
 
@@ -185,5 +187,5 @@ def _remove(connection: sqlite3.Connection, session_id: str, now_ms: int) -> Del
 
 def _own(connection: sqlite3.Connection, leaf: int | None, session_id: str) -> int | None:
     """A session's leaf, if it is a node of its own and not one of the session it was forked from."""
-    row = connection.execute(upkeep_queries.NODE_OWNER, (leaf,)).fetchone()
-    return leaf if row is not None and row[0] == session_id else None
+    row = connection.execute(upkeep_queries.IS_NODE_OF, (leaf, session_id)).fetchone()
+    return leaf if row is not None else None

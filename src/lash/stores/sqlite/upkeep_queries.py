@@ -43,7 +43,7 @@ IS_SHARED = """
         WHERE n.session_id = ? AND s.session_id <> n.session_id AND s.origin IS NOT NULL
     )
 """
-NODE_OWNER = "SELECT session_id FROM nodes WHERE id = ?"
+IS_NODE_OF = "SELECT 1 FROM nodes WHERE id = ? AND session_id = ?"
 
 # --- vacuuming --------------------------------------------------------------------------------------
 
@@ -53,10 +53,10 @@ DELETED_SHARED = """
     WHERE leaf IS NOT NULL ORDER BY session_id
 """
 MOVE_DELETED_LEAF = "UPDATE deleted_sessions SET leaf = ? WHERE session_id = ?"
-#: A node of a deleted session and the one before it, unless anything stands on it.
-UNUSED_NODE = """
-    SELECT n.session_id, n.parent FROM nodes n
-    WHERE n.id = ?
+#: The node before one of a session, unless anything stands on that one.
+BEFORE_UNUSED = """
+    SELECT n.parent FROM nodes n
+    WHERE n.id = ? AND n.session_id = ?
         AND NOT EXISTS (SELECT 1 FROM nodes c WHERE c.parent = n.id)
         AND NOT EXISTS (
             SELECT 1 FROM sessions s INDEXED BY sessions_by_leaf
@@ -105,14 +105,14 @@ COUNT_RECENT = """
 
 # --- checking ---------------------------------------------------------------------------------------
 
-#: Every id that anything is kept under; journals and leases of sessions that are gone not counted.
+#: Every id that anything is kept under. As bytes: one that is damaged must not hide the others.
 EVERY_SESSION = """
-    SELECT session_id FROM sessions
-    UNION SELECT session_id FROM inputs
-    UNION SELECT session_id FROM turns
-    UNION SELECT session_id FROM queue
-    UNION SELECT session_id FROM usage
-    UNION SELECT session_id FROM scopes WHERE session_id IS NOT NULL
+    SELECT CAST(session_id AS BLOB) FROM sessions
+    UNION SELECT CAST(session_id AS BLOB) FROM inputs
+    UNION SELECT CAST(session_id AS BLOB) FROM turns
+    UNION SELECT CAST(session_id AS BLOB) FROM queue
+    UNION SELECT CAST(session_id AS BLOB) FROM usage
+    UNION SELECT CAST(session_id AS BLOB) FROM scopes WHERE session_id IS NOT NULL
 """
 LEAF_IDS = "SELECT leaf_id, leaf FROM sessions WHERE session_id = ?"
 EVERY_INPUT = """
@@ -143,7 +143,7 @@ DANGLING_WAITS = """
 EVERY_ITEM_IDS = "SELECT item_id FROM queue WHERE session_id = ? ORDER BY sequence"
 #: Nodes that belong to no session that is there, and to none that was deleted.
 STRAY_NODES = """
-    SELECT DISTINCT n.session_id FROM nodes n
+    SELECT DISTINCT CAST(n.session_id AS BLOB) FROM nodes n
     WHERE NOT EXISTS (SELECT 1 FROM sessions s WHERE s.session_id = n.session_id)
         AND NOT EXISTS (SELECT 1 FROM deleted_sessions d WHERE d.session_id = n.session_id)
 """

@@ -94,15 +94,15 @@ def _shared(connection: sqlite3.Connection) -> Sequence[tuple[str, int]]:
 
 def _unused(connection: sqlite3.Connection, node: int, session_id: str) -> tuple[int | None] | None:
     """The node before one that nothing stands on; None where something does, or where it is not ours."""
-    row = connection.execute(upkeep_queries.UNUSED_NODE, (node,)).fetchone()
-    if row is None or row[0] != session_id:
+    row = connection.execute(upkeep_queries.BEFORE_UNUSED, (node, session_id)).fetchone()
+    if row is None:
         return None
-    return (checked(row[1], int) if row[1] is not None else None,)
+    return (checked(row[0], int) if row[0] is not None else None,)
 
 
 def _own(connection: sqlite3.Connection, node: int | None, session_id: str) -> int | None:
-    row = connection.execute(upkeep_queries.NODE_OWNER, (node,)).fetchone()
-    return node if row is not None and row[0] == session_id else None
+    row = connection.execute(upkeep_queries.IS_NODE_OF, (node, session_id)).fetchone()
+    return node if row is not None else None
 
 
 def _keep(connection: sqlite3.Connection, session_id: str, before: int, after: int | None) -> None:

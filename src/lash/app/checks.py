@@ -1,0 +1,43 @@
+"""Refusing what could not be stored, before anything is accepted."""
+
+from lash.core.errors import LashError
+from lash.core.text import is_utf8
+
+
+def check_id(value: object, code: str, what: str) -> None:
+    """Refuse an id that could not be stored or told from another.
+
+    Raises:
+        LashError: With `code`.
+    """
+    if not isinstance(value, str):
+        raise LashError(code, f"{what} must be text, not {type(value).__name__}.")
+    if not value.strip():
+        raise LashError(code, f"{what} must not be blank; nothing was accepted. Give it a name.")
+    if not is_utf8(value):
+        raise LashError(code, f"{what} holds text that UTF-8 cannot carry: {value!r}.")
+
+
+def check_prompt(prompt: object) -> str:
+    """A prompt that can be stored.
+
+    Raises:
+        LashError: `turn_input_invalid`, `turn_input_empty`.
+    """
+    if not isinstance(prompt, str):
+        raise LashError(
+            "turn_input_invalid",
+            f"The prompt must be text, not {type(prompt).__name__}; nothing was accepted.",
+        )
+    if not prompt.strip():
+        raise LashError(
+            "turn_input_empty",
+            "The prompt is empty; nothing was accepted. Say what the agent should do.",
+        )
+    if not is_utf8(prompt):
+        raise LashError(
+            "turn_input_invalid",
+            "The prompt holds text that UTF-8 cannot carry (an unpaired surrogate); nothing was "
+            "accepted. Decode the text properly, or replace such characters.",
+        )
+    return prompt
