@@ -8,7 +8,7 @@ from lash.app.agent import Agent
 from lash.app.completions import Completions
 from lash.app.live import LiveTurn
 from lash.app.model import Model
-from lash.app.results import HistoryMessage, TurnResult
+from lash.app.results import HistoryMessage, TurnResult, TypedTurnResult
 from lash.app.runtime import Runtime
 from lash.app.session import Session
 from lash.core.errors import (
@@ -32,14 +32,17 @@ from lash.llm.usage import Usage
 from lash.runtime.operations import Operation
 from lash.runtime.replaying import ReplayReport
 from lash.runtime.steps import StepRetry
+from lash.sessions.usage import SessionUsageReport, diff_usage_reports
 from lash.tools.function import tool
-from lash.tools.model import Finish, ToolContext, ToolError, ToolRetry
+from lash.tools.model import ChildAnswer, Finish, SwitchFrame, ToolContext, ToolError, ToolRetry
 from lash.turn.outcome import Finished, Stopped
 from lash.turn.prompt import PromptLayer
 
 __all__ = [
     "Agent",
     "AwaitEventKey",
+    "CancelReceipt",
+    "ChildAnswer",
     "Completions",
     "ConfigurationError",
     "ConflictError",
@@ -52,26 +55,33 @@ __all__ = [
     "LeaseLostError",
     "LeaseTimings",
     "LiveTurn",
+    "LiveView",
     "Model",
     "Operation",
+    "ParkedSession",
     "PendingCompletion",
     "PromptLayer",
+    "QueuedInput",
     "ReplayError",
     "ReplayReport",
     "RetryPolicy",
     "Runtime",
     "Session",
     "SessionBusyError",
+    "SessionUsageReport",
     "StepError",
     "StepRetry",
     "Stopped",
     "StoreError",
+    "SwitchFrame",
     "ToolContext",
     "ToolError",
     "ToolRetry",
     "TurnResult",
+    "TypedTurnResult",
     "Usage",
     "WaitError",
+    "diff_usage_reports",
     "events",
     "tool",
 ]

@@ -149,7 +149,7 @@ async def left(path: Path, **code: Any) -> None:
     assert deploy.ran == RECORDED
 
 
-async def refusal(session: lash.Session, prompt: str, **named: str) -> lash.LashError:
+async def refusal(session: lash.Session, prompt: str, **named: Any) -> lash.LashError:
     with pytest.raises(lash.LashError) as raised:
         await session.run(prompt, **named)
     return raised.value

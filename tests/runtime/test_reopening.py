@@ -92,7 +92,7 @@ async def state(runtime: lash.Runtime) -> tuple[str, int, int]:
     return summary.state, summary.turns, summary.open_turns
 
 
-async def refusal(session: lash.Session, prompt: str = "And now?", **named: str) -> lash.LashError:
+async def refusal(session: lash.Session, prompt: str = "And now?", **named: Any) -> lash.LashError:
     with pytest.raises(lash.LashError) as raised:
         await session.run(prompt, **named)
     return raised.value

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hooked_store import HookedStore, contents, hooked
@@ -56,7 +57,7 @@ async def said(session: lash.Session) -> list[str]:
     return [item.text for item in await session.history() if item.role == "user" and item.text]
 
 
-def begin(session: lash.Session, prompt: str, **named: str) -> "asyncio.Task[lash.TurnResult]":
+def begin(session: lash.Session, prompt: str, **named: Any) -> "asyncio.Task[lash.TurnResult]":
     return asyncio.create_task(session.run(prompt, **named))
 
 

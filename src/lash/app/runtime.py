@@ -30,6 +30,10 @@ from lash.runtime.engine import Engine
 from lash.runtime.environment import Environment, OnEvent, unheard
 from lash.runtime.operations import Operation
 from lash.runtime.replaying import ReplayReport, load_journal, replay_turn
+from lash.sessions.checking import Finding
+from lash.sessions.deleting import DeleteReport
+from lash.sessions.forking import ForkRequest
+from lash.sessions.maintenance import VacuumReport, VacuumRequest
 from lash.sessions.model import AgentRef, SessionSummary
 from lash.sessions.store import Store
 
@@ -187,6 +191,56 @@ class Runtime:
         if agent is not None:
             self._agents.newest(agent)
         return Session(self, session_id, agent)
+
+    # --- sessions as a whole ----------------------------------------------------------------------
+
+    async def fork(self, source_id: str, new_id: str, node_id: str | None) -> Session:
+        """A new session that shares the history of another one; see `Session.fork`."""
+        request = ForkRequest(source_id=source_id, new_id=new_id, node_id=node_id)
+        head = await self.engine.fork(request)
+        return Session(self, head.session_id, head.agent.name)
+
+    async def delete_session(self, session_id: str) -> DeleteReport | None:
+        """Remove a session with its history, queue, journals and promises, for ever.
+
+        Its id is not used again: whatever is sent to it is refused with `session_deleted`. Child
+        sessions and forks live on, and background work it began is not stopped; the report names them.
+
+        Returns:
+            What went with it, or None when there was no such session (any more).
+
+        Raises:
+            SessionBusyError: Another live process drives the session (retryable).
+            LashError: `session_still_in_use`: it is driven here; nothing was changed.
+        """
+        check_id(session_id, "session_id_invalid", "A session id")
+        return await self.engine.delete(session_id)
+
+    async def vacuum(self, older_than: timedelta = timedelta(0)) -> VacuumReport:
+        """Give back the space of what nobody will ask for any more.
+
+        Removes what deleted sessions leave behind, what queued input said that has long been part of
+        a turn, input that was taken back, and large outcomes that nothing refers to. Live history and
+        unfinished work are never touched. Journals are `retire_journals`' to remove.
+
+        Args:
+            older_than: Leave alone what was settled more lately than this.
+
+        Raises:
+            LashError: `duration_invalid`. StoreError: Nothing of the last step was removed.
+        """
+        age_ms = milliseconds(older_than, "older_than")
+        before_ms = self._environment.clock.now_ms() - age_ms
+        request, total = VacuumRequest(before_ms=before_ms), VacuumReport()
+        while True:  # a bounded piece at a time, so that no writer waits long
+            step = await self.engine.store.vacuum(request)
+            total = step.after(total)
+            if not step.more or not step.removed:
+                return total
+
+    async def check(self) -> Sequence[Finding]:
+        """What does not fit together in the store; nothing, in one that is whole. `lash doctor` shows it."""
+        return await self.engine.store.check()
 
     # --- effects of the host's own ----------------------------------------------------------------
 

@@ -82,6 +82,10 @@ CATALOGUE: Mapping[str, CodeInfo] = {
     "fork_point_invalid": CodeInfo(
         "The message to fork at leaves tool calls without an answer.", "caller", terminal=True
     ),
+    "child_session_too_deep": CodeInfo(
+        "Child sessions have children of their own too many deep.", "caller", terminal=True
+    ),
+    "child_stopped": CodeInfo("The turn of a child session was stopped.", "caller"),
     "provider_mismatch": CodeInfo(
         "The session's history was made with another provider.", "caller", terminal=True
     ),

@@ -65,6 +65,15 @@ class DirectCall(Data):
     usage: Usage
 
 
+class ChildTurn(Data):
+    """A turn of a child session that a tool's body waited for: what it used, booked with the attempt."""
+
+    session_id: str
+    turn_id: str
+    model: str
+    usage: Usage
+
+
 class ToolAttemptOutcome(Data, tag_field="type", tag="tool_attempt"):
     """What one run of a tool came to, and what follows: another attempt, a wait, or nothing.
 
@@ -77,6 +86,7 @@ class ToolAttemptOutcome(Data, tag_field="type", tag="tool_attempt"):
     duration_ms: int = 0
     retry_in_ms: int | None = None
     direct_calls: tuple[DirectCall, ...] = ()
+    children: tuple[ChildTurn, ...] = ()
 
 
 class ExecCodeOutcome(Data, tag_field="type", tag="exec_code"):

@@ -40,6 +40,8 @@ from lash.runtime.refusals import (
     parked_for,
     provider_differs,
 )
+from lash.sessions.deleting import Deleted, DeleteReport
+from lash.sessions.forking import Forked, ForkRequest
 from lash.sessions.ingress import (
     CancelInputOutcome,
     CancelTarget,
@@ -51,6 +53,7 @@ from lash.sessions.model import (
     AgentRef,
     Parked,
     RootSession,
+    SessionHead,
     SessionRelation,
     TurnInput,
     TurnRecord,
@@ -329,6 +332,53 @@ class Engine:
         turn_id = await taking_turn(self.store, clock, session_id, item_id, self._see_to)
         return await self.attach(session_id, turn_id, observer)
 
+    # --- beginning and ending sessions ----------------------------------------------------------
+
+    async def fork(self, request: ForkRequest) -> SessionHead:
+        """A new session that shares the history of another one.
+
+        Raises:
+            ConflictError: `fork_session_exists`, `session_deleted`.
+            LashError: `session_unknown`, `fork_point_not_retained`, `fork_point_invalid`.
+        """
+        result = await shielded(self.store.fork_session(request))
+        if isinstance(result, Forked):
+            return result.head
+        conflict = result.code in {"fork_session_exists", "session_deleted"}
+        kind = ConflictError if conflict else LashError
+        raise kind(result.code, result.message, session_id=request.new_id)
+
+    async def delete(self, session_id: str) -> DeleteReport | None:
+        """Remove a session for ever; None when there is nothing to remove.
+
+        Raises:
+            SessionBusyError: Another live process drives the session.
+            LashError: `session_still_in_use`: it is driven here.
+        """
+        if self.in_use(session_id):
+            raise LashError(
+                "session_still_in_use",
+                f"Session {session_id!r} cannot be deleted: a turn of it is under way. Stop the turn, "
+                "or wait for its end. Nothing was changed.",
+                session_id=session_id,
+            )
+        return await shielded(self._delete(session_id))
+
+    async def _delete(self, session_id: str) -> DeleteReport | None:
+        result = await self.store.delete_session(session_id, self._claim_request())
+        if isinstance(result, Busy) and self.store.is_dead(result.holder.owner):
+            again = self._claim_request(presumed_dead=result.holder.fencing_token)
+            result = await self.store.delete_session(session_id, again)
+        if isinstance(result, Busy):
+            raise busy(session_id, result.holder)
+        if not isinstance(result, Deleted):
+            return None
+        self.histories.forget(session_id)
+        self.observations.deleted(session_id)
+        # The rows are gone already; who waits for them here is told.
+        await self.effects.revoke_await_events_for_session(session_id)
+        return result.report
+
     # --- stopping -------------------------------------------------------------------------------
 
     async def request_cancel(self, request: CancelRequest) -> CancelOutcome:
@@ -343,6 +393,16 @@ class Engine:
             if not here and known is not None and known.open is not None:
                 await self._see_to(request.session_id)
         return outcome
+
+    def cancel_soon(self, request: CancelRequest) -> None:
+        """Ask a turn to stop, without waiting for what comes of it."""
+        self._spawn(self._cancel_quietly(request), f"lash-cancel-{request.turn_id}")
+
+    async def _cancel_quietly(self, request: CancelRequest) -> None:
+        try:
+            await self.request_cancel(request)
+        except Exception:  # noqa: BLE001  nobody waits for it; the turn comes to its end by itself
+            _log.warning("turn %s could not be asked to stop", request.turn_id, exc_info=True)
 
     def stop_turn(self, session_id: str, turn_id: str, cancellation: Cancellation) -> bool:
         """Have a turn that is driven here end as cancelled; False when it is not driven here."""

@@ -28,6 +28,7 @@ from lash.effects.journaling import lease_lost
 from lash.effects.shielding import shielded
 from lash.runtime.agents import AgentDefinition, AgentRegistry, default_model
 from lash.runtime.cancelling import being_cancelled
+from lash.runtime.children import ChildrenHost
 from lash.runtime.environment import Environment
 from lash.runtime.events import TurnCancelRequested, TurnEvent
 from lash.runtime.history import Histories
@@ -48,7 +49,7 @@ from lash.sessions.store import Store
 _log = logging.getLogger("lash.runtime")
 
 
-class LaneHost(Protocol):
+class LaneHost(ChildrenHost, Protocol):
     """What a lane needs of the runtime it belongs to."""
 
     store: Store
@@ -396,6 +397,7 @@ class Lane:
             scope_key=journal_key(scope),
             cancel=self._cancel,
             resolve_model=environment.resolve_model,
+            children=host,
         )
         history = await host.histories.at(head)
         if agent is None:

@@ -30,6 +30,7 @@ from lash.effects.controller import EffectController
 from lash.effects.envelope import RuntimeEffectEnvelope
 from lash.effects.outcomes import (
     AwaitEventOutcome,
+    ChildTurn,
     DirectCall,
     EffectFailed,
     EffectOutcome,
@@ -46,6 +47,7 @@ from lash.effects.waits.model import (
     ResolvedTimeout,
 )
 from lash.runtime.cancelling import being_cancelled
+from lash.runtime.children import CHILD_SOURCE, Children
 from lash.runtime.direct import ResolveModel
 from lash.runtime.events import (
     Announce,
@@ -80,6 +82,9 @@ _OUTPUT = msgspec.json.Decoder(ToolOutput)
 #: Mints the key by which the outside answers the call of this name.
 MintKey: TypeAlias = Callable[[str], Awaitable[AwaitEventKey]]
 
+#: The child sessions of a call: by its id, its key and what gives it up.
+BeginChildren: TypeAlias = Callable[[str, str, CancelToken], Children]
+
 
 @dataclass(slots=True)
 class _Call:
@@ -91,6 +96,17 @@ class _Call:
     tool: Tool | None
     executed: bool = False
     direct_calls: list[DirectCall] = field(default_factory=list)
+    children: list[ChildTurn] = field(default_factory=list)
+
+    @property
+    def key(self) -> str:
+        """The same for every attempt of the call, also after a crash; no other call's.
+
+        Call ids are the model's and may repeat within a turn; the effect's place in it does not.
+        """
+        scope, replay = self.parent.scope, self.parent.replay
+        place = replay.key if replay else ""
+        return digest("tool-call", [scope.session_id, scope.turn_id, place, self.suffix])
 
     @property
     def place(self) -> str:
@@ -128,6 +144,7 @@ class ToolDispatch:
         mint: MintKey,
         models: ResolveModel,
         cancel: CancelToken,
+        children: BeginChildren,
     ) -> None:
         self._tools = tools
         self._controller = controller
@@ -137,6 +154,7 @@ class ToolDispatch:
         self._mint = mint
         self._models = models
         self._cancel = cancel
+        self._begin_children = children
         self.direct_calls: list[DirectCall] = []
         self.children: list[ChildUsage] = []
 
@@ -167,6 +185,16 @@ class ToolDispatch:
             )
         for call in prepared:
             self.direct_calls += call.direct_calls
+            self.children += [
+                ChildUsage(
+                    session_id=child.session_id,
+                    turn_id=child.turn_id,
+                    source=CHILD_SOURCE,
+                    model=child.model,
+                    usage=child.usage,
+                )
+                for child in call.children
+            ]
         return tuple(results[index] for index in range(len(calls)))
 
     def _is_serial(self, call: PendingToolCall) -> bool:
@@ -241,8 +269,8 @@ class ToolDispatch:
                 )
                 self._announce(started)
             begun = self._clock.monotonic()
-            services = self._services(call, envelope.replay_key)
             cancel = CancelToken(self._cancel)
+            services = self._services(call, envelope.replay_key, cancel)
             try:
                 answer = await self._run(call, _context(call, attempt, services, cancel))
             finally:
@@ -252,12 +280,15 @@ class ToolDispatch:
                 made,
                 duration_ms=round((self._clock.monotonic() - begun) * 1000),
                 direct_calls=tuple(services.direct_calls),
+                children=tuple(services.child_turns),
             )
 
         outcome = await self._controller.execute(envelope, executors.tool_attempt(execute))
         if not isinstance(outcome, ToolAttemptOutcome):
             return ToolAttemptOutcome(output=_uncontained(outcome))
         call.direct_calls += outcome.direct_calls
+        # Another attempt finds the same turns again, and they are paid once.
+        call.children += [child for child in outcome.children if child not in call.children]
         return outcome
 
     def _outcome(
@@ -278,7 +309,7 @@ class ToolDispatch:
             return ToolAttemptOutcome(output=answer, retry_in_ms=following.delay_ms)
         return ToolAttemptOutcome(output=following.output)
 
-    def _services(self, call: _Call, attempt_key: str) -> AttemptServices:
+    def _services(self, call: _Call, attempt_key: str, cancel: CancelToken) -> AttemptServices:
         scope = call.parent.scope
 
         return AttemptServices(
@@ -288,6 +319,7 @@ class ToolDispatch:
             key=lambda: self._mint(call.place),
             models=self._models,
             clock=self._clock,
+            children=lambda: self._begin_children(call.pending.call_id, call.key, cancel),
         )
 
     async def _run(self, call: _Call, context: ToolContext) -> ToolOutput | PendingCompletion:
@@ -345,9 +377,6 @@ class ToolDispatch:
 
 def _context(call: _Call, attempt: int, services: ToolServices, cancel: CancelToken) -> ToolContext:
     scope, pending = call.parent.scope, call.pending
-    # Call ids are the model's and may repeat within a turn; the effect's place in it does not.
-    replay = call.parent.replay.key if call.parent.replay else ""
-    key = digest("tool-call", [scope.session_id, scope.turn_id, replay, call.suffix])
     return ToolContext(
         session_id=scope.session_id,
         turn_id=scope.turn_id or "",
@@ -355,7 +384,7 @@ def _context(call: _Call, attempt: int, services: ToolServices, cancel: CancelTo
         tool_name=pending.tool_name,
         attempt=attempt,
         max_attempts=call.max_attempts,
-        idempotency_key=key,
+        idempotency_key=call.key,
         cancel=cancel,
         services=services,
     )

@@ -8,11 +8,15 @@ from dataclasses import dataclass, field
 
 from lash.core.clock import Clock
 from lash.core.durations import Duration, milliseconds
-from lash.effects.outcomes import DirectCall
+from lash.effects.outcomes import ChildTurn, DirectCall
 from lash.effects.waits.model import AwaitEventKey
 from lash.llm.direct import DirectResult, direct_request, output_contract, request_name
 from lash.llm.request import LlmScope
+from lash.runtime.children import Children, ChildRequest
 from lash.runtime.direct import ResolveModel, booked, complete, result_of
+from lash.sessions.model import TurnRecord
+from lash.tools.model import ChildAnswer
+from lash.turn.outcome import Stopped
 
 
 @dataclass(slots=True)
@@ -27,6 +31,8 @@ class AttemptServices:
         models: Finds the model a body names.
         clock: Fixes deadlines.
         direct_calls: What the body asked models so far.
+        child_turns: What turns of child sessions the body waited for so far.
+        children: The call's child sessions.
         minted: The completion key, once the body has asked for it.
     """
 
@@ -36,9 +42,12 @@ class AttemptServices:
     key: Callable[[], Awaitable[AwaitEventKey]]
     models: ResolveModel
     clock: Clock
+    children: Callable[[], Children]
     direct_calls: list[DirectCall] = field(default_factory=list)
+    child_turns: list[ChildTurn] = field(default_factory=list)
     minted: AwaitEventKey | None = None
     _asked: int = 0
+    _turns: dict[str, int] = field(default_factory=dict)
 
     async def completion_key(self) -> AwaitEventKey:
         """The key by which the outside answers this call."""
@@ -48,6 +57,17 @@ class AttemptServices:
     def deadline_after(self, timeout: Duration) -> int:
         """When a wait that begins now times out."""
         return self.clock.now_ms() + milliseconds(timeout, "The timeout of defer")
+
+    async def child(self, agent: str, prompt: str, *, name: str, output: object) -> ChildAnswer:
+        """Run a turn of a child session, and book it once it is committed."""
+        contract = output_contract(output)
+        turn = self._turns[name] = self._turns.get(name, 0) + 1
+        request = ChildRequest(
+            name=name, turn=turn, agent=agent, prompt=prompt, output=contract.spec
+        )
+        record, used = await self.children().run(request)
+        self.child_turns.append(used)
+        return answer_of(record, None if output is None else contract.read)
 
     async def direct(
         self, prompt: str, *, output: object, instructions: str, model: object
@@ -71,3 +91,15 @@ class AttemptServices:
         outcome = await complete(request, bound, self.clock, "tool")
         self.direct_calls.append(booked(outcome))
         return result_of(contract, outcome)
+
+
+def answer_of(record: TurnRecord, read: Callable[[str], object] | None) -> ChildAnswer:
+    """What a child's turn came to, for the body that waited for it."""
+    stopped = isinstance(record.outcome, Stopped)
+    return ChildAnswer(
+        session_id=record.session_id,
+        turn_id=record.turn_id,
+        text=record.text,
+        outcome=record.outcome,
+        value=record.text if read is None or stopped else read(record.text),
+    )

@@ -38,6 +38,7 @@ from lash.llm.usage import Usage
 from lash.runtime.agents import AgentDefinition
 from lash.runtime.cancelling import being_cancelled
 from lash.runtime.checkpoints import Checkpoints
+from lash.runtime.children import Children, ChildrenHost
 from lash.runtime.direct import ResolveModel
 from lash.runtime.events import Announce, ModelRequestStarted, UsageReported
 from lash.runtime.history import History
@@ -92,6 +93,7 @@ class DriveContext:
         scope_key: The turn's journal.
         cancel: Tripped once somebody asks the turn to stop.
         resolve_model: Finds the model that a session names.
+        children: Runs child sessions; None where nothing is run.
     """
 
     store: SessionStore
@@ -106,6 +108,7 @@ class DriveContext:
     scope_key: str
     cancel: CancelToken
     resolve_model: ResolveModel
+    children: ChildrenHost | None = None
 
 
 class TurnDrive:
@@ -135,6 +138,7 @@ class TurnDrive:
             mint=self._mint,
             models=context.models(agent),
             cancel=context.cancel,
+            children=self._children,
         )
         self._machine = TurnMachine(setup.config, [*history.messages, *setup.input])
 
@@ -310,6 +314,20 @@ class TurnDrive:
             )
         wait = ToolCompletionWait(tool_call_id=call)
         return await host.await_event_key(self._context.controller.scope, wait)
+
+    def _children(self, call_id: str, call_key: str, cancel: CancelToken) -> Children:
+        """The child sessions of a tool call."""
+        if self._context.children is None:
+            raise LashError("tool_context_detached", "No child session can be run here.")
+        return Children(
+            host=self._context.children,
+            parent=self._history.head,
+            turn_id=self._turn.turn_id,
+            call_id=call_id,
+            call_key=call_key,
+            announce=self._context.announce,
+            cancel=cancel,
+        )
 
     async def _synced(self) -> EffectOutcome:
         """An agent's prompt and tools are fixed while its version runs; its limit may be changed."""

@@ -6,6 +6,8 @@
 3. One call does a bounded amount of work in one transaction; `more` says to call again.
 """
 
+import msgspec
+
 from lash.core.json import Data
 
 
@@ -47,6 +49,15 @@ class VacuumReport(Data):
     shared_histories: int = 0
     unfinished_items: int = 0
     recent: int = 0
+
+    def after(self, before: "VacuumReport") -> "VacuumReport":
+        """This step and those before it as one; what stays is as this step found it."""
+        removed = {
+            name: getattr(self, name) + getattr(before, name)
+            for name in self.__struct_fields__
+            if name.startswith("removed_")
+        }
+        return msgspec.structs.replace(self, **removed)
 
     @property
     def removed(self) -> int:

@@ -15,10 +15,11 @@ from lash.core.schema import CallSchema, call_schema
 from lash.core.text import described, spelled_out
 from lash.effects.outcomes import PendingCompletion
 from lash.llm.request import ToolSpec
-from lash.tools.model import Finish, ToolContext, ToolError, ToolRetry, give_up
+from lash.tools.model import Finish, SwitchFrame, ToolContext, ToolError, ToolRetry, give_up
 from lash.tools.threads import in_thread
 from lash.turn.tools import (
     FinishControl,
+    SwitchAgentFrameControl,
     ToolFailed,
     ToolOutput,
     ToolSuccess,
@@ -138,6 +139,10 @@ class FunctionTool(Generic[P, R]):
                 ending = to_json(value.value)
                 control = FinishControl(value=ending)
                 return ToolOutput(outcome=ToolSuccess(payload=ending), control=control)
+            if isinstance(value, SwitchFrame):
+                switch = SwitchAgentFrameControl(frame_id=value.frame_id, task=value.task)
+                said = f"The task goes on in frame {value.frame_id}."
+                return ToolOutput(outcome=ToolSuccess(payload=said), control=switch)
             return ToolOutput(outcome=ToolSuccess(payload=to_json(value)))
         except LashError as error:
             message = f"{self._name} returned something that cannot be stored. {error.message}"

@@ -15,6 +15,7 @@ from lash.effects.outcomes import PendingCompletion
 from lash.effects.waits.model import AwaitEventKey
 from lash.llm.direct import DirectResult
 from lash.llm.request import ToolSpec
+from lash.turn.outcome import Stopped, TurnOutcome
 from lash.turn.tools import (
     FailureClass,
     NeverRetry,
@@ -37,6 +38,17 @@ class Finish(Data):
     """Returned by a tool: end the turn with this value."""
 
     value: JsonValue = None
+
+
+class SwitchFrame(Data):
+    """Returned by a tool: end the turn and go on with `task` in another agent frame.
+
+    What was said so far stays in the history and is not shown to the model any more; the frame begins
+    with the task. A blank or current `frame_id` goes on in the frame it is in.
+    """
+
+    frame_id: str
+    task: str
 
 
 class ToolError(Exception):
@@ -90,6 +102,29 @@ class ToolServices(Protocol):
     ) -> DirectResult[object]:
         """Ask a model once, outside the turn; booked with this attempt."""
         ...
+
+    async def child(self, agent: str, prompt: str, *, name: str, output: object) -> "ChildAnswer":
+        """Run a turn of a child session; booked with this attempt."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChildAnswer:
+    """What another agent came to in a session of its own.
+
+    Attributes:
+        session_id: The child session, which stays and can be looked at like any other.
+        turn_id: The turn.
+        text: Its final answer, or "".
+        outcome: How the turn ended.
+        value: The answer read as what was asked for with `output`; else the text.
+    """
+
+    session_id: str
+    turn_id: str
+    text: str
+    outcome: TurnOutcome
+    value: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +224,39 @@ class ToolContext:
         return await self._attached().direct(
             prompt, output=output, instructions=instructions, model=model
         )
+
+    async def child(
+        self, agent: str, prompt: str, *, name: str = "child", output: object = None
+    ) -> ChildAnswer:
+        """Have another agent work on a task, in a session of its own, and wait for its answer.
+
+            answer = await ctx.child("researcher", f"Find out about {topic}.")
+
+        The child is a durable session like any other. It is named by this tool call: when the call is
+        run again after a crash, it finds the child's turn where it is, finished or not. Asking again
+        under the same name goes on with the same conversation; another name begins another one. What
+        the child used is booked with this turn, apart from its own. Stopping this turn stops the child.
+
+        Args:
+            agent: The agent, by name; one that the runtime has.
+            prompt: What it is to do.
+            name: Tells the children of one call apart.
+            output: What the answer is to be, as for `Session.run`.
+
+        Raises:
+            ToolError: `child_stopped`: the child's turn was stopped; the message says why.
+            ConfigurationError: `agent_unknown`.
+            LashError: `child_session_too_deep`; why the turn cannot be driven here now.
+        """
+        answer = await self._attached().child(agent, prompt, name=name, output=output)
+        if isinstance(answer.outcome, Stopped):
+            reason = answer.outcome.reason.__struct_config__.tag
+            raise ToolError(
+                f"The agent {agent!r} came to no answer ({reason}); its session is "
+                f"{answer.session_id!r}.",
+                code="child_stopped",
+            )
+        return answer
 
     def _attached(self) -> ToolServices:
         if self.services is None:
