@@ -189,7 +189,7 @@ async def test_an_observer_that_fails_disturbs_neither_the_turn_nor_the_others(
     waiting = Waiting()
     async with lash.Runtime(path, agents=[waiting.agent]) as runtime, asyncio.timeout(20):
         tickets = [
-            await runtime.engine.submit(
+            await runtime.engine.arrivals.submit(
                 "s",
                 AgentRef(name="patient"),
                 TurnInput(items=(TextItem(text="Hello?"),)),
@@ -221,7 +221,7 @@ async def test_who_leaves_is_forgotten_while_the_turn_goes_on(path: Path) -> Non
             running.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await running
-        assert engine._followers._tickets == {}
+        assert engine.followers._tickets == {}
         while followed():  # noqa: ASYNC110  it notices when it looks the next time
             await asyncio.sleep(0)
         waiting.go.set()
@@ -243,8 +243,8 @@ async def test_nobody_is_remembered_once_everybody_has_heard(path: Path) -> None
         await asyncio.gather(*running)
         await runtime.idle()
         engine = runtime.engine
-        assert engine._followers._tickets == {}
-        assert engine._lanes == {}
+        assert engine.followers._tickets == {}
+        assert engine.lanes == {}
 
 
 # --- races of a lane with its accepts -----------------------------------------------------------------

@@ -57,7 +57,7 @@ class QueuedInput:
 
     async def cancel(self) -> CancelInputOutcome:
         """Take the input back, unless a turn has taken it."""
-        (outcome,) = await self._engine().cancel_items(self.session_id, [self._target])
+        (outcome,) = await self._engine().arrivals.cancel_items(self.session_id, [self._target])
         return outcome
 
     async def result(self) -> TurnResult:
@@ -68,7 +68,7 @@ class QueuedInput:
         """
         engine = self._engine()
         while True:
-            ticket = await engine.follow_item(self.session_id, self.input_id, None)
+            ticket = await engine.arrivals.follow_item(self.session_id, self.input_id, None)
             try:
                 record = await ticket.record()
             finally:

@@ -28,6 +28,7 @@ from lash.llm.direct import DirectResult
 from lash.runtime.agents import AgentRegistry
 from lash.runtime.engine import Engine
 from lash.runtime.environment import Environment, OnEvent, unheard
+from lash.runtime.lifecycle import delete, fork
 from lash.runtime.operations import Operation
 from lash.runtime.replaying import ReplayReport, load_journal, replay_turn
 from lash.sessions.checking import Finding
@@ -197,7 +198,7 @@ class Runtime:
     async def fork(self, source_id: str, new_id: str, node_id: str | None) -> Session:
         """A new session that shares the history of another one; see `Session.fork`."""
         request = ForkRequest(source_id=source_id, new_id=new_id, node_id=node_id)
-        head = await self.engine.fork(request)
+        head = await fork(self.engine, request)
         return Session(self, head.session_id, head.agent.name)
 
     async def delete_session(self, session_id: str) -> DeleteReport | None:
@@ -214,7 +215,7 @@ class Runtime:
             LashError: `session_still_in_use`: it is driven here; nothing was changed.
         """
         check_id(session_id, "session_id_invalid", "A session id")
-        return await self.engine.delete(session_id)
+        return await delete(self.engine, session_id)
 
     async def vacuum(self, older_than: timedelta = timedelta(0)) -> VacuumReport:
         """Give back the space of what nobody will ask for any more.
@@ -404,7 +405,7 @@ class Runtime:
         """
         try:
             async with asyncio.timeout(timeout):
-                await self.engine.idle()
+                await self.engine.sweep.idle()
         except TimeoutError as error:
             raise LashError(
                 "idle_timeout", f"Work was still going on after {timeout} s; it continues."

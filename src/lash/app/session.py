@@ -270,7 +270,7 @@ class Session:
         Raises:
             LashError: `turn_unknown`; what `run` raises for a turn that cannot go on.
         """
-        ticket = await self._engine.attach(self.id, turn_id, None)
+        ticket = await self._engine.arrivals.attach(self.id, turn_id, None)
         try:
             return turn_result(await ticket.record(), ticket.durability)
         finally:
@@ -312,7 +312,7 @@ class Session:
             request_id=request_id or self._runtime.ids.new("cancel"), origin=origin, reason=reason
         )
         request = CancelRequest(session_id=self.id, turn_id=turn_id, cancellation=cancellation)
-        return receipt_of(await engine.request_cancel(request), self._runtime.durability)
+        return receipt_of(await engine.arrivals.request_cancel(request), self._runtime.durability)
 
     # --- input for later ------------------------------------------------------------------------
 
@@ -378,7 +378,7 @@ class Session:
         """Take input back before a turn takes it, all in one transaction; an outcome for each."""
         targets = [CancelTarget(kind="input_id", value=item) for item in input_ids]
         targets += [CancelTarget(kind="source_key", value=item) for item in source_keys]
-        return await self._engine.cancel_items(self.id, targets)
+        return await self._engine.arrivals.cancel_items(self.id, targets)
 
     async def cancel_pending_from(self, input_id: str) -> Sequence[CancelInputOutcome]:
         """Take back an input and everything that was queued after it, in one transaction.
@@ -387,7 +387,7 @@ class Session:
             LashError: `turn_input_unknown`.
         """
         anchor = CancelTarget(kind="input_id", value=input_id)
-        outcomes = await self._engine.cancel_items_from(self.id, anchor)
+        outcomes = await self._engine.arrivals.cancel_items_from(self.id, anchor)
         if outcomes is None:
             raise LashError(
                 "turn_input_unknown", f"Session {self.id!r} has no queued input {input_id!r}."
@@ -522,7 +522,7 @@ class Session:
             # Callers of one session are accepted in the order in which they came, although one who
             # named no agent has to look it up first.
             agent = await self._runtime.agent_for(self.id, self._agent)
-        return await engine.submit(
+        return await engine.arrivals.submit(
             self.id, agent, turn_input, turn_id=turn_id, source_key=source_key, observer=hear
         )
 
@@ -540,7 +540,7 @@ class Session:
             agent=await self._runtime.agent_for(self.id, self._agent),
             source_key=source_key,
         )
-        return QueuedInput(lambda: self._engine, await engine.enqueue(request))
+        return QueuedInput(lambda: self._engine, await engine.arrivals.enqueue(request))
 
     async def _command(self, command: SessionCommand) -> TurnResult:
         engine = self._engine
@@ -550,7 +550,9 @@ class Session:
             payload=CommandWork(command=command),
             agent=await self._runtime.agent_for(self.id, self._agent),
         )
-        return await QueuedInput(lambda: self._engine, await engine.enqueue(request)).result()
+        return await QueuedInput(
+            lambda: self._engine, await engine.arrivals.enqueue(request)
+        ).result()
 
     def _hold(self, *, hold: bool) -> None:
         if hold != self._open:

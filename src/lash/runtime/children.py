@@ -27,7 +27,6 @@ from lash.sessions.model import (
     TurnRecord,
 )
 from lash.sessions.stopping import CancelRequest
-from lash.sessions.store import SessionStore
 
 #: How deep children may have children: a chain this long is an agent that calls itself.
 MOST_DEPTH = 8
@@ -62,8 +61,10 @@ RunChild: TypeAlias = Callable[[ChildRequest], Awaitable[tuple[TurnRecord, Child
 class ChildrenHost(Protocol):
     """What running children needs of the runtime."""
 
-    store: SessionStore
-    agents: AgentRegistry
+    @property
+    def agents(self) -> AgentRegistry:
+        """The agents that can be asked."""
+        ...
 
     async def submit(
         self,

@@ -49,7 +49,7 @@ from lash.sessions.store import Store
 _log = logging.getLogger("lash.runtime")
 
 
-class LaneHost(ChildrenHost, Protocol):
+class LaneHost(Protocol):
     """What a lane needs of the runtime it belongs to."""
 
     store: Store
@@ -57,6 +57,11 @@ class LaneHost(ChildrenHost, Protocol):
     environment: Environment
     agents: AgentRegistry
     histories: Histories
+
+    @property
+    def arrivals(self) -> ChildrenHost:
+        """Through which tools begin child sessions."""
+        ...
 
     async def claim(self, session_id: str) -> ClaimedSession | None:
         """Take a session's lease; raises `SessionBusyError` when another live process has it."""
@@ -397,7 +402,7 @@ class Lane:
             scope_key=journal_key(scope),
             cancel=self._cancel,
             resolve_model=environment.resolve_model,
-            children=host,
+            children=host.arrivals,
         )
         history = await host.histories.at(head)
         if agent is None:

@@ -1,0 +1,265 @@
+"""What comes into sessions from outside: input for turns and for the queue, and requests to stop."""
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from lash.core.errors import ConflictError, LashError
+from lash.effects.shielding import shielded
+from lash.runtime.agents import AgentRegistry
+from lash.runtime.followers import Observer, Ticket
+from lash.runtime.following import follow, goes_on_as, taking_turn
+from lash.runtime.refusals import (
+    blocked,
+    busy,
+    closed,
+    deleted,
+    enqueue_refused,
+    provider_differs,
+)
+from lash.sessions.ingress import (
+    CancelInputOutcome,
+    CancelTarget,
+    EnqueueRequest,
+    InputCancelled,
+    QueuedItem,
+)
+from lash.sessions.model import AgentRef, RootSession, SessionRelation, TurnInput
+from lash.sessions.planner import (
+    Accepted,
+    AcceptRequest,
+    AcceptResult,
+    AgentMismatch,
+    AlreadyAccepted,
+    AlreadyQueued,
+    InputConflict,
+    KnownTurn,
+    ProviderDiffers,
+    SessionBlocked,
+    SessionBusy,
+    SessionGone,
+)
+from lash.sessions.queueing import Enqueued, EnqueueRefused
+from lash.sessions.stopping import (
+    CancelAlreadyRequested,
+    CancelOutcome,
+    CancelRequest,
+    CancelRequested,
+)
+
+if TYPE_CHECKING:
+    from lash.runtime.engine import Engine
+
+_log = logging.getLogger("lash.runtime")
+
+
+class Arrivals:
+    """What reaches one runtime, and who waits for what becomes of it."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+        self._store = engine.store
+
+    @property
+    def agents(self) -> AgentRegistry:
+        """The agents that can be asked."""
+        return self._engine.agents
+
+    async def submit(
+        self,
+        session_id: str,
+        agent: AgentRef,
+        turn_input: TurnInput,
+        *,
+        turn_id: str | None = None,
+        source_key: str | None = None,
+        observer: Observer | None = None,
+        relation: SessionRelation = RootSession(),  # noqa: B008  a value
+    ) -> Ticket:
+        """Accept input durably and drive it; with an id used before, attach to that turn.
+
+        Raises:
+            SessionBusyError: Another live process drives the session; nothing was accepted.
+            ConflictError: `turn_input_conflict`, `session_agent_mismatch`, `session_deleted`,
+                `provider_mismatch`.
+            LashError: The session's parked turn, by its code.
+            StoreError: The store did not take it; nothing was accepted.
+        """
+        chosen = turn_id if turn_id is not None else self._engine.environment.ids.new("turn")
+        request = AcceptRequest(
+            session_id=session_id,
+            agent=agent,
+            turn_id=chosen,
+            input=turn_input,
+            claim=self._engine.claim_request(),
+            source_key=source_key,
+            relation=relation,
+            provider_id=self._engine.agents.provider_of(agent),
+        )
+        ticket = Ticket(self._engine.followers, session_id, chosen, self._store.tier, observer)
+        self._engine.followers.add(
+            ticket
+        )  # before the turn can begin, so that nothing of it is missed
+        try:
+            result = await self._engine.lane(session_id).accept(request)
+            if isinstance(result, AlreadyQueued):
+                ticket.leave()
+                return await self.follow_item(session_id, result.item.item_id, observer)
+            self._admit(request, result, ticket)
+        except BaseException:
+            ticket.leave()
+            raise
+        return ticket
+
+    def _admit(self, request: AcceptRequest, result: AcceptResult, ticket: Ticket) -> None:
+        session_id = request.session_id
+        match result:
+            case Accepted():
+                pass
+            case AlreadyAccepted(known=known):
+                self._attach(ticket, known)
+            case InputConflict(turn_id=turn_id, by=by):
+                name = "turn id" if by == "turn_id" else "source key"
+                raise ConflictError(
+                    "turn_input_conflict",
+                    f"That {name} was used before for turn {turn_id!r} of session {session_id!r} "
+                    "with other content; nothing was accepted. Use a new one for new input.",
+                    session_id=session_id,
+                    turn_id=turn_id,
+                )
+            case AgentMismatch(agent=agent):
+                raise ConflictError(
+                    "session_agent_mismatch",
+                    f"Session {session_id!r} belongs to agent {agent.name!r}, not "
+                    f"{request.agent.name!r}; nothing was accepted. Use another session id.",
+                    session_id=session_id,
+                    agent=agent.name,
+                )
+            case ProviderDiffers(recorded=recorded):
+                raise provider_differs(session_id, recorded, request.provider_id or "")
+            case SessionGone():
+                raise deleted(session_id)
+            case SessionBusy(holder=holder):
+                raise busy(session_id, holder)
+            case SessionBlocked(turn=turn):
+                raise blocked(session_id, turn.turn_id, turn.parked)
+            case AlreadyQueued():
+                pass  # seen to by whoever asked
+
+    def _attach(self, ticket: Ticket, known: KnownTurn) -> None:
+        """Make the ticket one for a turn that was accepted before."""
+        ticket.leave()
+        ticket.turn_id = known.turn_id
+        if known.record is not None and goes_on_as(known) is None:
+            ticket.settle(known.record)
+            return
+        ticket.attached = True
+        self._engine.followers.add(ticket)
+        following = follow(
+            self._engine, self._engine.followers, ticket, self._engine.environment.clock
+        )
+        self._engine.spawn(following, f"lash-follow-{known.turn_id}")
+
+    async def attach(self, session_id: str, turn_id: str, observer: Observer | None) -> Ticket:
+        """A ticket for a turn that was accepted before.
+
+        Raises:
+            LashError: `turn_unknown`.
+        """
+        known = await self._store.find_turn(session_id, turn_id)
+        if known is None:
+            raise LashError(
+                "turn_unknown", f"Session {session_id!r} has no turn {turn_id!r}.", turn_id=turn_id
+            )
+        ticket = Ticket(self._engine.followers, session_id, turn_id, self._store.tier, observer)
+        self._attach(ticket, known)
+        return ticket
+
+    # --- the queue ------------------------------------------------------------------------------
+
+    async def enqueue(self, request: EnqueueRequest) -> QueuedItem:
+        """Put an item into a session's queue, whoever drives the session, and see to it.
+
+        Raises:
+            LashError: `session_unknown`, `turn_unknown`; ConflictError: `turn_input_conflict`,
+                `session_agent_mismatch`, `session_deleted`. Nothing was accepted.
+        """
+        if self._engine.closing:
+            raise closed()
+        return await shielded(self._enqueue(request))
+
+    async def _enqueue(self, request: EnqueueRequest) -> QueuedItem:
+        result = await self._store.enqueue(request)
+        if isinstance(result, EnqueueRefused):
+            raise enqueue_refused(request.session_id, result)
+        item = result.item
+        if isinstance(result, Enqueued):
+            self._engine.observations.queue_changed(item.session_id, "enqueued", [item.item_id])
+        if item.state == "deferred_next_turn":
+            await self._see_to(item.session_id)
+        return item
+
+    async def _see_to(self, session_id: str) -> None:
+        """Have a session's work taken up here, unless another process is at it or the agent is not."""
+        if self._engine.closing:
+            return
+        if session_id in self._engine.lanes:
+            self._engine.lanes[session_id].recover()
+        elif not await self._engine.held_elsewhere(session_id) and not self._engine.closing:
+            self._engine.lane(session_id).recover()
+
+    async def cancel_items(
+        self, session_id: str, targets: Sequence[CancelTarget]
+    ) -> Sequence[CancelInputOutcome]:
+        """Take items of a queue back before a turn takes them, and tell observers."""
+        outcomes = await shielded(self._store.cancel_items(session_id, targets))
+        self._tell_cancelled(session_id, outcomes)
+        return outcomes
+
+    async def cancel_items_from(
+        self, session_id: str, anchor: CancelTarget
+    ) -> Sequence[CancelInputOutcome] | None:
+        """Take back an item and all that came after it; None when there is no such item."""
+        outcomes = await shielded(self._store.cancel_items_from(session_id, anchor))
+        self._tell_cancelled(session_id, outcomes or ())
+        return outcomes
+
+    def _tell_cancelled(self, session_id: str, outcomes: Sequence[CancelInputOutcome]) -> None:
+        gone = [each.item.item_id for each in outcomes if isinstance(each, InputCancelled)]
+        if gone:
+            self._engine.observations.queue_changed(session_id, "cancelled", gone)
+
+    async def follow_item(self, session_id: str, item_id: str, observer: Observer | None) -> Ticket:
+        """A ticket for the turn that takes an item of the queue, once there is one.
+
+        Raises:
+            LashError: `turn_input_cancelled`, `turn_input_unknown`.
+        """
+        clock = self._engine.environment.clock
+        turn_id = await taking_turn(self._store, clock, session_id, item_id, self._see_to)
+        return await self.attach(session_id, turn_id, observer)
+
+    # --- stopping -------------------------------------------------------------------------------
+
+    async def request_cancel(self, request: CancelRequest) -> CancelOutcome:
+        """Ask a turn to stop, whoever drives it."""
+        return await shielded(self._request_cancel(request))
+
+    async def _request_cancel(self, request: CancelRequest) -> CancelOutcome:
+        outcome = await self._store.request_cancel(request)
+        if isinstance(outcome, CancelRequested | CancelAlreadyRequested):
+            known = await self._store.find_turn(request.session_id, outcome.turn_id)
+            here = self._engine.stop_turn(request.session_id, outcome.turn_id, outcome.cancellation)
+            if not here and known is not None and known.open is not None:
+                await self._see_to(request.session_id)
+        return outcome
+
+    def cancel_soon(self, request: CancelRequest) -> None:
+        """Ask a turn to stop, without waiting for what comes of it."""
+        self._engine.spawn(self._cancel_quietly(request), f"lash-cancel-{request.turn_id}")
+
+    async def _cancel_quietly(self, request: CancelRequest) -> None:
+        try:
+            await self.request_cancel(request)
+        except Exception:  # noqa: BLE001  nobody waits for it; the turn comes to its end by itself
+            _log.warning("turn %s could not be asked to stop", request.turn_id, exc_info=True)
