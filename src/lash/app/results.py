@@ -11,6 +11,7 @@ from lash.core.tiers import DurabilityTier
 from lash.llm.retry import LlmCallRecord
 from lash.llm.usage import Usage
 from lash.sessions.model import ChildUsage, ToolCallRecord, TurnRecord, TurnTiming
+from lash.turn.assembly import OutputState
 from lash.turn.messages import Message, visible_text
 from lash.turn.outcome import FinalValue, Finished, Stopped, ToolValue, TurnIssue, TurnOutcome
 
@@ -37,6 +38,9 @@ class TurnResult:
         children_usage: Tokens that child sessions used for it, beside `usage`.
         cancellation: Who stopped it, if somebody did.
         command: The session command that it carried out in place of a question to the agent.
+        output_state: What `text` is worth: `usable`; `empty_output` when there is none;
+            `traceback_only` when the answer is nothing but a Python traceback, which is not shown;
+            `recovered_from_error` when it was read from the transcript for want of an outcome.
     """
 
     session_id: str
@@ -53,6 +57,7 @@ class TurnResult:
     children_usage: Sequence[ChildUsage] = ()
     cancellation: Cancellation | None = None
     command: str | None = None
+    output_state: OutputState = "usable"
 
     @property
     def total_usage(self) -> Usage:
@@ -132,6 +137,7 @@ def turn_result(record: TurnRecord, durability: DurabilityTier) -> TurnResult:
         children_usage=record.children_usage,
         cancellation=record.cancellation,
         command=record.command,
+        output_state=record.output_state,
     )
 
 

@@ -1,5 +1,6 @@
 """A session as an application holds it: an id, and what can be done with it."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
@@ -264,15 +265,31 @@ class Session:
             return LiveTurn(submit, stop)
         return TypedLiveTurn[object](submit, stop, contract.read)
 
-    async def wait(self, turn_id: str) -> TurnResult:
+    async def wait(
+        self,
+        turn_id: str,
+        timeout: float | None = None,  # noqa: ASYNC109  part of the face
+    ) -> TurnResult:
         """The committed turn of an id, whichever process drives it; waits for its end.
 
+        Args:
+            turn_id: The turn.
+            timeout: Seconds to wait at most; None for as long as it takes.
+
         Raises:
-            LashError: `turn_unknown`; what `run` raises for a turn that cannot go on.
+            LashError: `turn_unknown`; `turn_terminal_await_timeout` (retryable, the turn goes on);
+                what `run` raises for a turn that cannot go on.
         """
         ticket = await self._engine.arrivals.attach(self.id, turn_id, None)
         try:
-            return turn_result(await ticket.record(), ticket.durability)
+            async with asyncio.timeout(timeout):
+                return turn_result(await ticket.record(), ticket.durability)
+        except TimeoutError as error:
+            raise LashError(
+                "turn_terminal_await_timeout",
+                f"Turn {turn_id!r} had not come to its end after {timeout} s; it goes on.",
+                turn_id=turn_id,
+            ) from error
         finally:
             ticket.leave()
 

@@ -82,6 +82,9 @@ CATALOGUE: Mapping[str, CodeInfo] = {
     "fork_point_invalid": CodeInfo(
         "The message to fork at leaves tool calls without an answer.", "caller", terminal=True
     ),
+    "turn_terminal_await_timeout": CodeInfo(
+        "The turn had not come to its end in time; it goes on.", "peer", retryable=True
+    ),
     "child_session_too_deep": CodeInfo(
         "Child sessions have children of their own too many deep.", "caller", terminal=True
     ),

@@ -38,6 +38,7 @@ from lash.sessions.planner import (
     SessionBlocked,
     SessionBusy,
     SessionGone,
+    needs_person,
 )
 from lash.sessions.queueing import Enqueued, EnqueueRefused
 from lash.sessions.stopping import (
@@ -205,7 +206,11 @@ class Arrivals:
             return
         if session_id in self._engine.lanes:
             self._engine.lanes[session_id].recover()
-        elif not await self._engine.held_elsewhere(session_id) and not self._engine.closing:
+            return
+        first = next(iter(await self._store.list_open_turns(session_id)), None)
+        if first is not None and needs_person(first) and first.cancellation is None:
+            return  # trying it again would come to the same
+        if not await self._engine.held_elsewhere(session_id) and not self._engine.closing:
             self._engine.lane(session_id).recover()
 
     async def cancel_items(

@@ -423,6 +423,8 @@ class Lane:
             self._queue[following.turn_id] = following
             self._fresh[following.turn_id] = lease.fence
         self._accepted_seen = max(self._accepted_seen, receipt.accepted)
+        if receipt.replayed:
+            self._nudged = True  # the first answer was lost, and with it what follows
         if not receipt.lease_kept and self._lease is not None and self._lease.fence == lease.fence:
             self._lease = None  # the commit gave it back, and no later accept took it again
         self._host.settled(self._session_id, receipt, commit)

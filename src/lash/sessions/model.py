@@ -8,6 +8,7 @@ from lash.core.json import Data, JsonObject
 from lash.llm.request import OutputSpec
 from lash.llm.retry import LlmCallRecord
 from lash.llm.usage import Usage
+from lash.turn.assembly import OutputState
 from lash.turn.exchange import TurnCause
 from lash.turn.messages import Message
 from lash.turn.outcome import TurnIssue, TurnOutcome
@@ -280,6 +281,7 @@ class TurnRecord(Data):
 
     `turn_index` counts the turns of the session, from 1. `usage` is the session's own;
     `children_usage` what its child sessions used beside that. `cancellation` says who stopped it.
+    `output_state` says what `text` is worth.
     """
 
     session_id: str
@@ -296,6 +298,7 @@ class TurnRecord(Data):
     children_usage: tuple[ChildUsage, ...] = ()
     cancellation: Cancellation | None = None
     command: str | None = None
+    output_state: OutputState = "usable"
 
 
 SessionState: TypeAlias = Literal["idle", "running", "waiting", "parked"]

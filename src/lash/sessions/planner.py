@@ -51,6 +51,7 @@ from lash.sessions.model import (
     TurnTiming,
 )
 from lash.sessions.usage import UsageEntry
+from lash.turn.assembly import OutputState
 from lash.turn.messages import Message, is_valid_transcript
 from lash.turn.outcome import AgentFrameSwitch, TurnIssue, TurnOutcome
 
@@ -307,6 +308,7 @@ class TurnCommit(Data):
         ledger: What the turn used, by source and model.
         children_usage: What child sessions used for it.
         provider_id: The provider its model calls went to, if it made any.
+        output_state: What the text is worth.
     """
 
     session_id: str
@@ -329,6 +331,7 @@ class TurnCommit(Data):
     ledger: tuple[UsageEntry, ...] = ()
     children_usage: tuple[ChildUsage, ...] = ()
     provider_id: str | None = None
+    output_state: OutputState = "usable"
 
 
 class CommitReceipt(Data, tag_field="status", tag="committed"):
@@ -607,6 +610,7 @@ def _record(
         turn_index=turn_index,
         children_usage=commit.children_usage,
         cancellation=commit.cancellation,
+        output_state=commit.output_state,
         command=str(turn.input.command.__struct_config__.tag) if turn.input.command else None,
     )
 
