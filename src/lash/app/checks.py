@@ -1,7 +1,14 @@
 """Refusing what could not be stored, before anything is accepted."""
 
+from typing import TypeVar
+
+import msgspec
+
 from lash.core.errors import LashError
-from lash.core.text import is_utf8
+from lash.core.json import Data, encode
+from lash.core.text import described, is_utf8
+
+D = TypeVar("D", bound=Data)
 
 
 def check_id(value: object, code: str, what: str) -> None:
@@ -41,3 +48,20 @@ def check_prompt(prompt: object) -> str:
             "accepted. Decode the text properly, or replace such characters.",
         )
     return prompt
+
+
+def check_storable(value: D, code: str, what: str) -> D:
+    """A value that reads back from the store as it is; what annotations promise is checked here.
+
+    Raises:
+        LashError: With `code`.
+    """
+    try:
+        kept = msgspec.json.decode(encode(value), type=type(value))
+    except (TypeError, ValueError, RecursionError, LashError) as error:
+        raise LashError(
+            code, f"{what} cannot be kept: {described(error)}. Nothing was accepted."
+        ) from error
+    if kept != value:
+        raise LashError(code, f"{what} cannot be kept as it is. Nothing was accepted.")
+    return value

@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Protocol, Self, TypeVar, overload
 
-from lash.app.checks import check_id, check_prompt
+from lash.app.checks import check_id, check_prompt, check_storable
 from lash.app.live import LiveTurn, TypedLiveTurn
 from lash.app.queued import QueuedInput
 from lash.app.results import (
@@ -325,8 +325,14 @@ class Session:
         check_id(turn_id, "turn_id_invalid", "A turn id")
         if request_id is not None:
             check_id(request_id, "invalid_turn_cancel_request", "A request id")
-        cancellation = Cancellation(
-            request_id=request_id or self._runtime.ids.new("cancel"), origin=origin, reason=reason
+        cancellation = check_storable(
+            Cancellation(
+                request_id=request_id or self._runtime.ids.new("cancel"),
+                origin=origin,
+                reason=reason,
+            ),
+            "invalid_turn_cancel_request",
+            "The request to stop",
         )
         request = CancelRequest(session_id=self.id, turn_id=turn_id, cancellation=cancellation)
         return receipt_of(await engine.arrivals.request_cancel(request), self._runtime.durability)
@@ -377,7 +383,10 @@ class Session:
             LashError: `turn_unknown`, `turn_input_empty`, `turn_input_invalid`, `source_key_invalid`.
         """
         turn_input = _input(prompt, output_contract(None), None)
+        if turn_id is not None:
+            check_id(turn_id, "turn_id_invalid", "A turn id")
         ingress = ActiveTurn(turn_id=turn_id or "", min_boundary=boundary)
+        check_storable(ingress, "turn_input_invalid", "Where the input is to enter")
         return await self._enqueue(turn_input, ingress, source_key)
 
     async def pending(self) -> Sequence[QueuedInput]:
@@ -422,7 +431,10 @@ class Session:
 
         Raises as `run` does.
         """
-        return await self._command(CompactContext(instructions=instructions))
+        command = CompactContext(instructions=instructions)
+        return await self._command(
+            check_storable(command, "session_command_invalid", "What the summary is to keep")
+        )
 
     async def configure(
         self, *, model: str | None = None, prompt: PromptLayer | None = None
@@ -439,7 +451,9 @@ class Session:
         """
         provider_id = self._runtime.provider_of(model) if model else None
         command = ConfigureSession(model=model, provider_id=provider_id, prompt=prompt)
-        return await self._command(command)
+        return await self._command(
+            check_storable(command, "session_command_invalid", "The configuration")
+        )
 
     async def fork(self, new_id: str, *, at: str | None = None) -> "Session":
         """A new session that begins with this one's history, up to a message.
@@ -608,6 +622,7 @@ class ParkedSession:
 
 
 def _input(prompt: object, contract: OutputContract, prompt_layer: PromptLayer | None) -> TurnInput:
-    return TurnInput(
+    turn_input = TurnInput(
         items=(TextItem(text=check_prompt(prompt)),), prompt=prompt_layer, output=contract.spec
     )
+    return check_storable(turn_input, "turn_input_invalid", "The input")

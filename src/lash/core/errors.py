@@ -85,6 +85,9 @@ CATALOGUE: Mapping[str, CodeInfo] = {
     "turn_terminal_await_timeout": CodeInfo(
         "The turn had not come to its end in time; it goes on.", "peer", retryable=True
     ),
+    "session_command_invalid": CodeInfo(
+        "A session command holds something that cannot be stored.", "caller", terminal=True
+    ),
     "child_session_too_deep": CodeInfo(
         "Child sessions have children of their own too many deep.", "caller", terminal=True
     ),

@@ -33,6 +33,7 @@ from lash.runtime.environment import Environment
 from lash.runtime.events import TurnCancelRequested, TurnEvent
 from lash.runtime.history import Histories
 from lash.runtime.refusals import behind, interrupted, missing_agent, parked_for, parks, torn_down
+from lash.runtime.stopping import trip
 from lash.runtime.turn_drive import DriveContext, TurnDrive, commit_undriven
 from lash.sessions.model import AcceptedTurn, Parked, SessionHead
 from lash.sessions.planner import (
@@ -170,7 +171,7 @@ class Lane:
         if turn is None:
             return False
         self._queue[turn_id] = msgspec.structs.replace(turn, cancellation=cancellation)
-        if turn_id == self._driven and self._cancel.cancel(cancellation):
+        if turn_id == self._driven and trip(self._cancel, cancellation):
             event = TurnCancelRequested(cancellation=cancellation)
             self._host.announce(self._session_id, turn_id, event)
         return True
@@ -318,7 +319,7 @@ class Lane:
             raise self._lease_lost()
         self._driven, self._cancel = turn.turn_id, CancelToken()
         if turn.cancellation is not None:
-            self._cancel.cancel(turn.cancellation)
+            trip(self._cancel, turn.cancellation)
         try:
             await self._drive_one(turn, lease)
         except ReplayError as error:

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 from lash.core.cancel import Cancellation, CancelToken
 from lash.core.clock import Clock
 from lash.core.errors import LashError
-from lash.effects.racing import set_when_cancelled
 from lash.runtime.cancelling import being_cancelled
 
 T = TypeVar("T")
@@ -31,6 +30,15 @@ class StopRequested(LashError):  # noqa: N818  no error of anybody's
     def __init__(self, cancellation: Cancellation) -> None:
         super().__init__("turn_cancel_requested", "The turn was asked to stop.")
         self.cancellation = cancellation
+
+
+def trip(cancel: CancelToken, cancellation: Cancellation) -> bool:
+    """Have a turn stop; False when it was asked before. What listeners of its tools raise is theirs."""
+    try:
+        return cancel.cancel(cancellation)
+    except ExceptionGroup:
+        _log.exception("a cancel callback of a tool failed")
+        return True
 
 
 def check_stop(cancel: CancelToken) -> None:
@@ -73,26 +81,49 @@ async def unless_stopped(cancel: CancelToken, work: Coroutine[Any, Any, T]) -> T
 
 async def with_grace(cancel: CancelToken, clock: Clock, work: Coroutine[Any, Any, T]) -> T | None:
     """The result of `work`; None when the turn is to stop and the work did not end within the grace."""
-    task = asyncio.get_running_loop().create_task(work)
-    stop = asyncio.Event()
-    unsubscribe = set_when_cancelled(stop, cancel)
-    waiter = asyncio.ensure_future(stop.wait())
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(work)
+    over: asyncio.Future[None] = loop.create_future()
+    task.add_done_callback(lambda _: _settle(over))
+    ending: list[asyncio.Task[None]] = []
+
+    def begin() -> None:
+        if not over.done():
+            ending.append(loop.create_task(_bring_to_end(task, over, clock)))
+
+    def tripped(_: Cancellation) -> None:
+        loop.call_soon_threadsafe(begin)
+
+    unsubscribe = cancel.on_cancel(tripped)
     try:
-        if cancel.cancelled:
-            stop.set()
-        await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            await _for_a_while(clock, task)
-        if not task.done():
-            task.cancel()
-            await _for_a_while(clock, task)
+        await over
     except asyncio.CancelledError:
         task.cancel()
         await asyncio.wait([task])
         raise
     finally:
-        waiter.cancel()
         unsubscribe()
+        for each in ending:
+            each.cancel()
+    return _result(task, cancel)
+
+
+async def _bring_to_end(
+    task: "asyncio.Task[Any]", over: "asyncio.Future[None]", clock: Clock
+) -> None:
+    """Let a tool end by itself, then cancel it, then wait for it no longer."""
+    await clock.sleep(GRACE_S)
+    task.cancel()
+    await clock.sleep(GRACE_S)
+    _settle(over)
+
+
+def _settle(over: "asyncio.Future[None]") -> None:
+    if not over.done():
+        over.set_result(None)
+
+
+def _result(task: "asyncio.Task[T]", cancel: CancelToken) -> T | None:
     if not task.done():
         _log.warning("%s keeps running although its turn was stopped", task.get_name())
         _abandoned.add(task)
@@ -104,14 +135,6 @@ async def with_grace(cancel: CancelToken, clock: Clock, work: Coroutine[Any, Any
         return task.result()
     except StopRequested:
         return None
-
-
-async def _for_a_while(clock: Clock, task: "asyncio.Task[Any]") -> None:
-    grace = asyncio.ensure_future(clock.sleep(GRACE_S))
-    try:
-        await asyncio.wait({task, grace}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        grace.cancel()
 
 
 def _forget(task: "asyncio.Task[Any]") -> None:
