@@ -1,28 +1,30 @@
 """What the `lash` command understands, and the help it gives."""
 
 import re
-from argparse import (
-    ArgumentParser,
-    ArgumentTypeError,
-    RawDescriptionHelpFormatter,
-    _SubParsersAction,
-)
+from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NoReturn, TypeAlias, cast, get_args
+from typing import NoReturn, cast, get_args
 
+from lash.cli.arguments_of_sessions import add_keeping, add_working
+from lash.cli.common_arguments import (
+    Commands,
+    add_db,
+    add_json,
+    add_reader,
+    add_session,
+    count,
+    text,
+)
 from lash.cli.demo.plan import KillPoint
 from lash.core.seams import Seam
 from lash.effects.waits.model import TOKEN_PREFIX
 
-DEFAULT_DB = "lash.db"
 DEFAULT_SESSION = "default"
 
 #: Before these, nothing was promised to anyone yet, so there is nothing to resume.
 _UNACCEPTED = ("accept.before", "accept.inside")
 KILLABLE: tuple[str, ...] = tuple(seam for seam in get_args(Seam) if seam not in _UNACCEPTED)
-
-_Commands: TypeAlias = "_SubParsersAction[ArgumentParser]"
 
 _DESCRIPTION = """\
 lash runs LLM agents whose work survives the process: every model call and tool
@@ -35,11 +37,15 @@ first steps:
   lash run "Hello!" --model scripted             a turn without a network or a key
   OPENAI_API_KEY=... lash run "Hello!"           a turn with a real model
   lash run "And now?" --tools shop:lookup_order  with a Python function as a tool
+  lash chat default --app shop                   a conversation with the agents of shop.py
   lash sessions                                  what lash.db holds
   lash show default                              one conversation, turn by turn
   lash journal default                           what was recorded, turn by turn
   lash replay default TURN --app shop            does the code of now come to the same?
   lash resolve KEY '{"approved": true}'          answer a tool that waits for the outside
+  lash tail default                              what happens in it, as it happens
+  lash cancel default                            stop the turn that runs
+  lash doctor                                    is everything in lash.db as it should be?
 
 exit codes: 0 done, 1 failed or stopped, 2 usage or configuration, 130 interrupted
 """
@@ -93,12 +99,24 @@ really ran is compared with the journal. No network, no key, a few seconds.
 """
 
 
+class UsageError(Exception):
+    """The arguments cannot be understood. Its text is what a person is shown."""
+
+    def __init__(self, message: str, parser: ArgumentParser) -> None:
+        super().__init__(f"{parser.format_usage()}{parser.prog}: error: {message}\n")
+        self.message = message
+
+
 class _Parser(ArgumentParser):
     """Repeats what it cannot understand, except for keys: they are as secret as passwords."""
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong and exit."""
-        super().error(re.sub(rf"{TOKEN_PREFIX}\S+", f"{TOKEN_PREFIX}…", message))
+        """Raise what is wrong.
+
+        Raises:
+            UsageError: Always.
+        """
+        raise UsageError(re.sub(rf"{TOKEN_PREFIX}\S+", f"{TOKEN_PREFIX}…", message), self)
 
 
 def build_parser() -> ArgumentParser:
@@ -113,16 +131,18 @@ def build_parser() -> ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_demo(commands)
     _add_run(commands)
-    _add_reader(commands, "sessions", "list the sessions of a database")
-    show = _add_reader(commands, "show", "show a session, turn by turn")
-    _add_session(show)
+    add_working(commands)
+    add_reader(commands, "sessions", "list the sessions of a database")
+    show = add_reader(commands, "show", "show a session, turn by turn")
+    add_session(show)
     _add_journal(commands)
     _add_replay(commands)
     _add_resolve(commands)
+    add_keeping(commands)
     return parser
 
 
-def _add_demo(commands: _Commands) -> None:
+def _add_demo(commands: Commands) -> None:
     demo = commands.add_parser(
         "demo",
         help="kill a turn with SIGKILL and watch it resume",
@@ -140,10 +160,10 @@ def _add_demo(commands: _Commands) -> None:
     demo.add_argument(
         "--keep", type=Path, metavar="DIR", help="keep the database and the ledger in DIR"
     )
-    _add_json(demo)
+    add_json(demo)
 
 
-def _add_run(commands: _Commands) -> None:
+def _add_run(commands: Commands) -> None:
     run = commands.add_parser(
         "run",
         usage="lash run PROMPT [options]",
@@ -152,57 +172,57 @@ def _add_run(commands: _Commands) -> None:
         epilog=_RUN_NOTES,
         formatter_class=RawDescriptionHelpFormatter,
     )
-    run.add_argument("prompt", type=_text, metavar="PROMPT", help="what to say to the agent")
-    _add_db(run)
+    run.add_argument("prompt", type=text, metavar="PROMPT", help="what to say to the agent")
+    add_db(run)
     run.add_argument(
         "--session",
-        type=_text,
+        type=text,
         default=DEFAULT_SESSION,
         metavar="ID",
         help="the conversation to go on with (default: %(default)s)",
     )
     run.add_argument(
         "--model",
-        type=_text,
+        type=text,
         metavar="PROVIDER:MODEL",
         help="such as openai:gpt-5.2; 'scripted' is a built-in stand-in that needs no network",
     )
     run.add_argument(
         "--tools",
-        type=_text,
+        type=text,
         action="append",
         default=[],
         metavar="MODULE:NAME",
         help="a function the model may call, or a list of them, imported from here; repeatable",
     )
     run.add_argument(
-        "--instructions", type=_text, default="", metavar="TEXT", help="the system prompt"
+        "--instructions", type=text, default="", metavar="TEXT", help="the system prompt"
     )
     run.add_argument(
         "--attempts",
-        type=_count,
+        type=count,
         metavar="N",
         help="how often a model call is tried before the turn stops (default: 4)",
     )
-    _add_json(run)
+    add_json(run)
 
 
-def _add_journal(commands: _Commands) -> None:
+def _add_journal(commands: Commands) -> None:
     journal = commands.add_parser(
         "journal",
         help="show what turns recorded and what they wait for",
         description=_JOURNAL,
         formatter_class=RawDescriptionHelpFormatter,
     )
-    _add_session(journal)
+    add_session(journal)
     journal.add_argument(
-        "turn", type=_text, nargs="?", metavar="TURN", help="the turn's id (default: all turns)"
+        "turn", type=text, nargs="?", metavar="TURN", help="the turn's id (default: all turns)"
     )
-    _add_db(journal)
-    _add_json(journal)
+    add_db(journal)
+    add_json(journal)
 
 
-def _add_replay(commands: _Commands) -> None:
+def _add_replay(commands: Commands) -> None:
     replay = commands.add_parser(
         "replay",
         usage="lash replay SESSION TURN --app MODULE[:NAME] [options]",
@@ -211,21 +231,21 @@ def _add_replay(commands: _Commands) -> None:
         epilog=_REPLAY_NOTES,
         formatter_class=RawDescriptionHelpFormatter,
     )
-    _add_session(replay)
-    replay.add_argument("turn", type=_text, metavar="TURN", help="the turn's id")
+    add_session(replay)
+    replay.add_argument("turn", type=text, metavar="TURN", help="the turn's id")
     replay.add_argument(
         "--app",
-        type=_text,
+        type=text,
         required=True,
         metavar="MODULE[:NAME]",
         help="where the agents are: all of a module, or an agent, a list of them or a function "
         "without parameters that makes them",
     )
-    _add_db(replay)
-    _add_json(replay)
+    add_db(replay)
+    add_json(replay)
 
 
-def _add_resolve(commands: _Commands) -> None:
+def _add_resolve(commands: Commands) -> None:
     resolve = commands.add_parser(
         "resolve",
         usage="lash resolve KEY [VALUE | --error MESSAGE [--code CODE] | --cancel] [options]",
@@ -236,62 +256,22 @@ def _add_resolve(commands: _Commands) -> None:
     )
     resolve.add_argument(
         "key",
-        type=_text,
+        type=text,
         metavar="KEY",
         help="the key, as a token or as JSON; - reads it from stdin",
     )
     resolve.add_argument(
-        "value", type=_text, nargs="?", metavar="VALUE", help="the answer (default: null)"
+        "value", type=text, nargs="?", metavar="VALUE", help="the answer (default: null)"
     )
     resolve.add_argument(
-        "--error", type=_text, metavar="MESSAGE", help="the outside could not do its part"
+        "--error", type=text, metavar="MESSAGE", help="the outside could not do its part"
     )
     resolve.add_argument(
-        "--code", type=_text, metavar="CODE", help="the error's code (default: external)"
+        "--code", type=text, metavar="CODE", help="the error's code (default: external)"
     )
     resolve.add_argument("--cancel", action="store_true", help="nobody will answer")
-    _add_db(resolve)
-    _add_json(resolve)
-
-
-def _add_session(parser: ArgumentParser) -> None:
-    parser.add_argument("session", type=_text, metavar="SESSION", help="the session's id")
-
-
-def _add_reader(commands: _Commands, name: str, summary: str) -> ArgumentParser:
-    parser = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
-    _add_db(parser)
-    _add_json(parser)
-    return parser
-
-
-def _add_db(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--db",
-        type=_text,
-        default=DEFAULT_DB,
-        metavar="PATH",
-        help="the SQLite file (default: %(default)s)",
-    )
-
-
-def _add_json(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--json", action="store_true", help="print one JSON document and nothing else"
-    )
-
-
-def _text(argument: str) -> str:
-    """An argument that can be stored: the shell hands over bytes of any encoding."""
-    if any("\ud800" <= char <= "\udfff" for char in argument):
-        raise ArgumentTypeError("it is not valid text in this terminal's encoding")
-    return argument
-
-
-def _count(argument: str) -> int:
-    if not argument.isascii() or not argument.isdigit() or int(argument) < 1:
-        raise ArgumentTypeError(f"{argument!r} is not a number from 1 up")
-    return int(argument)
+    add_db(resolve)
+    add_json(resolve)
 
 
 def _kill_point(argument: str) -> KillPoint:
@@ -302,7 +282,7 @@ def _kill_point(argument: str) -> KillPoint:
         )
     if seam not in KILLABLE:
         raise ArgumentTypeError(f"there is no seam {seam!r}; there are {', '.join(KILLABLE)}")
-    return KillPoint(seam=cast("Seam", seam), nth=_count(nth) if colon else 1)
+    return KillPoint(seam=cast("Seam", seam), nth=count(nth) if colon else 1)
 
 
 def _version() -> str:

@@ -3,11 +3,12 @@
 import logging
 import os
 import sys
-from argparse import Namespace
 from collections.abc import Sequence
 
-from lash.cli.arguments import build_parser
+from lash.cli.arguments import UsageError, build_parser
+from lash.cli.dispatch import execute
 from lash.cli.exit_codes import ExitCode
+from lash.cli.output import write_json_line
 from lash.core.errors import ConfigurationError, LashError
 
 
@@ -17,85 +18,46 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: The arguments; those of the process if not given.
     """
-    _replace_what_cannot_be_shown()
-    _log_in_single_lines()
+    given = sys.argv[1:] if argv is None else argv
+    # Known before the arguments are, because they may be what is wrong.
+    as_json = "--json" in given
     try:
-        code = _execute(build_parser().parse_args(argv))
+        _replace_what_cannot_be_shown()
+        _log_in_single_lines(as_json=as_json)
+        code = execute(build_parser().parse_args(given))
         sys.stdout.flush()
         return code
+    except UsageError as error:
+        _tell(error.message, "usage_invalid", as_json=as_json, text=str(error))
+        return ExitCode.USAGE
     except SystemExit as ending:  # of argparse, and of rich when the reader of a pipe has left
         return ending.code if isinstance(ending.code, int) else ExitCode.USAGE
     except LashError as error:
-        sys.stderr.write(f"lash: {error}\n")
+        _tell(error.message, error.code, as_json=as_json, text=f"lash: {error}\n")
         return ExitCode.USAGE if isinstance(error, ConfigurationError) else ExitCode.FAILED
     except OSError as error:  # the store's are StoreErrors: this is our own output
-        return _unwritable(error)
+        return _unwritable(error, as_json=as_json)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
 
 
-def _unwritable(error: OSError) -> int:
+def _tell(message: str, code: str, *, as_json: bool, text: str) -> None:
+    """Say what went wrong on stderr: as one JSON object for those who read JSON."""
+    if as_json:
+        write_json_line(sys.stderr, {"error": {"code": code, "message": message}})
+    else:
+        sys.stderr.write(text)
+
+
+def _unwritable(error: OSError, *, as_json: bool) -> int:
     """Say that the output could not be written, where that can still be said."""
+    message = f"the output could not be written: {error.strerror or error}"
     try:
-        sys.stderr.write(f"lash: the output could not be written: {error.strerror or error}\n")
+        _tell(message, "output_unwritable", as_json=as_json, text=f"lash: {message}\n")
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  the interpreter flushes it at exit
     except OSError:
         pass
     return ExitCode.FAILED
-
-
-def _execute(options: Namespace) -> int:  # noqa: PLR0911  one for each command
-    # Imported one by one, so that `lash --help` does not wait for what it does not need.
-    match options.command:
-        case "demo":
-            from lash.cli.demo.command import demo
-
-            return demo(options.kill_at, keep=options.keep, as_json=options.json)
-        case "run":
-            from lash.cli.run import RunRequest, run
-
-            request = RunRequest(
-                prompt=options.prompt,
-                db=options.db,
-                session_id=options.session,
-                model=options.model,
-                tools=tuple(options.tools),
-                instructions=options.instructions,
-                attempts=options.attempts,
-                as_json=options.json,
-            )
-            return run(request)
-        case "sessions":
-            from lash.cli.sessions import sessions
-
-            return sessions(options.db, as_json=options.json)
-        case "journal":
-            from lash.cli.journal import journal
-
-            return journal(options.session, options.turn, options.db, as_json=options.json)
-        case "replay":
-            from lash.cli.replay import replay
-
-            return replay(
-                options.session, options.turn, options.app, options.db, as_json=options.json
-            )
-        case "resolve":
-            from lash.cli.resolve import ResolveRequest, resolve
-
-            answer = ResolveRequest(
-                key=options.key,
-                db=options.db,
-                value=options.value,
-                error=options.error,
-                code=options.code,
-                cancel=options.cancel,
-                as_json=options.json,
-            )
-            return resolve(answer)
-        case _:
-            from lash.cli.show import show
-
-            return show(options.session, options.db, as_json=options.json)
 
 
 def _replace_what_cannot_be_shown() -> None:
@@ -111,14 +73,23 @@ def _replace_what_cannot_be_shown() -> None:
 class _SingleLine(logging.Handler):
     """Tells what happened and what was raised, but not where: a terminal is no log file."""
 
+    as_json = False
+
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record to stderr."""
         error = record.exc_info[1] if record.exc_info else None
         raised = f" ({type(error).__name__}: {error})" if error is not None else ""
-        sys.stderr.write(f"lash: {record.getMessage()}{raised}\n")
+        message = f"{record.getMessage()}{raised}"
+        if self.as_json:
+            write_json_line(sys.stderr, {"warning": {"message": message}})
+        else:
+            sys.stderr.write(f"lash: {message}\n")
 
 
-def _log_in_single_lines() -> None:
+def _log_in_single_lines(*, as_json: bool) -> None:
     logger = logging.getLogger("lash")
     if not logger.handlers:
         logger.addHandler(_SingleLine(logging.WARNING))
+    for handler in logger.handlers:
+        if isinstance(handler, _SingleLine):
+            handler.as_json = as_json

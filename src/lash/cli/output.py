@@ -4,9 +4,11 @@ import dataclasses
 import json
 import sys
 from collections.abc import Mapping
+from typing import TextIO
 
 import msgspec
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -23,11 +25,33 @@ def console() -> Console:
 
 
 def print_table(out: Console, table: Table) -> None:
-    """Print a table: fitted to a terminal, and a row to a line anywhere else."""
+    """Print a table: fitted to a terminal, and a row to a line anywhere else.
+
+    In a terminal too narrow for its columns, every row becomes a paragraph: nothing is left out.
+    """
+    wanted = _width(out, table)
     if not out.is_terminal:
-        unlimited = out.options.update(max_width=_FULL_WIDTH)
-        out.width = max(out.width, out.measure(table, options=unlimited).maximum)
+        out.width = max(out.width, wanted.maximum)
+    elif wanted.minimum > out.width:
+        _print_paragraphs(out, table)
+        return
     out.print(table)
+
+
+def _width(out: Console, table: Table) -> Measurement:
+    return out.measure(table, options=out.options.update(max_width=_FULL_WIDTH))
+
+
+def _print_paragraphs(out: Console, table: Table) -> None:
+    for cells in zip(*(tuple(column.cells) for column in table.columns), strict=True):
+        told = [cell if isinstance(cell, Text) else Text(str(cell)) for cell in cells]
+        named = [
+            Text.assemble((f"{column.header}: ", "dim"), cell)
+            for column, cell in zip(table.columns, told, strict=True)
+            if cell.plain
+        ]
+        for number, line in enumerate(named):
+            out.print(Text("  " if number else "").append_text(line), overflow="fold")
 
 
 def note(text: str, style: str = "dim") -> None:
@@ -37,9 +61,18 @@ def note(text: str, style: str = "dim") -> None:
 
 def write_json(value: object) -> None:
     """Print one JSON document, in ASCII where the output could not carry more."""
-    unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    text = json.dumps(plain(value), ensure_ascii=not unicode, indent=2)
+    text = json.dumps(plain(value), ensure_ascii=not _takes_unicode(sys.stdout), indent=2)
     sys.stdout.write(f"{text}\n")
+
+
+def write_json_line(out: TextIO, value: object) -> None:
+    """Write one JSON document on a line of its own, at once."""
+    out.write(f"{json.dumps(plain(value), ensure_ascii=not _takes_unicode(out))}\n")
+    out.flush()
+
+
+def _takes_unicode(out: TextIO) -> bool:
+    return (out.encoding or "").lower().replace("-", "") == "utf8"
 
 
 def plain(value: object) -> JsonValue:

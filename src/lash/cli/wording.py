@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from lash.core.cancel import Cancellation
 from lash.core.json import JsonObject, canonical
 from lash.llm.usage import Usage
 from lash.sessions.model import AgentRef, Parked, ToolCallRecord
@@ -103,6 +104,12 @@ def outcome_text(outcome: TurnOutcome) -> str:
     if isinstance(outcome, Stopped):
         return f"{status} ({outcome.reason.__struct_config__.tag})"
     return status.replace("_", " ")
+
+
+def cancelled_text(cancellation: Cancellation) -> str:
+    """Who stopped a turn, and why: `by lash cancel: too slow`."""
+    why = f": {one_line(cancellation.reason)}" if cancellation.reason else ""
+    return f"by {one_line(cancellation.origin or 'somebody')}{why}"
 
 
 def parked_text(parked: Parked) -> str:

@@ -16,7 +16,7 @@ from lash.runtime.agents import AgentRegistry
 from lash.runtime.arriving import Arrivals
 from lash.runtime.coherence import check_coherence
 from lash.runtime.environment import Environment
-from lash.runtime.events import TurnEvent, TurnParked, TurnRestarted
+from lash.runtime.events import QueuedInputAccepted, TurnEvent, TurnParked, TurnRestarted
 from lash.runtime.followers import Followers
 from lash.runtime.following import (
     watch_stops,
@@ -163,6 +163,13 @@ class Engine:
         """Tell the followers of a turn what happens in it."""
         self.followers.announce(session_id, turn_id, event)
         self.observations.announce(session_id, turn_id, event)
+        if isinstance(event, QueuedInputAccepted):
+            self.taken(session_id, event.input_ids)
+
+    def taken(self, session_id: str, input_ids: Sequence[str]) -> None:
+        """A turn took items of the session's queue."""
+        if input_ids:
+            self.observations.queue_changed(session_id, "taken", input_ids)
 
     def settled(self, session_id: str, receipt: CommitReceipt, commit: TurnCommit) -> None:
         """A turn was committed: tell whoever waits for it, or for the one that goes on from it."""

@@ -72,6 +72,10 @@ class LaneHost(Protocol):
         """Tell whoever follows the turn."""
         ...
 
+    def taken(self, session_id: str, input_ids: Sequence[str]) -> None:
+        """A turn took items of the session's queue."""
+        ...
+
     def settled(self, session_id: str, receipt: CommitReceipt, commit: TurnCommit) -> None:
         """A turn was committed."""
         ...
@@ -318,6 +322,7 @@ class Lane:
         if lease is None:
             raise self._lease_lost()
         self._driven, self._cancel = turn.turn_id, CancelToken()
+        self._host.taken(self._session_id, turn.input.input_ids)
         if turn.cancellation is not None:
             trip(self._cancel, turn.cancellation)
         try:

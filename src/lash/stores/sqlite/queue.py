@@ -127,9 +127,13 @@ class QueueTable:
         """Whether a checkpoint would take anything. Reads only."""
         now_ms = self._clock.now_ms()
 
+        def idle(connection: sqlite3.Connection) -> bool:
+            return not concerns(connection, claim.session_id, claim.turn_id)
+
+        if await self._readers.read_here(idle):  # as a rule, and too little for another thread
+            return False
+
         def operation(connection: sqlite3.Connection) -> bool:
-            if not concerns(connection, claim.session_id, claim.turn_id):
-                return False
             candidates = _candidates(connection, claim, now_ms)
             return would_take(_checkpoint_facts(connection, claim, candidates, now_ms), claim)
 

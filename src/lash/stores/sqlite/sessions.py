@@ -1,4 +1,4 @@
-"""Sessions in SQLite: reads facts, calls the planner, persists its plan."""
+"""Writing sessions in SQLite: reads facts, calls the planner, persists its plan."""
 
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -12,7 +12,6 @@ from lash.core.leases import (
     Fence,
     LeaseClaim,
     LeaseOwner,
-    LeaseState,
     decide_claim,
     decide_release,
     decide_renewal,
@@ -25,10 +24,6 @@ from lash.sessions.ingress import CancelTarget, QueuedItem
 from lash.sessions.model import (
     AcceptedTurn,
     Parked,
-    SessionHead,
-    SessionNode,
-    SessionSummary,
-    TurnRecord,
 )
 from lash.sessions.planner import (
     Accepted,
@@ -41,8 +36,6 @@ from lash.sessions.planner import (
     CommitPlan,
     CommitReceipt,
     CommitResult,
-    KnownTurn,
-    OpenSession,
     ReleaseResult,
     TurnCommit,
     commit_node_ids,
@@ -50,13 +43,11 @@ from lash.sessions.planner import (
     plan_commit,
     plan_restart,
 )
-from lash.sessions.summary import summarise
-from lash.sessions.usage import UsageEntry
 from lash.stores.sqlite import graph, heads, queries, rows
-from lash.stores.sqlite.columns import Row, checked, text
+from lash.stores.sqlite.columns import text
 from lash.stores.sqlite.journal import add_records, finish_scope, has_record
-from lash.stores.sqlite.queue import compose, concerns, find_item, first_waiting, move, settle
-from lash.stores.sqlite.readers import Readers
+from lash.stores.sqlite.queue import compose, concerns, find_item, move, settle
+from lash.stores.sqlite.reading import is_live
 from lash.stores.sqlite.waits import cancel_waits
 from lash.stores.sqlite.writer import Writer
 
@@ -67,13 +58,11 @@ class SessionTables:
     def __init__(
         self,
         writer: Writer,
-        readers: Readers,
         clock: Clock,
         seams: SeamObserver,
         is_dead: Callable[[LeaseOwner], bool],
     ) -> None:
         self._writer = writer
-        self._readers = readers
         self._clock = clock
         self._seams = seams
         self._is_dead = is_dead
@@ -170,12 +159,6 @@ class SessionTables:
             return "released"
 
         return await self._writer.submit(operation)
-
-    def _is_live(self, state: LeaseState) -> bool:
-        held = state.held
-        if held is None or held.expires_at_ms <= self._clock.now_ms():
-            return False
-        return not self._is_dead(held.owner)
 
     # --- committing -----------------------------------------------------------------------------
 
@@ -295,7 +278,9 @@ class SessionTables:
         """Say what an open turn waits for that nobody drives."""
 
         def operation(connection: sqlite3.Connection) -> bool:
-            if self._is_live(heads.read_lease(connection, session_id)):
+            if is_live(
+                heads.read_lease(connection, session_id), self._clock.now_ms(), self._is_dead
+            ):
                 return False
             values = (self._stamped(parked), session_id, turn_id)
             return connection.execute(queries.NOTE_INPUT, values).rowcount == 1
@@ -329,96 +314,3 @@ class SessionTables:
             return again
 
         return await self._writer.submit(operation)
-
-    # --- reading --------------------------------------------------------------------------------
-
-    async def find_turn(self, session_id: str, turn_id: str) -> KnownTurn | None:
-        """A turn, open or committed."""
-        return await self._readers.read(
-            lambda connection: rows.find_turn(connection, session_id, turn_id)
-        )
-
-    async def open(self) -> Sequence[OpenSession]:
-        """Sessions with something accepted that is not committed, oldest first."""
-        now_ms = self._clock.now_ms()
-
-        def operation(connection: sqlite3.Connection) -> Sequence[OpenSession]:
-            found = {item for (item,) in connection.execute(queries.OPEN_SESSIONS).fetchall()}
-            queued = connection.execute(queries.QUEUED_SESSIONS, (now_ms,)).fetchall()
-            found.update(session_id for (session_id,) in queued)
-            sessions = [_open_session(connection, item, now_ms) for item in found]
-            return sorted(sessions, key=lambda item: (item.since_ms, item.session_id))
-
-        return await self._readers.read(operation)
-
-    async def lease_of(self, session_id: str) -> LeaseState:
-        """Who holds a session."""
-        return await self._readers.read(lambda connection: heads.read_lease(connection, session_id))
-
-    async def head(self, session_id: str) -> SessionHead | None:
-        """Where a session stands."""
-        head, _ = await self._readers.read(
-            lambda connection: heads.read_head(connection, session_id)
-        )
-        return head
-
-    async def path(self, session_id: str, *, whole: bool) -> Sequence[SessionNode]:
-        """The path to the leaf, root first; from the opening of the frame unless `whole`."""
-        return await self._readers.read(
-            lambda connection: graph.read_path(connection, session_id, whole=whole)
-        )
-
-    async def summaries(self) -> Sequence[SessionSummary]:
-        """All sessions, most recently changed first."""
-        return await self._readers.read(
-            lambda connection: [
-                self._summary(row) for row in connection.execute(queries.LIST_SESSIONS)
-            ]
-        )
-
-    def _summary(self, row: Row) -> SessionSummary:
-        width = heads.HEAD_WIDTH
-        head, _ = heads.session_head(row[:width])
-        updated_at_ms, open_turns, parked, queued, *lease = row[width:]
-        return summarise(
-            head,
-            running=self._is_live(heads.lease_state(tuple(lease))),
-            open_turns=checked(open_turns, int),
-            queued=checked(queued, int),
-            parked=rows.parked_reason(parked),
-            updated_at_ms=checked(updated_at_ms, int),
-        )
-
-    async def turns(self, session_id: str, after: int) -> Sequence[TurnRecord]:
-        """The committed turns of a session behind a revision, in order."""
-        return await self._readers.read(
-            lambda connection: [
-                rows.turn_record(row)
-                for row in connection.execute(queries.LIST_TURNS, (session_id, after))
-            ]
-        )
-
-    async def open_turns(self, session_id: str) -> Sequence[AcceptedTurn]:
-        """The turns of a session that are accepted and not committed, in order."""
-        return await self._readers.read(lambda connection: rows.open_turns(connection, session_id))
-
-    async def usage(self, session_id: str) -> Sequence[UsageEntry]:
-        """What a session used, by source and model."""
-        return await self._readers.all(queries.USAGE, session_id, graph.usage_entry)
-
-
-def _open_session(connection: sqlite3.Connection, session_id: str, now_ms: int) -> OpenSession:
-    turns = rows.open_turns(connection, session_id)
-    item, agent = first_waiting(connection, session_id, now_ms), None
-    if item is not None:
-        head, _ = heads.read_head(connection, session_id)
-        agent = item.agent or (head.agent if head else None)
-    since = [turns[0].accepted_at_ms] if turns else []
-    since += [item.enqueued_at_ms] if item else []
-    return OpenSession(
-        session_id=session_id,
-        turns=turns,
-        lease=heads.read_lease(connection, session_id),
-        queued=agent,
-        since_ms=min(since, default=now_ms),
-    )

@@ -54,6 +54,7 @@ from lash.stores.sqlite.journal import JournalTable
 from lash.stores.sqlite.owners import OwnerLocks
 from lash.stores.sqlite.queue import QueueTable
 from lash.stores.sqlite.readers import Readers
+from lash.stores.sqlite.reading import SessionReadings
 from lash.stores.sqlite.sessions import SessionTables
 from lash.stores.sqlite.stopping import TurnCancelTable
 from lash.stores.sqlite.upkeep import Upkeep
@@ -91,9 +92,8 @@ class SqliteStore:
         self._writer = Writer(connection, path)
         self._owners = OwnerLocks(path)
         self._readers = Readers(path)
-        self._sessions = SessionTables(
-            self._writer, self._readers, clock, seams, self._owners.is_dead
-        )
+        self._sessions = SessionTables(self._writer, clock, seams, self._owners.is_dead)
+        self._reading = SessionReadings(self._readers, clock, self._owners.is_dead)
         self._queue = QueueTable(self._writer, self._readers, clock, seams)
         self._cancels = TurnCancelTable(self._writer, self._readers, clock, seams)
         self._journal = JournalTable(self._writer, self._readers, clock, seams)
@@ -189,39 +189,39 @@ class SqliteStore:
 
     async def find_turn(self, session_id: str, turn_id: str) -> KnownTurn | None:
         """A turn, open or committed; one that was begun again, as it is now."""
-        return await self._sessions.find_turn(session_id, turn_id)
+        return await self._reading.find_turn(session_id, turn_id)
 
     async def open_sessions(self) -> Sequence[OpenSession]:
         """Sessions with accepted input that is not committed, oldest first."""
-        return await self._sessions.open()
+        return await self._reading.open()
 
     async def lease_of(self, session_id: str) -> LeaseState:
         """Who holds a session."""
-        return await self._sessions.lease_of(session_id)
+        return await self._reading.lease_of(session_id)
 
     async def load_head(self, session_id: str) -> SessionHead | None:
         """Where a session stands."""
-        return await self._sessions.head(session_id)
+        return await self._reading.head(session_id)
 
     async def load_path(self, session_id: str, *, whole: bool = False) -> Sequence[SessionNode]:
         """The active path, root first."""
-        return await self._sessions.path(session_id, whole=whole)
+        return await self._reading.path(session_id, whole=whole)
 
     async def list_sessions(self) -> Sequence[SessionSummary]:
         """All sessions, most recently changed first."""
-        return await self._sessions.summaries()
+        return await self._reading.summaries()
 
     async def list_turns(self, session_id: str, *, after: int = 0) -> Sequence[TurnRecord]:
         """The committed turns of a session behind a revision, in order."""
-        return await self._sessions.turns(session_id, after)
+        return await self._reading.turns(session_id, after)
 
     async def list_open_turns(self, session_id: str) -> Sequence[AcceptedTurn]:
         """The turns of a session that are accepted and not committed, in order."""
-        return await self._sessions.open_turns(session_id)
+        return await self._reading.open_turns(session_id)
 
     async def list_usage(self, session_id: str) -> Sequence[UsageEntry]:
         """What a session used, by source and model."""
-        return await self._sessions.usage(session_id)
+        return await self._reading.usage(session_id)
 
     # --- the queue ------------------------------------------------------------------------------
 

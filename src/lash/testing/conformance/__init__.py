@@ -43,16 +43,23 @@ pytest.register_assert_rewrite(
         for module in (
             "accepting",
             "committing",
+            "composing",
+            "deleting",
             "finishing",
+            "forking",
+            "framing",
             "hosts",
             "journaling",
             "leasing",
             "listing",
+            "queueing",
             "refusing",
             "restarting",
             "retiring",
             "rig",
+            "stopping",
             "sweeping",
+            "vacuuming",
             "waiting",
         )
     )

@@ -1,20 +1,24 @@
 """What the properties stand on: the class to subclass, and a store with short ways to use it."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import pytest
 
-from lash.core.leases import Lease, LeaseOwner
+from lash.core.leases import Fence, Lease, LeaseOwner
 from lash.core.scopes import ExecutionScope, journal_key
 from lash.effects.journal import Recorded, WriteAuthority
 from lash.effects.waits.transitions import WaitRow, WaitState
-from lash.sessions.model import SessionState
+from lash.sessions.ingress import Ingress, Payload, QueuedItem
+from lash.sessions.model import AgentRef, SessionHead, SessionState
 from lash.sessions.planner import Accepted, ClaimedSession, CommitReceipt
+from lash.sessions.queueing import CheckpointClaim, Enqueued, Taken
 from lash.sessions.store import Store
 from lash.testing.clock import VirtualClock
 from lash.testing.conformance import samples
+from lash.turn.driver import CheckpointKind
+from lash.turn.messages import Message
 
 T = TypeVar("T")
 
@@ -73,6 +77,90 @@ class Rig:
         commit = samples.turn_commit(turn_id, lease.fence, session=session, revision=revision)
         return expect(CommitReceipt, await self.store.commit_turn(commit))
 
+    async def commit(
+        self,
+        turn_id: str,
+        fence: Fence,
+        revision: int = 0,
+        *,
+        session: str = "s",
+        messages: Sequence[Message] | None = None,
+    ) -> CommitReceipt:
+        """Commit a turn that must land."""
+        commit = samples.turn_commit(
+            turn_id, fence, session=session, revision=revision, messages=messages
+        )
+        return expect(CommitReceipt, await self.store.commit_turn(commit))
+
+    async def enqueue(
+        self,
+        item_id: str,
+        text: str = "more",
+        *,
+        session: str = "s",
+        payload: Payload | None = None,
+        ingress: Ingress = samples.NEXT_TURN,
+        agent: AgentRef | None = samples.SUPPORT,
+        source_key: str | None = None,
+        merge_key: str | None = None,
+        later_ms: int = 0,
+    ) -> QueuedItem:
+        """Put an item into a queue that must take it; `later_ms` from now it may be taken."""
+        wanted = samples.entry(
+            item_id,
+            text,
+            session=session,
+            payload=payload,
+            ingress=ingress,
+            agent=agent,
+            source_key=source_key,
+            merge_key=merge_key,
+            available_at_ms=self.clock.now_ms() + later_ms if later_ms else 0,
+        )
+        return expect(Enqueued, await self.store.enqueue(wanted)).item
+
+    async def take(
+        self,
+        turn_id: str,
+        fence: Fence,
+        *,
+        key: str = "c1",
+        checkpoint: CheckpointKind = "after_work",
+        session: str = "s",
+    ) -> list[str]:
+        """What a checkpoint takes, which must be what looking before foretold."""
+        claim = CheckpointClaim(
+            session_id=session,
+            turn_id=turn_id,
+            checkpoint=checkpoint,
+            effect_key=key,
+            fence=fence,
+        )
+        arrived = await self.store.has_arrived(claim)
+        taken = expect(Taken, await self.store.take(claim)).items
+        assert arrived == bool(taken)
+        return [item.item_id for item in taken]
+
+    async def item(self, item_id: str, session: str = "s") -> QueuedItem:
+        """An item that must be there, whatever became of it."""
+        return expect(QueuedItem, await self.store.find_item(session, samples.by_id(item_id)))
+
+    async def waiting(self, session: str = "s") -> list[str]:
+        """The items that wait, in order."""
+        return [item.item_id for item in await self.store.list_queue(session)]
+
+    async def open_turns(self, session: str = "s") -> list[str]:
+        """The open turns, in order."""
+        return [turn.turn_id for turn in await self.store.list_open_turns(session)]
+
+    async def path(self, session: str = "s") -> list[str]:
+        """The ids of a session's whole path, root first."""
+        return [node.node_id for node in await self.store.load_path(session, whole=True)]
+
+    async def head(self, session: str = "s") -> SessionHead:
+        """The head of a session that must be there."""
+        return expect(SessionHead, await self.store.load_head(session))
+
     async def holder(self, session: str = "s") -> Lease | None:
         """Who holds a session."""
         return (await self.store.lease_of(session)).held
@@ -107,6 +195,10 @@ class Rig:
         return {
             "head": await store.load_head(session),
             "path": list(await store.load_path(session)),
+            "whole path": list(await store.load_path(session, whole=True)),
+            "queue": list(await store.list_queue(session)),
+            "usage": list(await store.list_usage(session)),
+            "cancelled": dict(await store.cancelled_turns([session])),
             "turns": list(await store.list_turns(session)),
             "open": open_turns,
             "known": [await store.find_turn(session, turn_id) for turn_id in turn_ids],

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from lash.core.cancel import Cancellation
 from lash.core.leases import Fence, LeaseClaim, LeaseOwner
 from lash.core.scopes import ExecutionScope, RuntimeOperationScope, TurnScope, journal_key
 from lash.effects.journal import JournalRecord
@@ -17,12 +18,25 @@ from lash.effects.waits.model import (
 from lash.effects.waits.store import AwaitEventStore
 from lash.effects.waits.transitions import WaitRow, row_of
 from lash.llm.usage import Usage
+from lash.sessions.ingress import (
+    CancelTarget,
+    EnqueueRequest,
+    Ingress,
+    NextTurn,
+    Payload,
+    ProcessWake,
+    UserInput,
+)
 from lash.sessions.model import AgentRef, TextItem, TurnInput
 from lash.sessions.planner import AcceptRequest, TurnCommit
+from lash.sessions.stopping import CancelRequest
+from lash.sessions.usage import UsageEntry
+from lash.turn.exchange import TurnCause
 from lash.turn.messages import Message, Part, PluginOrigin, text_message
 from lash.turn.outcome import AssistantMessage, Finished
 
 TTL_MS = 30_000
+NEXT_TURN = NextTurn()
 SUPPORT = AgentRef(name="support")
 
 #: Two owners on other hosts: no store can prove anything about them.
@@ -145,7 +159,54 @@ def turn_commit(
         text=text,
         scope_key=scope_of(turn_id, session),
         journal=tuple(journal),
+        ledger=(UsageEntry(source="turn", model="m", usage=usage),),
     )
+
+
+def entry(
+    item_id: str,
+    text: str = "more",
+    *,
+    session: str = "s",
+    payload: Payload | None = None,
+    ingress: Ingress = NEXT_TURN,
+    agent: AgentRef | None = SUPPORT,
+    source_key: str | None = None,
+    merge_key: str | None = None,
+    available_at_ms: int = 0,
+) -> EnqueueRequest:
+    """An item on its way into a session's queue: something the user says, unless told otherwise."""
+    return EnqueueRequest(
+        session_id=session,
+        item_id=item_id,
+        payload=payload or UserInput(input=said(text)),
+        ingress=ingress,
+        agent=agent,
+        source_key=source_key,
+        merge_key=merge_key,
+        available_at_ms=available_at_ms,
+    )
+
+
+def wake(text: str = "ring") -> ProcessWake:
+    """A background process that woke the session."""
+    return ProcessWake(cause=TurnCause(id=f"wake-{text}", event_type="signal", text=text))
+
+
+def by_id(item_id: str) -> CancelTarget:
+    """An item by its id."""
+    return CancelTarget(kind="input_id", value=item_id)
+
+
+def by_source(source_key: str) -> CancelTarget:
+    """An item by its source key."""
+    return CancelTarget(kind="source_key", value=source_key)
+
+
+def stop(turn_id: str, *, session: str = "s", by: str = "ana") -> CancelRequest:
+    """Somebody who wants a turn to stop."""
+    evidence = Cancellation(request_id=f"stop-{by}", origin=by)
+    return CancelRequest(session_id=session, turn_id=turn_id, cancellation=evidence)
 
 
 def wait_row(
