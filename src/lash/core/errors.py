@@ -88,6 +88,9 @@ CATALOGUE: Mapping[str, CodeInfo] = {
     "session_command_invalid": CodeInfo(
         "A session command holds something that cannot be stored.", "caller", terminal=True
     ),
+    "session_waits_for_itself": CodeInfo(
+        "A tool would wait for a turn of the session it runs in.", "caller", terminal=True
+    ),
     "child_session_too_deep": CodeInfo(
         "Child sessions have children of their own too many deep.", "caller", terminal=True
     ),

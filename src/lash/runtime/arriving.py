@@ -17,6 +17,7 @@ from lash.runtime.refusals import (
     enqueue_refused,
     provider_differs,
 )
+from lash.runtime.selfwaits import check_not_inside
 from lash.sessions.ingress import (
     CancelInputOutcome,
     CancelTarget,
@@ -86,6 +87,7 @@ class Arrivals:
             LashError: The session's parked turn, by its code.
             StoreError: The store did not take it; nothing was accepted.
         """
+        check_not_inside(session_id)
         chosen = turn_id if turn_id is not None else self._engine.environment.ids.new("turn")
         request = AcceptRequest(
             session_id=session_id,
@@ -167,6 +169,7 @@ class Arrivals:
         Raises:
             LashError: `turn_unknown`.
         """
+        check_not_inside(session_id)
         known = await self._store.find_turn(session_id, turn_id)
         if known is None:
             raise LashError(
@@ -240,6 +243,7 @@ class Arrivals:
         Raises:
             LashError: `turn_input_cancelled`, `turn_input_unknown`.
         """
+        check_not_inside(session_id)
         clock = self._engine.environment.clock
         turn_id = await taking_turn(self._store, clock, session_id, item_id, self._see_to)
         return await self.attach(session_id, turn_id, observer)

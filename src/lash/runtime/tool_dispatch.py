@@ -55,6 +55,7 @@ from lash.runtime.events import (
     ToolCallDeferred,
     ToolCallStarted,
 )
+from lash.runtime.selfwaits import inside
 from lash.runtime.stopping import check_stop, with_grace
 from lash.runtime.tool_services import AttemptServices
 from lash.sessions.model import ChildUsage, ToolCallRecord
@@ -340,7 +341,8 @@ class ToolDispatch:
         except Exception as error:  # noqa: BLE001  a validator of the tool's own may raise anything
             return failed("invalid_request", "invalid_tool_args", described(error))
         self._seams("tool.before")
-        answer = await _contained(tool, args, context)
+        with inside(context.session_id):
+            answer = await _contained(tool, args, context)
         self._seams("tool.after")
         return answer if isinstance(answer, PendingCompletion) else _fitting(tool.name, answer)
 

@@ -4,11 +4,13 @@ The first of the two wins: a request that is stored before the commit makes the 
 so that the turn lands as cancelled; a request that comes after it is told so.
 """
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 from lash.core.cancel import Cancellation
 from lash.core.json import Data
 from lash.sessions.model import AcceptedTurn, TurnRecord
+from lash.sessions.planner import KnownTurn
 
 
 class CancelRequest(Data):
@@ -74,6 +76,17 @@ def plan_cancel(facts: CancelFacts, request: CancelRequest) -> CancelOutcome:
     if facts.requested is not None:
         return CancelAlreadyRequested(turn_id=turn_id, cancellation=facts.requested)
     return CancelRequested(turn_id=turn_id, cancellation=request.cancellation)
+
+
+def going_on(
+    known: KnownTurn | None, turn_id: str, open_turns: Sequence[AcceptedTurn]
+) -> AcceptedTurn | None:
+    """The open turn that the chain of agent frames which a turn began, or is part of, has come to."""
+    root = turn_id
+    if known is not None:
+        task = known.input.frame_task
+        root = task.root if task else known.turn_id
+    return next((turn for turn in open_turns if chain_root(turn) == root), None)
 
 
 def chain_root(turn: AcceptedTurn) -> str | None:

@@ -12,7 +12,8 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.layout import BufferControl, FormattedTextControl, HSplit, Layout, Window
 from prompt_toolkit.layout.processors import BeforeInput
 from prompt_toolkit.output.vt100 import Vt100_Output
-from prompt_toolkit.shortcuts import print_formatted_text
+from prompt_toolkit.renderer import print_formatted_text
+from prompt_toolkit.styles import Style
 from prompt_toolkit.utils import get_cwidth
 
 from lash.app.agent import Agent
@@ -32,6 +33,7 @@ _STYLES: Mapping[Kind, str] = {
     "warning": "ansiyellow",
     "error": "ansired",
 }
+_STYLE = Style([])
 #: How many seconds a lone Esc is waited on, in case it begins the sequence of another key.
 _ESCAPE_S = 0.05
 #: Rows that are left to the input and the line of help, however much is under way.
@@ -75,9 +77,9 @@ class TerminalChat:
         shown = self._app.is_running
         if shown:
             self._app.renderer.erase()
-        print_formatted_text(
-            FormattedText([(_STYLES[kind], printable(text).expandtabs(4))]), output=self._output
-        )
+        # Not by the shortcut of this name, which gives the keyboard away meanwhile.
+        fragments = [(_STYLES[kind], printable(text).expandtabs(4)), ("", "\n")]
+        print_formatted_text(self._output, FormattedText(fragments), _STYLE)
         if shown:
             self._app.renderer.reset()
             self._app.invalidate()

@@ -25,7 +25,7 @@ from lash.sessions.queueing import (
     settled,
     would_take,
 )
-from lash.sessions.stopping import CancelFacts, CancelRequest, chain_root
+from lash.sessions.stopping import CancelFacts, CancelRequest, going_on
 from lash.stores.memory.session import HeldSession
 
 
@@ -118,7 +118,12 @@ def _target(session: HeldSession, request: EnqueueRequest) -> tuple[AcceptedTurn
     if not ingress.turn_id:
         return next(iter(session.open_turns()), None), False
     known = session.known(ingress.turn_id)
-    return (known.open, known.record is not None) if known else (None, False)
+    if known is None:
+        return None, False
+    if known.open is not None:
+        return known.open, False
+    # What is sent to a turn that handed its task over belongs to who goes on with it.
+    return going_on(known, known.turn_id, session.open_turns()), True
 
 
 def checkpoint_facts(session: HeldSession, claim: CheckpointClaim, now_ms: int) -> CheckpointFacts:
@@ -148,8 +153,8 @@ def cancel_facts(
     if session is None or deleted:
         return CancelFacts(exists=False)
     known = session.known(request.turn_id)
-    chained = (turn for turn in session.open_turns() if chain_root(turn) == request.turn_id)
-    open_turn = next(chained, known.open if known else None)
+    chained = going_on(known, request.turn_id, session.open_turns())
+    open_turn = chained or (known.open if known else None)
     turn_id = open_turn.turn_id if open_turn else request.turn_id
     return CancelFacts(
         exists=True,

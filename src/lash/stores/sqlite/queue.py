@@ -40,6 +40,7 @@ from lash.sessions.queueing import (
     settled,
     would_take,
 )
+from lash.sessions.stopping import going_on
 from lash.stores.sqlite import heads, queries, rows
 from lash.stores.sqlite.columns import Count, Row, checked, decoded, text
 from lash.stores.sqlite.readers import Readers
@@ -119,7 +120,11 @@ class QueueTable:
         known = rows.find_turn(connection, request.session_id, ingress.turn_id)
         if known is None:
             return None, False
-        return known.open, known.record is not None
+        if known.open is not None:
+            return known.open, False
+        # What is sent to a turn that handed its task over belongs to who goes on with it.
+        open_turns = rows.open_turns(connection, request.session_id)
+        return going_on(known, known.turn_id, open_turns), True
 
     # --- checkpoints ----------------------------------------------------------------------------
 

@@ -7,13 +7,12 @@ from lash.core.cancel import Cancellation
 from lash.core.clock import Clock
 from lash.core.json import encode
 from lash.core.seams import SeamObserver
-from lash.sessions.model import AcceptedTurn
 from lash.sessions.stopping import (
     CancelFacts,
     CancelOutcome,
     CancelRequest,
     CancelRequested,
-    chain_root,
+    going_on,
     plan_cancel,
 )
 from lash.stores.sqlite import heads, queries, rows
@@ -63,7 +62,7 @@ def _facts(connection: sqlite3.Connection, request: CancelRequest) -> CancelFact
     session_id = request.session_id
     head, _ = heads.read_head(connection, session_id)
     known = rows.find_turn(connection, session_id, request.turn_id)
-    following = _following(connection, session_id, request.turn_id)
+    following = going_on(known, request.turn_id, rows.open_turns(connection, session_id))
     open_turn = following or (known.open if known else None)
     turn_id = open_turn.turn_id if open_turn else request.turn_id
     return CancelFacts(
@@ -72,11 +71,3 @@ def _facts(connection: sqlite3.Connection, request: CancelRequest) -> CancelFact
         record=known.record if known else None,
         requested=rows.read_cancellation(connection, session_id, turn_id),
     )
-
-
-def _following(
-    connection: sqlite3.Connection, session_id: str, turn_id: str
-) -> AcceptedTurn | None:
-    """The open turn that a chain of agent frames has come to, if the turn began or is part of one."""
-    turns = rows.open_turns(connection, session_id)
-    return next((turn for turn in turns if chain_root(turn) == turn_id), None)

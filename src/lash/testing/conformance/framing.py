@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from lash.core.leases import Fence
-from lash.sessions.ingress import NextTurn
+from lash.sessions.ingress import ActiveTurn, NextTurn
 from lash.sessions.model import FrameOpen, SessionNode
 from lash.sessions.planner import CommitReceipt, CommitRefused, TurnCommit
 from lash.sessions.stopping import CancelAlreadyRequested
@@ -147,6 +147,29 @@ class FrameProperties(Properties):
             assert expect(CancelAlreadyRequested, again).turn_id == following.turn_id
             refused = await rig.store.commit_turn(turn_commit(following.turn_id, fence, revision=1))
             assert expect(CommitRefused, refused).code == "turn_cancel_requested"
+
+    async def test_every_id_of_a_chain_leads_to_where_it_has_come_to(self) -> None:
+        async with self.rig() as rig:
+            fence = (await rig.accept("t1")).lease.fence
+            again = await rig.store.restart_turn("s", "t1", fence)
+            assert again is not None
+            turn_id, names = again.turn_id, ["t1"]
+            for revision, frame in enumerate(("f1", "f2")):
+                names.append(turn_id)
+                answer = await rig.store.commit_turn(
+                    opening(turn_id, fence, frame, revision=revision)
+                )
+                following = expect(CommitReceipt, answer).following
+                assert following is not None
+                turn_id = following.turn_id
+            await rig.interlude()
+            for name in names:
+                item = await rig.enqueue(f"to-{name}", ingress=ActiveTurn(turn_id=name))
+                assert (item.state, item.turn_id) == ("pending_active", turn_id)
+            await rig.store.request_cancel(stop(names[0]))
+            for name in names[1:]:
+                told = await rig.store.request_cancel(stop(name, by="ben"))
+                assert expect(CancelAlreadyRequested, told).turn_id == turn_id
 
     async def test_a_malformed_frame_is_refused(self) -> None:
         async with self.rig() as rig:
