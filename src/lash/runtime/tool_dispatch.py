@@ -32,21 +32,13 @@ from lash.effects.outcomes import (
     AwaitEventOutcome,
     ChildTurn,
     DirectCall,
-    EffectFailed,
     EffectOutcome,
     PendingCompletion,
     ToolAttemptOutcome,
 )
-from lash.effects.transitions import MAX_OUTCOME_BYTES, largest_part
 from lash.effects.waits.model import (
     AwaitEventKey,
-    Resolution,
-    ResolvedCancelled,
-    ResolvedErr,
-    ResolvedOk,
-    ResolvedTimeout,
 )
-from lash.runtime.cancelling import being_cancelled
 from lash.runtime.children import CHILD_SOURCE, Children
 from lash.runtime.direct import ResolveModel
 from lash.runtime.events import (
@@ -57,28 +49,26 @@ from lash.runtime.events import (
 )
 from lash.runtime.selfwaits import inside
 from lash.runtime.stopping import check_stop, with_grace
+from lash.runtime.tool_answers import (
+    call_record,
+    contained,
+    fitting,
+    output_of,
+    uncontained,
+    wrong_outcome,
+)
 from lash.runtime.tool_services import AttemptServices
-from lash.sessions.model import ChildUsage, ToolCallRecord
-from lash.tools.model import Tool, ToolContext, ToolRetry, ToolServices, give_up
+from lash.sessions.model import ChildUsage
+from lash.tools.model import Tool, ToolContext, ToolRetry, ToolServices
 from lash.tools.transitions import RetryTool, after_attempt
 from lash.turn.cancelling import cancelled_call
 from lash.turn.tools import (
     CompletedToolCall,
     PendingToolCall,
-    ToolCancellation,
-    ToolCancelled,
-    ToolFailed,
-    ToolFailure,
     ToolOutput,
-    ToolSuccess,
     failed,
     model_text,
 )
-
-#: Room for the outcome's own fields beside the tool's value.
-_OUTPUT_LIMIT = MAX_OUTCOME_BYTES - 64 * 1024
-_OUTPUT = msgspec.json.Decoder(ToolOutput)
-
 
 #: Mints the key by which the outside answers the call of this name.
 MintKey: TypeAlias = Callable[[str], Awaitable[AwaitEventKey]]
@@ -231,7 +221,7 @@ class ToolDispatch:
                 self._announce_deferral(pending, outcome.pending)
             output = await self._answer_from_outside(call, outcome.pending)
         if output is None:
-            output = _wrong_outcome()
+            output = wrong_outcome()
         completed = CompletedToolCall(
             call_id=pending.call_id,
             tool_name=pending.tool_name,
@@ -286,7 +276,7 @@ class ToolDispatch:
 
         outcome = await self._controller.execute(envelope, executors.tool_attempt(execute))
         if not isinstance(outcome, ToolAttemptOutcome):
-            return ToolAttemptOutcome(output=_uncontained(outcome))
+            return ToolAttemptOutcome(output=uncontained(outcome))
         call.direct_calls += outcome.direct_calls
         # Another attempt finds the same turns again, and they are paid once.
         call.children += [child for child in outcome.children if child not in call.children]
@@ -342,9 +332,9 @@ class ToolDispatch:
             return failed("invalid_request", "invalid_tool_args", described(error))
         self._seams("tool.before")
         with inside(context.session_id):
-            answer = await _contained(tool, args, context)
+            answer = await contained(tool, args, context)
         self._seams("tool.after")
-        return answer if isinstance(answer, PendingCompletion) else _fitting(tool.name, answer)
+        return answer if isinstance(answer, PendingCompletion) else fitting(tool.name, answer)
 
     def _announce_deferral(self, call: PendingToolCall, pending: PendingCompletion) -> None:
         due = pending.deadline_at_ms
@@ -364,7 +354,7 @@ class ToolDispatch:
         call.executed = call.executed or waiting.used
         if isinstance(outcome, AwaitEventOutcome):
             return output_of(outcome.resolution)
-        return _uncontained(outcome)
+        return uncontained(outcome)
 
     async def _sleep(self, call: _Call, attempt: int, delay_ms: int) -> None:
         if delay_ms <= 0:
@@ -389,93 +379,6 @@ def _context(call: _Call, attempt: int, services: ToolServices, cancel: CancelTo
         idempotency_key=call.key,
         cancel=cancel,
         services=services,
-    )
-
-
-def output_of(resolution: Resolution) -> ToolOutput:
-    """What the outside's answer is to the model (tools spec 1.7)."""
-    match resolution:
-        case ResolvedOk(payload=payload):
-            return ToolOutput(outcome=ToolSuccess(payload=payload))
-        case ResolvedErr(payload=error):
-            failure = ToolFailure(
-                failure_class="execution", code=error.code, message=error.message, raw=error.raw
-            )
-            return ToolOutput(outcome=ToolFailed(payload=failure))
-        case ResolvedTimeout():
-            message = "Nobody answered before the deadline."
-            return failed("timeout", "tool_completion_timeout", message)
-        case ResolvedCancelled():
-            cancelled = ToolCancellation(message="The wait for an answer was cancelled.")
-            return ToolOutput(outcome=ToolCancelled(payload=cancelled))
-
-
-def call_record(call: CompletedToolCall) -> ToolCallRecord:
-    """A completed call as it is reported and kept."""
-    return ToolCallRecord(
-        call_id=call.call_id,
-        tool=call.tool_name,
-        args=call.args,
-        output=call.output,
-        duration_ms=call.duration_ms,
-        attempts=call.attempts,
-    )
-
-
-async def _contained(
-    tool: Tool, args: JsonObject, context: ToolContext
-) -> ToolOutput | PendingCompletion:
-    """Run the body once; whatever goes wrong in it is its answer, unless the turn is being stopped."""
-    try:
-        output = await tool.run(args, context)
-    except asyncio.CancelledError:
-        if being_cancelled():
-            give_up(context, "stopped")
-            raise
-        message = f"{tool.name} waited for something that was cancelled."
-        return failed("execution", "tool_panicked", message, source="tool")
-    except (KeyboardInterrupt, GeneratorExit):
-        raise  # somebody ends the process, or the event loop ends the task
-    except BaseException as error:  # noqa: BLE001  an exit, a test framework's outcome, a foreign panic
-        # Letting it through would end the process, and every one that resumes the turn.
-        return failed("execution", "tool_panicked", described(error), source="tool")
-    if isinstance(output, PendingCompletion):
-        return output
-    if being_cancelled() and not isinstance(output.outcome, ToolSuccess):
-        # It failed because it was stopped: when the turn is resumed, it is to run again.
-        raise asyncio.CancelledError
-    return output
-
-
-def _fitting(name: str, output: ToolOutput) -> ToolOutput:
-    """The output as it reads back from the journal, or a failure that says why it cannot be kept."""
-    try:
-        encoded = encode(output)
-        kept = _OUTPUT.decode(encoded)
-    except (TypeError, ValueError, RecursionError) as error:
-        message = f"{name} answered with something that cannot be stored: {described(error)}"
-        return failed("execution", "tool_output_not_json", message)
-    if len(encoded) <= _OUTPUT_LIMIT:
-        return kept
-    path, part = largest_part(msgspec.to_builtins(kept.outcome)["payload"])
-    kind = "returned" if isinstance(kept.outcome, ToolSuccess) else "failed with"
-    message = (
-        f"{name} {kind} {len(encoded)} bytes, more than the {_OUTPUT_LIMIT} that can be recorded; "
-        f"most of it is at {path} ({part} bytes). Return a summary or a reference instead."
-    )
-    return failed("resource_limit", "tool_output_too_large", message)
-
-
-def _uncontained(outcome: EffectOutcome) -> ToolOutput:
-    """A call is always answered, also when its effect failed around the tool."""
-    if isinstance(outcome, EffectFailed):
-        return failed("internal", outcome.code, outcome.message)
-    return _wrong_outcome()
-
-
-def _wrong_outcome() -> ToolOutput:
-    return failed(
-        "internal", "runtime_effect_wrong_outcome", "The tool's record is of another kind."
     )
 
 

@@ -1,0 +1,122 @@
+"""What a tool call is answered with: by its body, by the outside, or because something went wrong."""
+
+import asyncio
+
+import msgspec
+
+from lash.core.json import JsonObject, encode
+from lash.core.text import described
+from lash.effects.outcomes import EffectFailed, EffectOutcome, PendingCompletion
+from lash.effects.transitions import MAX_OUTCOME_BYTES, largest_part
+from lash.effects.waits.model import (
+    Resolution,
+    ResolvedCancelled,
+    ResolvedErr,
+    ResolvedOk,
+    ResolvedTimeout,
+)
+from lash.runtime.cancelling import being_cancelled
+from lash.sessions.model import ToolCallRecord
+from lash.tools.model import Tool, ToolContext, give_up
+from lash.turn.tools import (
+    CompletedToolCall,
+    ToolCancellation,
+    ToolCancelled,
+    ToolFailed,
+    ToolFailure,
+    ToolOutput,
+    ToolSuccess,
+    failed,
+)
+
+#: Room for the outcome's own fields beside the tool's value.
+_OUTPUT_LIMIT = MAX_OUTCOME_BYTES - 64 * 1024
+_OUTPUT = msgspec.json.Decoder(ToolOutput)
+
+
+def output_of(resolution: Resolution) -> ToolOutput:
+    """What the outside's answer is to the model (tools spec 1.7)."""
+    match resolution:
+        case ResolvedOk(payload=payload):
+            return ToolOutput(outcome=ToolSuccess(payload=payload))
+        case ResolvedErr(payload=error):
+            failure = ToolFailure(
+                failure_class="execution", code=error.code, message=error.message, raw=error.raw
+            )
+            return ToolOutput(outcome=ToolFailed(payload=failure))
+        case ResolvedTimeout():
+            message = "Nobody answered before the deadline."
+            return failed("timeout", "tool_completion_timeout", message)
+        case ResolvedCancelled():
+            cancelled = ToolCancellation(message="The wait for an answer was cancelled.")
+            return ToolOutput(outcome=ToolCancelled(payload=cancelled))
+
+
+def call_record(call: CompletedToolCall) -> ToolCallRecord:
+    """A completed call as it is reported and kept."""
+    return ToolCallRecord(
+        call_id=call.call_id,
+        tool=call.tool_name,
+        args=call.args,
+        output=call.output,
+        duration_ms=call.duration_ms,
+        attempts=call.attempts,
+    )
+
+
+async def contained(
+    tool: Tool, args: JsonObject, context: ToolContext
+) -> ToolOutput | PendingCompletion:
+    """Run the body once; whatever goes wrong in it is its answer, unless the turn is being stopped."""
+    try:
+        output = await tool.run(args, context)
+    except asyncio.CancelledError:
+        if being_cancelled():
+            give_up(context, "stopped")
+            raise
+        message = f"{tool.name} waited for something that was cancelled."
+        return failed("execution", "tool_panicked", message, source="tool")
+    except (KeyboardInterrupt, GeneratorExit):
+        raise  # somebody ends the process, or the event loop ends the task
+    except BaseException as error:  # noqa: BLE001  an exit, a test framework's outcome, a foreign panic
+        # Letting it through would end the process, and every one that resumes the turn.
+        return failed("execution", "tool_panicked", described(error), source="tool")
+    if isinstance(output, PendingCompletion):
+        return output
+    if being_cancelled() and not isinstance(output.outcome, ToolSuccess):
+        # It failed because it was stopped: when the turn is resumed, it is to run again.
+        raise asyncio.CancelledError
+    return output
+
+
+def fitting(name: str, output: ToolOutput) -> ToolOutput:
+    """The output as it reads back from the journal, or a failure that says why it cannot be kept."""
+    try:
+        encoded = encode(output)
+        kept = _OUTPUT.decode(encoded)
+    except (TypeError, ValueError, RecursionError) as error:
+        message = f"{name} answered with something that cannot be stored: {described(error)}"
+        return failed("execution", "tool_output_not_json", message)
+    if len(encoded) <= _OUTPUT_LIMIT:
+        return kept
+    path, part = largest_part(msgspec.to_builtins(kept.outcome)["payload"])
+    kind = "returned" if isinstance(kept.outcome, ToolSuccess) else "failed with"
+    message = (
+        f"{name} {kind} {len(encoded)} bytes, more than the {_OUTPUT_LIMIT} that can be recorded; "
+        f"most of it is at {path} ({part} bytes). Return a summary or a reference instead."
+    )
+    return failed("resource_limit", "tool_output_too_large", message)
+
+
+def uncontained(outcome: EffectOutcome) -> ToolOutput:
+    """A call is always answered, also when its effect failed around the tool."""
+    if isinstance(outcome, EffectFailed):
+        return failed("internal", outcome.code, outcome.message)
+    return wrong_outcome()
+
+
+def wrong_outcome() -> ToolOutput:
+    """The answer to a call whose record is not that of a tool."""
+    return failed(
+        "internal", "runtime_effect_wrong_outcome", "The tool's record is of another kind."
+    )
