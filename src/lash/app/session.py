@@ -563,13 +563,15 @@ class Session:
         if source_key is not None:
             check_id(source_key, "source_key_invalid", "A source key")
         engine = self._engine
+        agent = await self._runtime.agent_for(self.id, self._agent)
         request = EnqueueRequest(
             session_id=self.id,
             item_id=self._runtime.ids.new("input"),
             payload=UserInput(input=turn_input),
             ingress=ingress,
-            agent=await self._runtime.agent_for(self.id, self._agent),
+            agent=agent,
             source_key=source_key,
+            provider_id=engine.agents.provider_of(agent),
         )
         return QueuedInput(lambda: self._engine, await engine.arrivals.enqueue(request))
 

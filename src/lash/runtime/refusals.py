@@ -118,7 +118,12 @@ def provider_differs(session_id: str, recorded: str, given: str) -> ConflictErro
 
 def enqueue_refused(session_id: str, refused: EnqueueRefused) -> LashError:
     """The error of input that a session's queue did not take."""
-    known = {"turn_input_conflict", "session_agent_mismatch", "session_deleted"}
+    known = {
+        "turn_input_conflict",
+        "session_agent_mismatch",
+        "session_deleted",
+        "provider_mismatch",
+    }
     kind = ConflictError if refused.code in known else LashError
     return kind(refused.code, refused.message, session_id=session_id)
 

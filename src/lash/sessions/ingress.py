@@ -117,7 +117,7 @@ class EnqueueRequest(Data):
     """An item on its way into a session's queue. No lease is needed.
 
     `agent` creates the session if it is new, and has to be its agent otherwise; None leaves that to
-    the session, which must exist.
+    the session, which must exist. `provider_id` is the provider a turn would be made with.
     """
 
     session_id: str
@@ -128,6 +128,7 @@ class EnqueueRequest(Data):
     source_key: str | None = None
     merge_key: str | None = None
     available_at_ms: int = 0
+    provider_id: str | None = None
 
 
 class CancelTarget(Data):

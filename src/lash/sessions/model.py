@@ -206,6 +206,17 @@ class SessionHead(Data):
         return self.frame_id or initial_frame(self.session_id)
 
 
+def other_provider(head: SessionHead, provider_id: str | None) -> str | None:
+    """The provider a session was made with, if it is another one than its agent's model has now.
+
+    A session that names a model itself brings its provider along.
+    """
+    recorded = head.config.provider_id
+    if head.config.model is not None or recorded is None or provider_id in {None, recorded}:
+        return None
+    return recorded
+
+
 class Parked(Data):
     """Why an accepted turn does not go on by itself.
 

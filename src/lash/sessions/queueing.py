@@ -37,7 +37,7 @@ from lash.sessions.ingress import (
     content_of,
     message_id_of,
 )
-from lash.sessions.model import AcceptedTurn, AgentRef, SessionHead, TurnInput
+from lash.sessions.model import AcceptedTurn, AgentRef, SessionHead, TurnInput, other_provider
 from lash.turn.driver import CheckpointKind
 
 # --- entering the queue -----------------------------------------------------------------------------
@@ -87,7 +87,11 @@ EnqueueResult: TypeAlias = Enqueued | AlreadyEnqueued | EnqueueRefused
 def plan_enqueue(facts: EnqueueFacts, request: EnqueueRequest) -> EnqueueResult:
     """Whether an item may enter a session's queue, and as what."""
     session_id = request.session_id
-    answered = _came_before(facts, request) or _wrong_session(facts, request)
+    answered = (
+        _came_before(facts, request)
+        or _wrong_session(facts, request)
+        or _other_provider(facts.head, request)
+    )
     if answered is not None:
         return answered
     agent = request.agent or AgentRef(name="")
@@ -156,6 +160,18 @@ def _wrong_session(facts: EnqueueFacts, request: EnqueueRequest) -> EnqueueRefus
             f"{request.agent.name!r}; nothing was accepted. Use another session id.",
         )
     return None
+
+
+def _other_provider(head: SessionHead | None, request: EnqueueRequest) -> EnqueueRefused | None:
+    recorded = other_provider(head, request.provider_id) if head is not None else None
+    if recorded is None or not isinstance(request.payload, UserInput):
+        return None
+    return EnqueueRefused(
+        code="provider_mismatch",
+        message=f"Session {request.session_id!r} was made with provider {recorded!r}, and its agent's "
+        f"model is now {request.provider_id!r}'s; nothing was accepted. Say session.configure(model=…) "
+        "to go over to another provider on purpose.",
+    )
 
 
 def _entrance(facts: EnqueueFacts, wanted: Ingress) -> Ingress | None:
