@@ -239,6 +239,11 @@ LADEN = msgspec.structs.replace(COMMIT, journal=(record("r1"),))
 @pytest.mark.parametrize(
     ("facts", "code", "words"),
     [
+        (
+            msgspec.structs.replace(HOPELESS, deleted=True),
+            "session_deleted",
+            "its id is not used again",
+        ),
         (HOPELESS, "session_execution_lease_lost", "lease went to another owner"),
         (
             msgspec.structs.replace(HOPELESS, lease=leased()),

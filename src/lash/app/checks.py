@@ -10,6 +10,9 @@ from lash.core.text import described, is_utf8
 
 D = TypeVar("D", bound=Data)
 
+#: Part of the ids of turns that go on where another turn handed its task to.
+_OWN_TURNS = ":agent-frame:"
+
 
 def check_id(value: object, code: str, what: str) -> None:
     """Refuse an id that could not be stored or told from another.
@@ -23,6 +26,21 @@ def check_id(value: object, code: str, what: str) -> None:
         raise LashError(code, f"{what} must not be blank; nothing was accepted. Give it a name.")
     if not is_utf8(value):
         raise LashError(code, f"{what} holds text that UTF-8 cannot carry: {value!r}.")
+
+
+def check_turn_id(value: object) -> None:
+    """Refuse an id for a new turn that could not be stored, or that lash makes itself.
+
+    Raises:
+        LashError: `turn_id_invalid`.
+    """
+    check_id(value, "turn_id_invalid", "A turn id")
+    if isinstance(value, str) and _OWN_TURNS in value:
+        raise LashError(
+            "turn_id_invalid",
+            f"Turn ids with {_OWN_TURNS!r} are made by lash, for turns that go on in another agent "
+            "frame; nothing was accepted. Choose another id.",
+        )
 
 
 def check_prompt(prompt: object) -> str:

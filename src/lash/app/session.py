@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Protocol, Self, TypeVar, overload
 
-from lash.app.checks import check_id, check_prompt, check_storable
+from lash.app.checks import check_id, check_prompt, check_storable, check_turn_id
 from lash.app.live import LiveTurn, TypedLiveTurn
 from lash.app.queued import QueuedInput
 from lash.app.results import (
@@ -545,7 +545,7 @@ class Session:
         hear: Callable[[TurnEvent], None] | None,
     ) -> Ticket:
         if turn_id is not None:
-            check_id(turn_id, "turn_id_invalid", "A turn id")
+            check_turn_id(turn_id)
         if source_key is not None:
             check_id(source_key, "source_key_invalid", "A source key")
         engine = self._engine

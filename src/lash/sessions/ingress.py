@@ -79,7 +79,8 @@ class QueuedItem(Data):
         payload: What it is; None once it was vacuumed.
         source_key: The caller's idempotency key.
         available_at_ms: When it may be taken at the earliest.
-        merge_key: Neighbours with the same key are taken together; without one it goes alone.
+        merge_key: Neighbouring wakes with the same key are taken together; without one, a wake goes
+            alone. User input always goes with its neighbours, and a command alone.
         agent: Whose work it is; None for whoever the session belongs to.
         turn_id: The turn it waits for, or the one that took it.
         effect_key: The checkpoint that took it, if one did.

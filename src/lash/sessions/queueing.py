@@ -124,8 +124,8 @@ def plan_enqueue(facts: EnqueueFacts, request: EnqueueRequest) -> EnqueueResult:
 def _conflict(session_id: str, what: str) -> EnqueueRefused:
     return EnqueueRefused(
         code="turn_input_conflict",
-        message=f"That id or source key was used before in session {session_id!r} {what} with other "
-        "content; nothing was accepted. Use a new one for new input.",
+        message=f"That id or source key was used before in session {session_id!r} {what}; nothing was "
+        "accepted. Use a new one for new input.",
     )
 
 
@@ -134,7 +134,7 @@ def _came_before(facts: EnqueueFacts, request: EnqueueRequest) -> EnqueueResult 
     if facts.known is not None:
         if facts.known.content == content_of(request.payload):
             return AlreadyEnqueued(item=facts.known)
-        return _conflict(request.session_id, f"for {facts.known.item_id!r}")
+        return _conflict(request.session_id, f"for {facts.known.item_id!r}, with other content")
     if facts.key_of_turn is not None:
         return _conflict(request.session_id, f"for turn {facts.key_of_turn!r}")
     return None

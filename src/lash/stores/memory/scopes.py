@@ -156,9 +156,16 @@ class Scopes:
 
     def cancel_waits(self, session_id: str) -> Sequence[str]:
         """Cancel what is pending in a session."""
+        return self._cancel(self._waits_of(session_id))
+
+    def cancel_scope_waits(self, scope_key: str) -> Sequence[str]:
+        """Cancel what is pending in a scope that is over."""
+        return self._cancel(self.waits_of_scope(scope_key))
+
+    def _cancel(self, rows: Sequence[WaitRow]) -> Sequence[str]:
         now_ms = self._clock.now_ms()
         cancelled: list[str] = []
-        for row in self._waits_of(session_id):
+        for row in rows:
             state = wait_state(row, row, revoked=False)
             proposed = plan_sweep(state, turn_control=row.turn_control, now_ms=now_ms)
             if proposed is not None:

@@ -191,6 +191,7 @@ class Sessions:
         del session.open[commit.turn_id]
         self._scopes.append(commit.scope_key, commit.journal)
         self._scopes.finish(commit.scope_key)
+        self._scopes.cancel_scope_waits(commit.scope_key)  # nobody waits any more
         session.book(planned.ledger)
         settle(session, commit.turn_id, planned.record.timing.committed_at_ms)
         following = planned.following

@@ -48,7 +48,7 @@ from lash.stores.sqlite.columns import text
 from lash.stores.sqlite.journal import add_records, finish_scope, has_record
 from lash.stores.sqlite.queue import compose, concerns, find_item, move, settle
 from lash.stores.sqlite.reading import is_live
-from lash.stores.sqlite.waits import cancel_waits
+from lash.stores.sqlite.waits import cancel_scope_waits, cancel_waits
 from lash.stores.sqlite.writer import Writer
 
 
@@ -198,6 +198,7 @@ class SessionTables:
         if moved.rowcount != 1 or settled.rowcount != 1 or clash is not None:
             raise StoreError("store_corrupt", f"Session {session_id} changed within a transaction.")
         finish_scope(connection, commit.scope_key, now_ms)
+        cancel_scope_waits(connection, commit.scope_key, now_ms)  # nobody waits any more
         record = (head.revision, planned.commit_hash, text(planned.record))
         connection.execute(queries.ADD_TURN, (session_id, turn_id, *record))
         graph.add_usage(connection, session_id, planned.ledger)

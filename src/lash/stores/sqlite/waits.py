@@ -134,8 +134,20 @@ class AwaitEventTable:
 
 def cancel_waits(connection: sqlite3.Connection, session_id: str, now_ms: int) -> Sequence[str]:
     """Cancel what is pending in a session; the key ids that were."""
-    cancelled: list[str] = []
     found = connection.execute(queries.WAITS_OF_SESSION, (session_id,)).fetchall()
+    return _cancel(connection, found, now_ms)
+
+
+def cancel_scope_waits(
+    connection: sqlite3.Connection, scope_key: str, now_ms: int
+) -> Sequence[str]:
+    """Cancel what is pending in a scope that is over; the key ids that were."""
+    found = connection.execute(queries.WAITS_OF_SCOPE, (scope_key,)).fetchall()
+    return _cancel(connection, found, now_ms)
+
+
+def _cancel(connection: sqlite3.Connection, found: Sequence[Row], now_ms: int) -> Sequence[str]:
+    cancelled: list[str] = []
     for row in map(_wait, found):
         state = wait_state(row, row, revoked=False)
         proposed = plan_sweep(state, turn_control=row.turn_control, now_ms=now_ms)
