@@ -523,8 +523,7 @@ class Session:
 
     async def info(self) -> SessionSummary | None:
         """The session in brief, or None when nothing was ever accepted in it."""
-        sessions = await self._engine.store.list_sessions()
-        return next((item for item in sessions if item.session_id == self.id), None)
+        return await self._engine.store.load_summary(self.id)
 
     # --- underneath -----------------------------------------------------------------------------
 

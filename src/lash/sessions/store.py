@@ -117,6 +117,10 @@ class SessionStore(Protocol):
         """All sessions, most recently changed first."""
         ...
 
+    async def load_summary(self, session_id: str) -> SessionSummary | None:
+        """One session, as it would be listed; None when there is none."""
+        ...
+
     async def list_turns(self, session_id: str, *, after: int = 0) -> Sequence[TurnRecord]:
         """The committed turns of a session behind a revision, in order."""
         ...

@@ -321,6 +321,11 @@ class Sessions:
         )
         return [self._summary(session) for session in ordered]
 
+    def summary(self, session_id: str) -> SessionSummary | None:
+        """One session, as it would be listed."""
+        session = self._sessions.get(session_id)
+        return self._summary(session) if session else None
+
     def _summary(self, session: HeldSession) -> SessionSummary:
         open_turns = session.open_turns()
         return summarise(

@@ -169,6 +169,10 @@ class MemoryStore:
         """All sessions, most recently changed first."""
         return self._sessions.summaries()
 
+    async def load_summary(self, session_id: str) -> SessionSummary | None:
+        """One session, as it would be listed."""
+        return self._sessions.summary(session_id)
+
     async def list_turns(self, session_id: str, *, after: int = 0) -> Sequence[TurnRecord]:
         """The committed turns of a session behind a revision, in order."""
         return self._sessions.turns(session_id, after)

@@ -27,7 +27,7 @@ ADVANCE_HEAD = """
         leaf = coalesce(?, leaf)
     WHERE session_id = ? AND revision = ?
 """
-LIST_SESSIONS = f"""
+_SUMMARY = f"""
     SELECT {_HEAD_COLUMNS}, s.updated_at_ms,
            (SELECT count(*) FROM inputs i WHERE i.session_id = s.session_id AND i.committed = 0),
            (SELECT i.parked FROM inputs i WHERE i.session_id = s.session_id AND i.committed = 0
@@ -36,8 +36,9 @@ LIST_SESSIONS = f"""
             AND q.state IN ('pending_active', 'deferred_next_turn')),
            {_LEASE_COLUMNS}
     FROM sessions s LEFT JOIN leases l ON l.session_id = s.session_id
-    ORDER BY s.updated_at_ms DESC, s.session_id
 """  # noqa: S608
+LIST_SESSIONS = f"{_SUMMARY} ORDER BY s.updated_at_ms DESC, s.session_id"
+SESSION = f"{_SUMMARY} WHERE s.session_id = ?"
 
 IS_DELETED = "SELECT 1 FROM deleted_sessions WHERE session_id = ?"
 

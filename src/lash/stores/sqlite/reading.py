@@ -75,6 +75,15 @@ class SessionReadings:
             ]
         )
 
+    async def summary(self, session_id: str) -> SessionSummary | None:
+        """One session, as it would be listed."""
+
+        def operation(connection: sqlite3.Connection) -> SessionSummary | None:
+            row: Row | None = connection.execute(queries.SESSION, (session_id,)).fetchone()
+            return None if row is None else self._summary(row)
+
+        return await self._readers.read(operation)
+
     def _summary(self, row: Row) -> SessionSummary:
         width = heads.HEAD_WIDTH
         head, _ = heads.session_head(row[:width])

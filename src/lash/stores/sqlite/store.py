@@ -211,6 +211,10 @@ class SqliteStore:
         """All sessions, most recently changed first."""
         return await self._reading.summaries()
 
+    async def load_summary(self, session_id: str) -> SessionSummary | None:
+        """One session, as it would be listed."""
+        return await self._reading.summary(session_id)
+
     async def list_turns(self, session_id: str, *, after: int = 0) -> Sequence[TurnRecord]:
         """The committed turns of a session behind a revision, in order."""
         return await self._reading.turns(session_id, after)

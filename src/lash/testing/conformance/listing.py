@@ -71,6 +71,8 @@ class ListingProperties(Properties):
             await rig.store.commit_turn(turn_commit("t1", fence, usage=usage))
             await rig.interlude()
             (summary,) = await rig.store.list_sessions()
+            assert await rig.store.load_summary(summary.session_id) == summary
+            assert await rig.store.load_summary("never used") is None
             assert (summary.session_id, summary.agent, summary.usage) == ("s", SUPPORT, usage)
             assert (summary.turns, summary.open_turns) == (1, 1)
             assert (summary.created_at_ms, summary.updated_at_ms) == (began, began + 3_000)
