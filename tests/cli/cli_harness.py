@@ -36,8 +36,19 @@ class Command:
     def interrupt(self) -> None:
         self._process.send_signal(signal.SIGINT)
 
-    async def ended(self) -> Ended:
-        out, err = await self._process.communicate()
+    def kill(self) -> None:
+        self._process.kill()
+
+    async def line(self) -> str:
+        """The next line of stdout, or "" at its end."""
+        assert self._process.stdout is not None
+        async with asyncio.timeout(30):
+            return (await self._process.stdout.readline()).decode()
+
+    async def ended(self, told: str | None = None) -> Ended:
+        """Wait for the end, having told it something on stdin."""
+        given = None if told is None else told.encode()
+        out, err = await self._process.communicate(given)
         assert self._process.returncode is not None
         ended = Ended(self._process.returncode, out.decode(), err.decode())
         assert "Traceback" not in ended.err
@@ -45,8 +56,17 @@ class Command:
         return ended
 
 
-async def start(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> Command:
-    environment = {name: value for name, value in os.environ.items() if name not in _OURS}
+def clean_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in _OURS}
+
+
+async def start(
+    *arguments: str,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    stdin: int = asyncio.subprocess.DEVNULL,
+) -> Command:
+    environment = clean_environment()
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -54,11 +74,15 @@ async def start(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None
         *arguments,
         cwd=cwd,
         env=environment | dict(env or {}),
+        stdin=stdin,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     return Command(process)
 
 
-async def lash(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> Ended:
-    return await (await start(*arguments, cwd=cwd, env=env)).ended()
+async def lash(
+    *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, told: str | None = None
+) -> Ended:
+    stdin = asyncio.subprocess.DEVNULL if told is None else asyncio.subprocess.PIPE
+    return await (await start(*arguments, cwd=cwd, env=env, stdin=stdin)).ended(told)

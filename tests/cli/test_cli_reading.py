@@ -73,10 +73,10 @@ def test_sessions_are_a_table_with_what_needs_a_person(
 ) -> None:
     assert main(["sessions"]) == 0
     head, *rows = capsys.readouterr().out.splitlines()
-    columns = ["session", "agent", "state", "turns", "open", "tokens", "changed"]
+    columns = ["session", "agent", "state", "turns", "open", "queued", "tokens", "changed"]
     assert head.split() == columns
-    assert rows[0].split() == ["c-43", "billing", "v3", "parked", "0", "2", "0", "just", "now"]
-    assert rows[1].split() == ["c-42", "support", "v1", "idle", "2", "0", "60", "just", "now"]
+    assert rows[0].split() == ["c-43", "billing", "v3", "parked", "0", "2", "0", "0", "just", "now"]
+    assert rows[1].split() == ["c-42", "support", "v1", "idle", "2", "0", "0", "60", "just", "now"]
     reason = " ".join(" ".join(rows[2:]).split())
     assert reason == (
         "c-43 needs a person: The code asked for something else. [effect_replay_mismatch]"
@@ -179,7 +179,7 @@ def test_show_as_json_holds_messages_calls_and_open_turns(
 ) -> None:
     assert main(["show", "c-42", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert set(document) == {"session", "turns", "open_turns"}
+    assert set(document) == {"session", "inherited", "turns", "open_turns", "queue"}
     first, second = document["turns"]
     assert set(first) == set(second)
     assert [turn["turn_id"] for turn in (first, second)] == ["t-1", "t-2"]

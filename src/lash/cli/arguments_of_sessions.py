@@ -24,7 +24,10 @@ does before its commit is not in the database, so it is told once it is committe
 """
 _TAIL_NOTES = """\
 With --json: one item per line, each with the cursor that leads on from it. --cursor goes on
-behind that item, or begins with a gap and a fresh snapshot if that is not possible.
+behind that item's commit; with a cursor that this database cannot lead on from, it begins with a
+gap and a fresh snapshot.
+
+exit codes: 0 with --once, 130 when interrupted
 """
 _CANCEL = """\
 Asks a turn to stop, whichever process drives it, and says what came of it. A turn that

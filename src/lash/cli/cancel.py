@@ -9,7 +9,8 @@ from lash.app.runtime import Runtime
 from lash.app.session import Session
 from lash.app.stopping import CancelReceipt
 from lash.cli.exit_codes import ExitCode
-from lash.cli.output import note, write_json
+from lash.cli.json_output import write_json
+from lash.cli.output import note
 from lash.cli.reading import bystander
 from lash.cli.wording import cancelled_text, outcome_text, printable
 

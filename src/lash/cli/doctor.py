@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.text import Text
 
 from lash.cli.exit_codes import ExitCode
-from lash.cli.output import console, write_json
+from lash.cli.json_output import write_json
+from lash.cli.output import console
 from lash.cli.reading import reading
 from lash.cli.wording import counted, printable
 from lash.sessions.checking import Finding

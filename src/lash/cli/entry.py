@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from lash.cli.arguments import UsageError, build_parser
 from lash.cli.dispatch import execute
 from lash.cli.exit_codes import ExitCode
-from lash.cli.output import write_json_line
+from lash.cli.json_output import write_json_line
 from lash.core.errors import ConfigurationError, LashError
 
 

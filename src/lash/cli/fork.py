@@ -3,7 +3,7 @@
 import asyncio
 import sys
 
-from lash.cli.output import write_json
+from lash.cli.json_output import write_json
 from lash.cli.reading import bystander
 from lash.cli.wording import agent_text, counted, printable
 from lash.core.errors import LashError

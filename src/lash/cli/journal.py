@@ -8,7 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lash.cli.awaiting import AwaitedAnswer
-from lash.cli.output import console, print_table, write_json
+from lash.cli.json_output import write_json
+from lash.cli.output import console, print_table
 from lash.cli.reading import reading
 from lash.cli.recorded import (
     JournaledTurn,

@@ -10,7 +10,8 @@ from rich.text import Text
 from lash.cli.exit_codes import ExitCode
 from lash.cli.importing import import_agents
 from lash.cli.journal import short_key
-from lash.cli.output import console, plain, print_table, write_json
+from lash.cli.json_output import plain, write_json
+from lash.cli.output import console, print_table
 from lash.cli.reading import reading
 from lash.cli.stand_in import define_without_provider
 from lash.cli.wording import agent_text, counted, printable

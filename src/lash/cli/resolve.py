@@ -9,7 +9,8 @@ import msgspec
 
 from lash.app.completions import Completions
 from lash.cli.exit_codes import ExitCode
-from lash.cli.output import note, write_json
+from lash.cli.json_output import write_json
+from lash.cli.output import note
 from lash.cli.reading import existing_store
 from lash.core.clock import SystemClock
 from lash.core.errors import ConfigurationError

@@ -4,7 +4,8 @@ import asyncio
 import sys
 
 from lash.cli.exit_codes import ExitCode
-from lash.cli.output import note, write_json
+from lash.cli.json_output import write_json
+from lash.cli.output import note
 from lash.cli.reading import bystander, existing_store
 from lash.cli.transcript import find_session
 from lash.cli.wording import counted, printable

@@ -13,8 +13,9 @@ from lash.app.runtime import MEMORY, Runtime
 from lash.app.session import Session
 from lash.cli.exit_codes import ExitCode
 from lash.cli.importing import import_tools
+from lash.cli.json_output import write_json, write_json_line
 from lash.cli.live import LivePrinter
-from lash.cli.output import note, write_json
+from lash.cli.output import note
 from lash.cli.wording import counted
 from lash.core.clock import SystemIds
 from lash.core.errors import ConfigurationError
@@ -132,6 +133,10 @@ class _Command:
     def tell_interrupted(self) -> None:
         """Say what became of the turn."""
         request = self._request
+        if request.as_json:
+            left = {"session_id": request.session_id, "turn_id": self._turn_id}
+            write_json_line(sys.stderr, {"interrupted": left})
+            return
         if request.db == MEMORY:
             note("\nInterrupted. A :memory: database keeps nothing.", "yellow")
             return

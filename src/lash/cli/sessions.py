@@ -7,9 +7,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lash.cli.output import console, write_json
+from lash.cli.json_output import write_json
+from lash.cli.output import console, print_table
 from lash.cli.reading import now_ms, reading
-from lash.cli.wording import agent_text, ago, parked_text, printable, waits_for_text
+from lash.cli.wording import (
+    agent_text,
+    ago,
+    parked_text,
+    printable,
+    relation_text,
+    waits_for_text,
+)
 from lash.sessions.model import SessionState, SessionSummary
 
 STYLES: dict[SessionState, str] = {
@@ -43,7 +51,7 @@ def _print(out: Console, found: Sequence[SessionSummary]) -> None:
     table.add_column("session", overflow="fold", min_width=12)
     table.add_column("agent", overflow="fold", min_width=8)
     table.add_column("state", no_wrap=True)
-    for name in ("turns", "open", "tokens"):
+    for name in ("turns", "open", "queued", "tokens"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("changed", no_wrap=True)
     for item in found:
@@ -53,11 +61,14 @@ def _print(out: Console, found: Sequence[SessionSummary]) -> None:
             Text(item.state, style=STYLES[item.state]),
             str(item.turns),
             str(item.open_turns),
+            str(item.queued),
             str(item.usage.total_tokens),
             ago(item.updated_at_ms, now),
         )
-    out.print(table)
+    print_table(out, table)
     for item in found:
+        if came_from := relation_text(item.relation):
+            out.print(Text(printable(f"\n{item.session_id} is {came_from}"), style="dim"))
         if item.parked is not None:
             whom, why = waits_for_text(item.parked), parked_text(item.parked)
             out.print(Text(printable(f"\n{item.session_id} {whom}: {why}"), style="red"))

@@ -9,12 +9,15 @@ from rich.text import Text
 
 from lash.app.results import HistoryMessage
 from lash.cli.awaiting import awaited_text
-from lash.cli.output import console, write_json
+from lash.cli.json_output import write_json
+from lash.cli.output import console
+from lash.cli.queued import enters_text, item_kind, item_text
 from lash.cli.reading import now_ms, reading
 from lash.cli.transcript import (
     CommittedTurn,
     OpenTurn,
     Transcript,
+    command_of,
     load_transcript,
     transcript_json,
 )
@@ -22,6 +25,7 @@ from lash.cli.wording import (
     agent_text,
     ago,
     arguments_text,
+    cancelled_text,
     counted,
     elapsed,
     issue_text,
@@ -30,10 +34,12 @@ from lash.cli.wording import (
     outcome_text,
     parked_text,
     printable,
+    relation_text,
     tool_line,
     usage_text,
     waits_for_text,
 )
+from lash.sessions.ingress import QueuedItem
 from lash.sessions.model import ToolCallRecord
 
 #: Longer results are cut; `--json` has them whole.
@@ -65,19 +71,46 @@ def _print_summary(out: Console, transcript: Transcript) -> None:
         session.state,
         counted(session.turns, "turn"),
         f"{session.open_turns} open",
+        *([f"{session.queued} queued"] if session.queued else []),
         usage_text(session.usage),
         f"changed {changed}",
     ]
     out.print(Text(printable(session.session_id), style="bold"), soft_wrap=True)
     out.print(Text(printable(" · ".join(facts)), style="dim"), soft_wrap=True)
+    if came_from := relation_text(session.relation):
+        out.print(Text(printable(came_from), style="dim"), soft_wrap=True)
 
 
 def print_turns(out: Console, transcript: Transcript) -> None:
-    """Print the turns of a transcript, committed ones first."""
+    """Print the turns of a transcript, committed ones first, and what waits behind them."""
+    if transcript.inherited:
+        _print_inherited(out, transcript.inherited)
     for number, turn in enumerate(transcript.turns, 1):
         _print_turn(out, f"turn {number}", turn)
     for item in transcript.open_turns:
         _print_open(out, item)
+    if transcript.queue:
+        _print_queue(out, transcript.queue)
+
+
+def _print_inherited(out: Console, messages: Sequence[HistoryMessage]) -> None:
+    _print_heading(out, "before the fork", [counted(len(messages), "message")])
+    rows = _grid()
+    results = {result.call_id: result.text for each in messages for result in each.tool_results}
+    for message in messages:
+        for label, text in _message_rows(message, {}, results):
+            rows.add_row(label, text)
+    out.print(rows)
+
+
+def _print_queue(out: Console, items: Sequence[QueuedItem]) -> None:
+    _print_heading(out, "queue", [f"{len(items)} waiting"])
+    rows = _grid()
+    for item in items:
+        kind = item_kind(item).replace("_", " ")
+        told = f"{one_line(item_text(item)) or kind} · for {enters_text(item)}"
+        rows.add_row(Text("queued", style="cyan"), Text(printable(told)))
+    out.print(rows)
 
 
 def _print_turn(out: Console, title: str, turn: CommittedTurn) -> None:
@@ -97,10 +130,25 @@ def _print_turn(out: Console, title: str, turn: CommittedTurn) -> None:
     for message in turn.messages:
         for label, text in _message_rows(message, calls, results):
             rows.add_row(label, text)
+    for name, fact in _turn_facts(turn):
+        rows.add_row(Text(name, style="yellow"), Text(printable(fact), style="yellow"))
     for issue in record.issues:
         rows.add_row(Text("issue", style="yellow"), Text(issue_text(issue), style="yellow"))
     rows.add_row(Text("usage", style="dim"), Text(usage_text(record.usage), style="dim"))
+    for child in record.children_usage:
+        spent = f"{child.session_id} · {child.model} · {usage_text(child.usage)}"
+        rows.add_row(Text("child", style="dim"), Text(printable(spent), style="dim"))
     out.print(rows)
+
+
+def _turn_facts(turn: CommittedTurn) -> Iterator[tuple[str, str]]:
+    """What a turn did beside talking."""
+    if turn.record.command is not None:
+        yield "command", turn.record.command.replace("_", " ")
+    for frame in turn.frames:
+        yield "frame", f"{frame.frame_id} ({frame.reason.replace('_', ' ')})"
+    if turn.record.cancellation is not None:
+        yield "cancelled", cancelled_text(turn.record.cancellation)
 
 
 def _message_rows(
@@ -127,7 +175,15 @@ def _print_open(out: Console, item: OpenTurn) -> None:
     facts = [item.state, f"accepted {local_time(turn.accepted_at_ms)}", turn.turn_id]
     _print_heading(out, "open turn", facts)
     rows = _grid()
-    rows.add_row(Text("user", style="bold cyan"), Text(printable(turn.input.text)))
+    command = command_of(turn)
+    if command is not None:
+        told = command.replace("_", " ")
+        rows.add_row(Text("command", style="yellow"), Text(told, style="yellow"))
+    else:
+        rows.add_row(Text("user", style="bold cyan"), Text(printable(turn.input.text)))
+    if turn.cancellation is not None:
+        who = f"asked to stop {cancelled_text(turn.cancellation)}"
+        rows.add_row(Text("stop", style="yellow"), Text(printable(who), style="yellow"))
     if turn.parked is not None:
         why = printable(f"{waits_for_text(turn.parked)}: {parked_text(turn.parked)}")
         rows.add_row(Text("parked", style="red"), Text(why, style="red"))

@@ -3,12 +3,14 @@
 import asyncio
 import sys
 
+import msgspec
 from rich.console import Console
 from rich.text import Text
 
 from lash.app.results import HistoryMessage, history_message
 from lash.cli.exit_codes import ExitCode
-from lash.cli.output import console, write_json_line
+from lash.cli.json_output import write_json_line
+from lash.cli.output import console
 from lash.cli.reading import existing_store, reading
 from lash.cli.transcript import find_session
 from lash.cli.wording import (
@@ -31,8 +33,8 @@ from lash.runtime.observed import (
     SessionView,
     Snapshot,
 )
-from lash.runtime.observing import Observations
-from lash.sessions.cursor import parse_cursor
+from lash.runtime.observing import Observation, Observations
+from lash.sessions.cursor import format_cursor, parse_cursor
 from lash.stores.sqlite import SqliteStore
 
 #: Longer results are cut; `--json` has them whole.
@@ -62,29 +64,35 @@ class _Tail:
 
     async def follow(self, db: str) -> None:
         """Tell everything, until interrupted."""
-        async with existing_store(db) as store:
-            observations = await self._observations(store)
-            async with observations.observe(self._session_id, self._cursor) as items:
-                async for item in items:
-                    self._tell(item)
+        async with existing_store(db) as store, await self._observe(store) as items:
+            async for item in items:
+                self._tell(item)
 
     async def so_far(self, db: str) -> None:
         """Tell everything up to the commit that is the newest now."""
-        async with reading(db) as store:
-            observations = await self._observations(store)
+        async with reading(db) as store, await self._observe(store) as items:
             head = await store.load_head(self._session_id)
             newest = head.revision if head is not None else 0
-            async with observations.observe(self._session_id, self._cursor) as items:
-                at = self._cursor
-                while at is None or parse_cursor(at, self._session_id).revision != newest:
-                    item = await anext(items)
-                    self._tell(item)
-                    at = item.cursor
-            await observations.aclose()
+            at = self._cursor
+            while at is None or parse_cursor(at, self._session_id).revision != newest:
+                item = await anext(items)
+                self._tell(item)
+                at = item.cursor
 
-    async def _observations(self, store: SqliteStore) -> Observations:
+    async def _observe(self, store: SqliteStore) -> Observation:
+        """Read the session, behind the cursor if there is one.
+
+        The run that gave the cursor is over, and its live events with it. Commits are all that a tail
+        tells, and the store has those: so it goes on behind the cursor's commit without a gap.
+        """
         await find_session(store, self._session_id)
-        return Observations(store, SystemClock(asyncio.sleep), SystemIds().new("tail"))
+        incarnation, cursor = SystemIds().new("tail"), self._cursor
+        if cursor is not None:
+            seen = parse_cursor(cursor, self._session_id)
+            here = msgspec.structs.replace(seen, incarnation=incarnation, position=0)
+            cursor = format_cursor(here)
+        observations = Observations(store, SystemClock(asyncio.sleep), incarnation)
+        return observations.observe(self._session_id, cursor)
 
     def _tell(self, item: Item) -> None:
         if self._printer is None:

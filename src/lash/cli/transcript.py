@@ -6,10 +6,19 @@ from typing import Literal, TypeAlias
 
 from lash.app.results import HistoryMessage, history_message
 from lash.cli.awaiting import AwaitedAnswer, awaited_answers
+from lash.cli.queued import queued_json
 from lash.cli.reading import now_ms
 from lash.core.errors import LashError
 from lash.core.scopes import TurnScope
-from lash.sessions.model import AcceptedTurn, SessionState, SessionSummary, TurnRecord
+from lash.sessions.ingress import QueuedItem
+from lash.sessions.model import (
+    AcceptedTurn,
+    ForkedSession,
+    FrameOpen,
+    SessionState,
+    SessionSummary,
+    TurnRecord,
+)
 from lash.sessions.store import SessionStore, Store
 
 OpenState: TypeAlias = Literal["running", "waiting", "parked", "queued"]
@@ -17,10 +26,11 @@ OpenState: TypeAlias = Literal["running", "waiting", "parked", "queued"]
 
 @dataclass(frozen=True, slots=True)
 class CommittedTurn:
-    """A committed turn and the messages it added."""
+    """A committed turn, the messages it added and the agent frames it opened."""
 
     record: TurnRecord
     messages: Sequence[HistoryMessage]
+    frames: Sequence[FrameOpen] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +47,16 @@ class OpenTurn:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """Everything a session holds, in order."""
+    """Everything a session holds, in order.
+
+    `inherited` is what was said in the session it was forked from; `queue` what waits to enter.
+    """
 
     session: SessionSummary
     turns: Sequence[CommittedTurn]
     open_turns: Sequence[OpenTurn]
+    inherited: Sequence[HistoryMessage] = ()
+    queue: Sequence[QueuedItem] = ()
 
 
 async def find_session(store: SessionStore, session_id: str) -> SessionSummary:
@@ -71,14 +86,37 @@ async def load_transcript(store: Store, session_id: str) -> Transcript:
         LashError: `session_unknown`.
     """
     summary = await find_session(store, session_id)
+    queue = await store.list_queue(session_id)  # first: what is taken meanwhile is told as a turn
     records, waiting = await load_turns(store, session_id)
+    path = await store.load_path(session_id, whole=True)
     messages: dict[str, list[HistoryMessage]] = {}
-    for node in await store.load_path(session_id, whole=True):
+    for node in path:
         if node.message is not None:
             messages.setdefault(node.turn_id, []).append(history_message(node.message))
+    # A fork begins with the nodes of another session, among them turns of the same id perhaps.
+    committed = {record.turn_id for record in records}
     return Transcript(
         session=summary,
-        turns=[CommittedTurn(record, messages.get(record.turn_id, ())) for record in records],
+        queue=[item for item in queue if item.turn_id not in committed],
+        inherited=[
+            history_message(node.message)
+            for node in path
+            if node.message is not None and node.turn_id not in committed
+        ]
+        if isinstance(summary.relation, ForkedSession)
+        else (),
+        turns=[
+            CommittedTurn(
+                record,
+                messages.get(record.turn_id, ()),
+                [
+                    node.frame
+                    for node in path
+                    if node.frame is not None and node.turn_id == record.turn_id
+                ],
+            )
+            for record in records
+        ],
         open_turns=[
             OpenTurn(turn, state, await awaited_answers(store, _scope(turn), now_ms()))
             for turn, state in zip(waiting, open_states(waiting, summary.state), strict=True)
@@ -90,6 +128,7 @@ def transcript_json(transcript: Transcript) -> dict[str, object]:
     """The transcript as the JSON document of `lash show`."""
     return {
         "session": transcript.session,
+        "inherited": transcript.inherited,
         "turns": [
             {
                 "turn_id": turn.record.turn_id,
@@ -100,6 +139,10 @@ def transcript_json(transcript: Transcript) -> dict[str, object]:
                 "tool_calls": turn.record.tool_calls,
                 "issues": turn.record.issues,
                 "usage": turn.record.usage,
+                "children_usage": turn.record.children_usage,
+                "cancellation": turn.record.cancellation,
+                "command": turn.record.command,
+                "frames": turn.frames,
                 "timing": turn.record.timing,
             }
             for turn in transcript.turns
@@ -109,13 +152,22 @@ def transcript_json(transcript: Transcript) -> dict[str, object]:
                 "turn_id": item.turn.turn_id,
                 "state": item.state,
                 "text": item.turn.input.text,
+                "command": command_of(item.turn),
+                "cancellation": item.turn.cancellation,
                 "accepted_at_ms": item.turn.accepted_at_ms,
                 "parked": item.turn.parked,
                 "waits": item.waits,
             }
             for item in transcript.open_turns
         ],
+        "queue": [queued_json(item) for item in transcript.queue],
     }
+
+
+def command_of(turn: AcceptedTurn) -> str | None:
+    """The session command that an open turn carries out, if it does."""
+    command = turn.input.command
+    return None if command is None else str(command.__struct_config__.tag)
 
 
 async def load_turns(

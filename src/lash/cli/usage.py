@@ -5,7 +5,8 @@ import asyncio
 from rich.console import Console
 from rich.table import Table
 
-from lash.cli.output import console, print_table, write_json
+from lash.cli.json_output import write_json
+from lash.cli.output import console, print_table
 from lash.cli.reading import reading
 from lash.cli.transcript import find_session
 from lash.cli.wording import printable

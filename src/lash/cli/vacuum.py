@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from lash.app.runtime import Runtime
 from lash.cli.exit_codes import ExitCode
-from lash.cli.output import write_json
+from lash.cli.json_output import write_json
 from lash.cli.reading import bystander
 from lash.cli.wording import counted
 from lash.core.errors import LashError

@@ -5,7 +5,14 @@ from datetime import UTC, datetime
 from lash.core.cancel import Cancellation
 from lash.core.json import JsonObject, canonical
 from lash.llm.usage import Usage
-from lash.sessions.model import AgentRef, Parked, ToolCallRecord
+from lash.sessions.model import (
+    AgentRef,
+    ChildSession,
+    ForkedSession,
+    Parked,
+    SessionRelation,
+    ToolCallRecord,
+)
 from lash.turn.outcome import Stopped, TurnIssue, TurnOutcome
 
 _MINUTE_MS = 60_000
@@ -96,6 +103,17 @@ def usage_text(usage: Usage) -> str:
 def agent_text(agent: AgentRef) -> str:
     """An agent with its version: `support v1`."""
     return f"{agent.name} v{agent.version}"
+
+
+def relation_text(relation: SessionRelation) -> str:
+    """Where a session comes from; "" for one that began by itself."""
+    match relation:
+        case ForkedSession(session_id=source, node_id=node_id):
+            return f"a fork of {source}" + (f" at {node_id}" if node_id is not None else "")
+        case ChildSession(parent_session_id=parent, turn_id=turn_id):
+            return f"a child of {parent}, begun in turn {turn_id}"
+        case _:
+            return ""
 
 
 def outcome_text(outcome: TurnOutcome) -> str:

@@ -1,6 +1,7 @@
 """`lash chat`: opens the session and hands it to the terminal, or to the lines of a pipe."""
 
 import asyncio
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -57,8 +58,10 @@ def chat(request: ChatRequest) -> int:
 
 
 def _in_terminal() -> bool:
+    """Whether somebody sits there, before a terminal that can move its cursor."""
     streams = (sys.stdin, sys.stdout)
-    return all(stream is not None and stream.isatty() for stream in streams)
+    attached = all(stream is not None and stream.isatty() for stream in streams)
+    return attached and os.environ.get("TERM") != "dumb"
 
 
 def _agents(request: ChatRequest) -> Sequence[Agent]:

@@ -14,14 +14,14 @@ from lash.core.errors import LashError
 from lash.sessions.ingress import InputCancelled
 
 HELP = """\
-/history              what was said so far
-/usage                tokens by source and model
+/history                what was said so far
+/usage                  tokens by source and model
 /model [PROVIDER:NAME]  the session's model, or another one from the next turn on; - for the agent's
-/compact [WHAT]       go on with a summary; WHAT is what it must keep
-/queue [drop N]       what waits to be taken, or take the Nth back
-/fork [NAME]          go on in a new session that begins with this history
-/help                 this
-/quit                 leave; what runs stays accepted
+/compact [WHAT]         go on with a summary; WHAT is what it must keep
+/queue [drop N]         what waits to be taken, or take the Nth back
+/fork [NAME]            go on in a new session that begins with this history
+/help                   this
+/quit                   leave; what runs stays accepted
 
 A line that begins with two slashes is sent with one."""
 

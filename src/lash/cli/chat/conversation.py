@@ -11,11 +11,14 @@ from lash.cli.chat.screen import Kind, Screen
 from lash.cli.wording import agent_text, counted, one_line
 from lash.core.clock import SystemIds
 from lash.core.errors import LashError, SessionBusyError
-from lash.runtime.observed import Event, Item, TurnActivity
+from lash.runtime.observed import Committed, Event, Item, TurnActivity
 from lash.runtime.observing import Observation
 
 ORIGIN = "lash chat"
 _REASON = "stopped at the keyboard"
+
+#: How many seconds a turn that was asked to stop is given when the chat is left; tools get 50 ms.
+_STOP_S = 2.0
 
 
 class Conversation:
@@ -37,6 +40,7 @@ class Conversation:
         self._waiting: dict[str, QueuedInput] = {}
         self._turns: set[asyncio.Task[None]] = set()
         self._asides: set[asyncio.Task[None]] = set()
+        self._stopping = False
 
     async def open(self) -> None:
         """Say where the session stands and begin to follow it."""
@@ -49,7 +53,9 @@ class Conversation:
         self._reader = asyncio.create_task(self._read(observation, flow), name="lash-chat-read")
 
     async def close(self) -> None:
-        """Follow nothing any more. What was accepted stays accepted."""
+        """Follow nothing any more. What was accepted stays accepted, unless it was asked to stop."""
+        if self._stopping and self._turns:
+            await asyncio.wait(self._turns, timeout=_STOP_S)
         for task in (*self._turns, *self._asides):
             task.cancel()
         await self._leave()
@@ -60,6 +66,11 @@ class Conversation:
         self.session = session
         self._waiting = {}
         await self.open()
+
+    @property
+    def leaves_work(self) -> bool:
+        """Whether something is under way that goes on when the session is opened again."""
+        return self.running and not self._stopping
 
     @property
     def running(self) -> bool:
@@ -81,6 +92,7 @@ class Conversation:
         if self.running:
             self._begin(self._queue(text, into_running=True))
         else:
+            self._stopping = False
             self.screen.line(f"> {text}", "user")
             self._begin(self._turn(text))
 
@@ -90,6 +102,7 @@ class Conversation:
 
     def stop(self) -> None:
         """Ask the turn that runs to stop."""
+        self._stopping = True
         self.aside(self._stop())
 
     def aside(self, work: Coroutine[object, object, None]) -> None:
@@ -187,9 +200,14 @@ class Conversation:
     async def _read(self, observation: Observation, flow: Flow) -> None:
         try:
             async for item in observation:
-                if self._waiting and _may_take(item, flow):
+                # What a turn that is not known here said is told as that turn's; what is taken by the
+                # next turn is told after the end of the one before.
+                unknown = _is_of_unknown_turn(item, flow)
+                if self._waiting and unknown:
                     await self._look_at_queue()
                 flow.show(item)
+                if self._waiting and not unknown and _may_move_queue(item):
+                    await self._look_at_queue()
         except LashError as error:
             if error.code != "runtime_closed":
                 self.screen.line(f"[error] the session is not followed any more: {error}", "error")
@@ -216,10 +234,15 @@ class Conversation:
                 self.screen.line(f"> {item.text}", "user")
 
 
-def _may_take(item: Item, flow: Flow) -> bool:
-    """Whether queued input may have been taken, or have changed its place, by then."""
+def _is_of_unknown_turn(item: Item, flow: Flow) -> bool:
+    """Whether a turn is told of for the first time."""
     match item:
-        case Event(event=TurnActivity(turn_id=turn_id)):
+        case Event(event=TurnActivity(turn_id=turn_id) | Committed(turn_id=turn_id)):
             return not flow.knows(turn_id)
         case _:
-            return True
+            return False
+
+
+def _may_move_queue(item: Item) -> bool:
+    """Whether queued input may have been taken, or have changed its place, by then."""
+    return not (isinstance(item, Event) and isinstance(item.event, TurnActivity))

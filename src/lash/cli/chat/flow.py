@@ -157,12 +157,12 @@ class Flow:
                 self._activity(turn_id, happened)
             case Committed(turn_id=turn_id, record=record):
                 turn = self._turns.pop(turn_id, None)
-                if turn is None and turn_id not in self._mine:
-                    self._others(event)
+                if turn is None:
+                    self._others(event, users=turn_id not in self._mine)
                     turn = _RunningTurn()
                     turn.said = record.text
                 self._mine.discard(turn_id)
-                self._committed(record, turn or _RunningTurn())
+                self._committed(record, turn)
             case TurnInterrupted(turn_id=turn_id):
                 if self._turns.pop(turn_id, None) is not None:
                     self._line(
@@ -233,16 +233,15 @@ class Flow:
 
     # --- commits ------------------------------------------------------------------------------------
 
-    def _others(self, event: Committed) -> None:
-        """A turn that another process drove: everything that was said in it."""
+    def _others(self, event: Committed, *, users: bool) -> None:
+        """A turn that was not seen running: everything that was said in it; the user's part if `users`."""
         calls = {call.call_id: call for call in event.record.tool_calls}
         for kept in event.messages:
             message = history_message(kept)
-            if message.text:
-                is_user = message.role == "user"
-                self._line(
-                    f"{'> ' if is_user else ''}{message.text}", "user" if is_user else "answer"
-                )
+            if message.text and message.role != "user":
+                self._line(message.text, "answer")
+            elif message.text and users:
+                self._line(f"> {message.text}", "user")
             for called in message.tool_calls:
                 call = calls.get(called.call_id)
                 told = called.tool if call is None else tool_line(call)

@@ -1,6 +1,8 @@
 """A chat in a terminal: a line to type in, what is under way above it, and everything said above that."""
 
+import asyncio
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 
@@ -38,7 +40,7 @@ _STYLE = Style([])
 _ESCAPE_S = 0.05
 #: Rows that are left to the input and the line of help, however much is under way.
 _ROWS_LEFT = 4
-_HINT_RUNNING = "Enter: into this turn · Tab: next turn · Esc: stop"
+_HINT_RUNNING = "Esc: stop · Enter: into this turn · Tab: next turn"
 _HINT_IDLE = "Enter: send · /help · Ctrl-D: leave"
 
 
@@ -59,7 +61,11 @@ class TerminalChat:
     async def run(self) -> int:
         """Talk until the user leaves."""
         try:
-            return await self._app.run_async(pre_run=self._open)
+            await self._conversation.open()
+            # Ended from outside, the terminal is put in order first.
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGTERM, self._exit, ExitCode.INTERRUPTED)
+            return await self._app.run_async()
         finally:
             await self._conversation.close()
 
@@ -123,9 +129,6 @@ class TerminalChat:
 
     # --- keys ---------------------------------------------------------------------------------------
 
-    def _open(self) -> None:
-        self._app.create_background_task(self._conversation.open())
-
     def _accept(self, buffer: Buffer) -> bool:
         self._interrupted = False
         line = buffer.text.strip()
@@ -164,7 +167,7 @@ class TerminalChat:
         self.line("Ctrl-C again leaves.")
 
     def _exit(self, code: ExitCode) -> None:
-        if not self._app.is_done:
+        if self._app.is_running and not self._app.is_done:
             self.tell_left()
             self._app.exit(result=code)
 

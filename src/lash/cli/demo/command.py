@@ -14,7 +14,8 @@ from lash.cli.demo.report import DemoReport, collect, report_json
 from lash.cli.demo.screen import Screen
 from lash.cli.demo.worker import SESSION, ResumeReport
 from lash.cli.exit_codes import ExitCode
-from lash.cli.output import console, note, write_json
+from lash.cli.json_output import write_json
+from lash.cli.output import console, note
 from lash.core.clock import SystemClock
 from lash.core.errors import ConfigurationError, LashError
 
