@@ -7,10 +7,13 @@ from lash import events
 from lash.app.agent import Agent
 from lash.app.completions import Completions
 from lash.app.live import LiveTurn
+from lash.app.live_view import LiveView
 from lash.app.model import Model
+from lash.app.queued import QueuedInput
 from lash.app.results import HistoryMessage, TurnResult, TypedTurnResult
 from lash.app.runtime import Runtime
-from lash.app.session import Session
+from lash.app.session import ParkedSession, Session
+from lash.app.stopping import CancelReceipt
 from lash.core.errors import (
     ConfigurationError,
     ConflictError,

@@ -91,6 +91,10 @@ CATALOGUE: Mapping[str, CodeInfo] = {
     "session_waits_for_itself": CodeInfo(
         "A tool would wait for a turn of the session it runs in.", "caller", terminal=True
     ),
+    "chat_not_installed": CodeInfo(
+        "The library that a chat in a terminal needs is not installed.", "caller", terminal=True
+    ),
+    "output_unwritable": CodeInfo("The output of a command could not be written.", "caller"),
     "child_session_too_deep": CodeInfo(
         "Child sessions have children of their own too many deep.", "caller", terminal=True
     ),
