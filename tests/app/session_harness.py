@@ -236,7 +236,7 @@ async def opened(
     location: str | Path, *agents: lash.Agent, **options: Any
 ) -> AsyncIterator[lash.Runtime]:
     """An open runtime, and an end to tests that hang."""
-    async with asyncio.timeout(20), lash.Runtime(location, agents=agents, **options) as runtime:
+    async with asyncio.timeout(10), lash.Runtime(location, agents=agents, **options) as runtime:
         yield runtime
 
 
@@ -244,5 +244,9 @@ async def tripped(cancel: CancelToken) -> None:
     """Until a token is tripped."""
     event = asyncio.Event()
     loop = asyncio.get_running_loop()
-    cancel.on_cancel(lambda _: loop.call_soon_threadsafe(event.set))
+
+    def wake(_: object) -> None:
+        loop.call_soon_threadsafe(event.set)
+
+    cancel.on_cancel(wake)
     await event.wait()

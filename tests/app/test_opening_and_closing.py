@@ -98,7 +98,7 @@ async def test_closing_while_input_is_accepted_keeps_it_and_drives_nothing_more(
     async with runtime:
         running = asyncio.create_task(runtime.session("s").run("Wait."))
         await asyncio.to_thread(taking.wait, 20)
-        lane = runtime.engine._lanes["s"]
+        lane = runtime.engine.lanes["s"]
         closing = asyncio.create_task(runtime.__aexit__(None, None, None))
         await has_come_to(lambda: lane._stopped)
         take.set()
@@ -128,7 +128,7 @@ async def test_a_commit_under_way_is_finished_and_its_caller_gets_the_result(pat
     async with runtime:
         running = asyncio.create_task(runtime.session("s").run("Wait."))
         await asyncio.to_thread(committing.wait, 20)
-        drive = runtime.engine._lanes["s"]._drive
+        drive = runtime.engine.lanes["s"]._drive
         assert drive is not None
         closing = asyncio.create_task(runtime.__aexit__(None, None, None))
         await has_come_to(drive.cancelling)

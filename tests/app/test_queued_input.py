@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from session_harness import (
@@ -21,9 +22,11 @@ from session_harness import (
     seen,
     stop_word,
     told,
+    until,
 )
 
 import lash
+from lash.app.queued import QueuedInput
 from lash.sessions.ingress import (
     InputAlreadyCancelled,
     InputAlreadyClaimed,
@@ -32,6 +35,7 @@ from lash.sessions.ingress import (
     InputNotFound,
 )
 from lash.testing import calls, reply
+from lash.testing.scripted import Step
 
 __all__ = ["location", "path"]
 
@@ -131,7 +135,7 @@ async def test_several_injected_inputs_come_in_their_order(location: str | Path)
 
 async def test_input_after_the_last_checkpoint_is_the_next_turns(location: str | Path) -> None:
     _, agent = echo_agent()
-    items: list[lash.QueuedInput] = []
+    items: list[QueuedInput] = []
     async with opened(location, agent) as runtime:
         session = runtime.session("s")
 
@@ -190,7 +194,7 @@ async def test_input_into_the_turn_that_waits_behind_is_kept_for_that_turn(
     location: str | Path,
 ) -> None:
     holding = Holding()
-    model, agent = patient(holding, answering(lambda made, said: _steps(made)))
+    model, agent = patient(holding, answering(lambda made, _: _steps(made)))
     async with opened(location, agent) as runtime:
         session = runtime.session("s")
         first = begin(session, "First.", turn_id="t1")
@@ -206,7 +210,7 @@ async def test_input_into_the_turn_that_waits_behind_is_kept_for_that_turn(
     assert shown[3][-1] == "For the second."
 
 
-def _steps(made: int) -> object:
+def _steps(made: int) -> Step:
     return calls(("wait", {})) if made == 0 else reply("Over.")
 
 
@@ -350,7 +354,7 @@ async def test_what_waits_together_is_one_turn_with_all_texts_in_order(
     location: str | Path,
 ) -> None:
     holding = Holding()
-    model, agent = patient(
+    _, agent = patient(
         holding,
         answering(lambda _, said: calls(("wait", {})) if said == "Go." else reply("Over.")),
     )
@@ -492,7 +496,7 @@ async def test_input_outlives_the_runtime_and_is_taken_by_the_next(path: Path) -
         later = await session.enqueue("Later.")
     assert await code_of(running) == "runtime_closed"
 
-    model, agent = patient(Holding(is_open=True))
+    _, agent = patient(Holding(is_open=True))
     async with opened(path, agent) as runtime:
         session = runtime.session("s")
         await runtime.idle()
@@ -638,8 +642,6 @@ async def test_a_command_keeps_its_place_between_queued_inputs(location: str | P
             info = await session.info()
             return info is not None and info.queued == 2
 
-        from session_harness import until
-
         await until(queued)
         after = await session.enqueue("After.")
         gate.open()
@@ -690,14 +692,32 @@ async def test_a_boundary_that_does_not_exist_is_refused(location: str | Path) -
     _, agent = patient(holding)
     async with opened(location, agent) as runtime:
         session = runtime.session("s")
-        running = begin(session, "Go.", turn_id="t")
+        begin(session, "Go.", turn_id="t")
         await holding.begun.wait()
-        with pytest.raises((lash.LashError, TypeError, ValueError)):
-            await session.inject("Hi.", boundary="whenever")  # type: ignore[arg-type]
-        assert await session.pending() == []
-        holding.gate.open()
-        await running
-        assert len(await session.turns()) == 1
+        with pytest.raises(lash.LashError) as raised:
+            await session.inject("Hi.", boundary="whenever")  # type: ignore[arg-type]  # that is the point
+        assert not isinstance(raised.value, lash.StoreError)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        "Be loud.",
+        lash.PromptLayer.add("guidance", 7),  # type: ignore[arg-type]  # that is the point
+        lash.PromptLayer(slots={"nowhere": 7}),  # type: ignore[dict-item]  # that is the point
+    ],
+    ids=["text", "content", "slot"],
+)
+async def test_a_prompt_layer_that_is_none_is_refused(location: str | Path, layer: Any) -> None:
+    holding = Holding()
+    _, agent = patient(holding)
+    async with opened(location, agent) as runtime:
+        session = runtime.session("s")
+        begin(session, "Go.", turn_id="t")
+        await holding.begun.wait()
+        with pytest.raises(lash.LashError) as raised:
+            await session.enqueue("Hi.", prompt_layer=layer)
+        assert not isinstance(raised.value, lash.StoreError)
 
 
 async def test_queued_input_for_another_agents_session_is_refused(location: str | Path) -> None:
@@ -709,3 +729,222 @@ async def test_queued_input_for_another_agents_session_is_refused(location: str 
         assert await code_of(session.enqueue("Hi.")) == "session_agent_mismatch"
         assert await code_of(session.inject("Hi.")) == "session_agent_mismatch"
         assert await session.pending() == []
+
+
+async def closed_under_a_waiter(location: str | Path) -> str:
+    """What somebody is told who waits for input that no turn has taken when the runtime closes."""
+    model, agent = echo_agent()
+    gate = model.hold(0)
+    async with opened(location, agent) as runtime:
+        session = runtime.session("s")
+        begin(session, "Go.")
+        await gate.reached.wait()
+        queued = await session.enqueue("Later.")
+        waiting = asyncio.create_task(queued.result())
+        for _ in range(3):  # it has looked for the turn that takes its input, and found none
+            await queued.refresh()
+        assert not waiting.done()
+    async with asyncio.timeout(2):
+        return await code_of(waiting)
+
+
+async def test_who_waits_for_queued_input_in_memory_is_told_that_the_runtime_closed() -> None:
+    assert await closed_under_a_waiter(":memory:") == "runtime_closed"
+
+
+async def test_who_waits_for_queued_input_on_a_file_is_told_that_the_runtime_closed(
+    path: Path,
+) -> None:
+    assert await closed_under_a_waiter(path) == "runtime_closed"
+
+
+async def test_input_that_was_taken_when_its_runtime_closed_is_in_the_history_once(
+    path: Path,
+) -> None:
+    holding, took = Holding(), asyncio.Event()
+    _, agent = patient(holding)
+    async with opened(path, agent) as runtime:
+        session = runtime.session("s")
+        running = begin(session, "Go.", turn_id="t")
+        await holding.begun.wait()
+        item = await session.inject("And 8.")
+        store: Any = runtime.engine.store
+        take = store.take
+
+        async def never_told(claim: Any) -> Any:
+            await take(claim)
+            took.set()
+            await asyncio.Event().wait()
+
+        store.take = never_told
+        holding.gate.open()
+        await took.wait()
+        assert (await item.refresh()).state == "accepted"
+    assert await code_of(running) == "runtime_closed"
+
+    model, agent = patient(Holding(is_open=True))
+    async with opened(path, agent) as runtime:
+        session = runtime.session("s")
+        assert (await session.wait("t")).text == "Over."
+        await runtime.idle()
+        assert [text for _, text in await told(session)] == [
+            "Go.",
+            "->wait",
+            "<-done",
+            "And 8.",
+            "Over.",
+        ]
+        assert len(await session.turns()) == 1
+    assert seen(model.asked[-1])[-1] == ("user", "And 8.")
+
+
+async def test_input_moves_with_a_turn_that_is_begun_again(path: Path) -> None:
+    holding = Holding()
+    _, agent = patient(holding)
+    async with opened(path, agent) as runtime:
+        running = begin(runtime.session("s"), "Go.", turn_id="t")
+        await holding.begun.wait()
+        item = await runtime.session("s").inject("And 8.", source_key="k")
+    assert await code_of(running) == "runtime_closed"
+
+    model = Staged([calls(("wait", {})), reply("Over.")])
+    tools = [Holding(is_open=True).tool]
+    agent = lash.Agent("agent", model=model, instructions="Changed.", tools=tools)
+    async with opened(path, agent, on_drift="restart") as runtime:
+        session = runtime.session("s")
+        turn = await session.wait("t")
+        assert (turn.turn_id, turn.text) == ("t:restart:1", "Over.")
+        again = await session.inject("And 8.", source_key="k")
+        assert (again.input_id, again.state) == (item.input_id, "completed")
+        assert await again.result() == turn
+        assert [text for _, text in await told(session)].count("And 8.") == 1
+        assert len(await session.turns()) == 1
+
+
+async def test_more_than_one_checkpoint_takes_comes_at_the_next(location: str | Path) -> None:
+    holding = Holding()
+    model, agent = patient(holding)
+    async with opened(location, agent) as runtime:
+        session = runtime.session("s")
+        running = begin(session, "Go.")
+        await holding.begun.wait()
+        for number in range(70):
+            await session.inject(str(number))
+        holding.gate.open()
+        await running
+        assert len(await session.turns()) == 1
+    numbers = [text for role, text in seen(model.asked[2]) if role == "user"][2:]
+    assert numbers == [str(number) for number in range(70)]
+    assert len(model.asked[1].messages) == 3 + 64
+
+
+async def test_a_session_that_a_tool_queued_input_for_may_ask_that_tools_session(
+    location: str | Path,
+) -> None:
+    answers: asyncio.Queue[str] = asyncio.Queue()
+
+    @lash.tool
+    async def pass_on() -> str:
+        """Leave something for the other session, without waiting for it."""
+        await runtime.session("b", agent="second").enqueue("Go.")
+        return "passed on"
+
+    @lash.tool
+    async def ask_back() -> str:
+        """Ask the first session."""
+        try:
+            answers.put_nowait((await runtime.session("a").run("Well?")).text)
+        except lash.LashError as error:
+            answers.put_nowait(error.code)
+        return "asked"
+
+    def going(tool: str) -> Staged:
+        return Staged(
+            answering(
+                lambda made, said: (
+                    calls((tool, {})) if said == "Go." and made == 0 else reply(f"{said}!")
+                )
+            )
+        )
+
+    first = lash.Agent("first", model=going("pass_on"), tools=[pass_on])
+    second = lash.Agent("second", model=going("ask_back"), tools=[ask_back])
+    async with opened(location, first, second) as runtime:
+        await runtime.session("a", agent="first").run("Go.")
+        assert await answers.get() == "Well?!"
+
+
+async def left_behind(path: Path) -> None:
+    """Leave a turn of version 1 under way in session `s`."""
+    holding = Holding()
+    _, agent = patient(holding)
+    async with opened(path, agent) as runtime:
+        running = begin(runtime.session("s"), "Go.", turn_id="t")
+        await holding.begun.wait()
+    assert await code_of(running) == "runtime_closed"
+
+
+async def code_of_result(session: lash.Session, what: str) -> str:
+    """What who waits for an input or a command is told within a second."""
+    async with asyncio.timeout(1):
+        if what == "a command":
+            return await code_of(session.configure(prompt=lash.PromptLayer()))
+        say = session.enqueue if what == "queued input" else session.inject
+        return await code_of((await say("Later.")).result())
+
+
+@pytest.mark.parametrize("what", ["queued input", "injected input", "a command"])
+async def test_who_waits_behind_a_turn_that_needs_a_person_is_told_as_run_tells(
+    path: Path, what: str
+) -> None:
+    await left_behind(path)
+    model = Staged(echoing())
+    tools = [Holding(is_open=True).tool]
+    changed = lash.Agent("agent", model=model, instructions="Changed.", tools=tools)
+    async with opened(path, changed, on_drift="refuse") as runtime:
+        session = runtime.session("s")
+
+        async def parked() -> bool:
+            info = await session.info()
+            return info is not None and info.state == "parked"
+
+        await until(parked)
+        assert await code_of(session.run("Now.")) == "effect_drift_refused"
+        assert await code_of_result(session, what) == "effect_drift_refused"
+
+
+@pytest.mark.parametrize("what", ["queued input", "a command"])
+async def test_who_waits_behind_a_turn_whose_agent_is_missing_is_told_as_run_tells(
+    path: Path, what: str
+) -> None:
+    await left_behind(path)
+    newer = lash.Agent("agent", model=Staged(echoing()), version="2")
+    async with opened(path, newer) as runtime:
+        session = runtime.session("s")
+        assert await code_of(session.run("Now.")) == "agent_version_missing"
+        assert await code_of_result(session, what) == "agent_version_missing"
+
+
+async def test_a_tool_may_say_something_to_its_own_turn_and_to_the_next(
+    location: str | Path,
+) -> None:
+    @lash.tool
+    async def note(ctx: lash.ToolContext) -> str:
+        """Leave notes."""
+        session = runtime.session(ctx.session_id)
+        await session.inject("For this turn.", turn_id=ctx.turn_id, source_key=ctx.idempotency_key)
+        await session.enqueue("For the next.", source_key=f"{ctx.idempotency_key}:next")
+        return "noted"
+
+    model = Staged(
+        answering(lambda _, said: calls(("note", {})) if said == "Go." else reply(f"{said}!"))
+    )
+    agent = lash.Agent("agent", model=model, tools=[note])
+    async with opened(location, agent) as runtime:
+        session = runtime.session("s")
+        assert (await session.run("Go.")).text == "For this turn.!"
+        await runtime.idle()
+        assert [turn.text for turn in await session.turns()] == [
+            "For this turn.!",
+            "For the next.!",
+        ]

@@ -156,6 +156,12 @@ class Shelf:
         await self.open.wait()
         return path
 
+    async def load_nodes(
+        self, session_id: str, turn_ids: Sequence[str]
+    ) -> Sequence[SessionNode]:
+        path = await self.load_path(session_id)
+        return [node for node in path if node.turn_id in turn_ids]
+
     async def list_turns(self, session_id: str, *, after: int = 0) -> Sequence[TurnRecord]:
         await self._read()
         return [one for one in self.records if one.revision > after]

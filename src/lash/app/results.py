@@ -6,7 +6,7 @@ from typing import Generic, Literal, Self, TypeVar, cast
 
 from lash.core.cancel import Cancellation
 from lash.core.errors import LashError
-from lash.core.json import JsonValue
+from lash.core.json import JsonValue, encode
 from lash.core.tiers import DurabilityTier
 from lash.llm.retry import LlmCallRecord
 from lash.llm.usage import Usage
@@ -101,7 +101,7 @@ class TypedTurnResult(TurnResult, Generic[T_co]):
     the model was asked again where it did not fit.
     """
 
-    read: Callable[[str], object] = field(default=str, repr=False)
+    read: Callable[[str], object] = field(default=str, repr=False, compare=False)
 
     @property
     def output(self) -> T_co:
@@ -111,7 +111,10 @@ class TypedTurnResult(TurnResult, Generic[T_co]):
             LashError: The turn was stopped and has no such answer; see `raise_for_outcome`.
             DirectError: `invalid_structured_output`: the type no longer fits what was committed.
         """
-        return cast("T_co", self.raise_for_outcome().read(self.text))
+        self.raise_for_outcome()
+        # A tool that ends the turn with a value answers in the model's place.
+        said = self.text if self.value is None else encode(self.value).decode()
+        return cast("T_co", self.read(said))
 
 
 def typed_result(result: TurnResult, read: Callable[[str], object]) -> TypedTurnResult[T_co]:

@@ -12,7 +12,7 @@ from lash.app.agent import Agent
 from lash.app.checks import check_id
 from lash.app.completions import Completions
 from lash.app.model import ModelLike, Models
-from lash.app.session import Session
+from lash.app.session import ParkedSession, Session
 from lash.core.clock import Clock, IdSource, SystemClock, SystemIds
 from lash.core.durations import milliseconds
 from lash.core.errors import ConfigurationError, DirectError, LashError
@@ -192,6 +192,14 @@ class Runtime:
         if agent is not None:
             self._agents.newest(agent)
         return Session(self, session_id, agent)
+
+    def resume(self, parked: ParkedSession) -> Session:
+        """Take up a session again that was parked, in this runtime or another one.
+
+        Raises:
+            LashError: `agent_unknown`.
+        """
+        return self.session(parked.session_id, agent=parked.agent)
 
     # --- sessions as a whole ----------------------------------------------------------------------
 
@@ -437,17 +445,26 @@ class Runtime:
             self._opened.pop(session_id, None)
         return held
 
-    async def agent_for(self, session_id: str, name: str | None) -> AgentRef:
+    async def agent_for(
+        self, session_id: str, name: str | None, *, recorded_will_do: bool = False
+    ) -> AgentRef:
         """Which agent takes a session's new input.
+
+        With `recorded_will_do`, an agent that is not registered here is taken as the session has it:
+        whoever has it does the work.
 
         Raises:
             ConfigurationError: `agent_unknown`, `agent_ambiguous`.
         """
-        if name is None:
+        head = None
+        if name is None or (recorded_will_do and name not in self._agents.names):
             head = await self.engine.store.load_head(session_id)
-            if head is not None:
-                name = head.agent.name
-            elif len(self._agents.names) == 1:
+        if head is not None and name in {None, head.agent.name}:
+            name = head.agent.name
+            if recorded_will_do and name not in self._agents.names:
+                return head.agent
+        if name is None:
+            if len(self._agents.names) == 1:
                 name = self._agents.names[0]
             elif self._agents.names:
                 known = ", ".join(self._agents.names)

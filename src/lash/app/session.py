@@ -78,7 +78,9 @@ class SessionHost(Protocol):
         """Keeps the callers of one session in their order."""
         ...
 
-    async def agent_for(self, session_id: str, name: str | None) -> AgentRef:
+    async def agent_for(
+        self, session_id: str, name: str | None, *, recorded_will_do: bool = False
+    ) -> AgentRef:
         """Which agent takes a session's new input."""
         ...
 
@@ -113,6 +115,7 @@ class Session:
         return f"Session({self.id!r})"
 
     async def __aenter__(self) -> Self:
+        self._engine  # noqa: B018  refuses a closed handle
         self._hold(hold=True)
         return self
 
@@ -470,6 +473,7 @@ class Session:
                 `session_id_invalid`.
         """
         check_id(new_id, "session_id_invalid", "A session id")
+        self._engine  # noqa: B018  refuses a closed handle
         return await self._runtime.fork(self.id, new_id, at)
 
     async def park(self) -> "ParkedSession":
@@ -562,7 +566,7 @@ class Session:
         if source_key is not None:
             check_id(source_key, "source_key_invalid", "A source key")
         engine = self._engine
-        agent = await self._runtime.agent_for(self.id, self._agent)
+        agent = await self._runtime.agent_for(self.id, self._agent, recorded_will_do=True)
         request = EnqueueRequest(
             session_id=self.id,
             item_id=self._runtime.ids.new("input"),
@@ -576,11 +580,13 @@ class Session:
 
     async def _command(self, command: SessionCommand) -> TurnResult:
         engine = self._engine
+        agent = await self._runtime.agent_for(self.id, self._agent, recorded_will_do=True)
         request = EnqueueRequest(
             session_id=self.id,
             item_id=self._runtime.ids.new("command"),
             payload=CommandWork(command=command),
-            agent=await self._runtime.agent_for(self.id, self._agent),
+            agent=agent,
+            provider_id=engine.agents.provider_of(agent),
         )
         return await QueuedInput(
             lambda: self._engine, await engine.arrivals.enqueue(request)
@@ -607,11 +613,16 @@ class Session:
 
 
 class ParkedSession:
-    """A session that was let go of; `resume` takes it up again, here or in another runtime."""
+    """A session that was let go of. `resume` takes it up again; `Runtime.resume` in another runtime.
+
+    Attributes:
+        session_id: The session.
+        agent: The agent it was asked for with, if it was.
+    """
 
     def __init__(self, session_id: str, agent: str | None, runtime: SessionHost) -> None:
         self.session_id = session_id
-        self._agent = agent
+        self.agent = agent
         self._runtime = runtime
 
     def __repr__(self) -> str:
@@ -619,7 +630,7 @@ class ParkedSession:
 
     def resume(self) -> Session:
         """A handle on the session again."""
-        return Session(self._runtime, self.session_id, self._agent)
+        return Session(self._runtime, self.session_id, self.agent)
 
 
 def _input(prompt: object, contract: OutputContract, prompt_layer: PromptLayer | None) -> TurnInput:

@@ -52,7 +52,9 @@ CATALOGUE: Mapping[str, CodeInfo] = {
     "turn_input_cancelled": CodeInfo(
         "Queued input was taken back before a turn took it.", "caller", terminal=True
     ),
-    "turn_input_unknown": CodeInfo("No queued input of that id is stored.", "caller", terminal=True),
+    "turn_input_unknown": CodeInfo(
+        "No queued input of that id is stored.", "caller", terminal=True
+    ),
     "turn_cancel_requested": CodeInfo("The turn was asked to stop.", "caller"),
     "session_deleted": CodeInfo(
         "The session was deleted; its id is not used again.", "caller", terminal=True

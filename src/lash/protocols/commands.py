@@ -71,7 +71,9 @@ class CompactionProtocol(_Unanswering):
         request = turn.request()
         asked = LlmMessage(role="user", blocks=(TextBlock(text=wanted),))
         messages = (*request.messages, asked)
-        return (StartLlm(request=msgspec.structs.replace(request, messages=messages)),)
+        # The tools stay, as part of the prefix that providers have cached; none is to be called.
+        asked_for = msgspec.structs.replace(request, messages=messages, tool_choice="none")
+        return (StartLlm(request=asked_for),)
 
     def handle_llm_success(
         self, turn: TurnView, response: LlmResponse, driver_state: JsonValue, *, text_streamed: bool

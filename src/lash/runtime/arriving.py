@@ -1,20 +1,23 @@
 """What comes into sessions from outside: input for turns and for the queue, and requests to stop."""
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lash.core.errors import ConflictError, LashError
+from lash.core.errors import ConflictError, LashError, StoreError
 from lash.effects.shielding import shielded
 from lash.runtime.agents import AgentRegistry
 from lash.runtime.followers import Observer, Ticket
 from lash.runtime.following import follow, goes_on_as, taking_turn
 from lash.runtime.refusals import (
+    behind,
     blocked,
     busy,
     closed,
     deleted,
     enqueue_refused,
+    missing_agent,
     provider_differs,
 )
 from lash.runtime.selfwaits import check_not_inside
@@ -25,7 +28,7 @@ from lash.sessions.ingress import (
     InputCancelled,
     QueuedItem,
 )
-from lash.sessions.model import AgentRef, RootSession, SessionRelation, TurnInput
+from lash.sessions.model import AgentRef, RootSession, SessionRelation, TurnInput, TurnRecord
 from lash.sessions.planner import (
     Accepted,
     AcceptRequest,
@@ -47,7 +50,9 @@ from lash.sessions.stopping import (
     CancelOutcome,
     CancelRequest,
     CancelRequested,
+    CompletionWonRace,
 )
+from lash.turn.outcome import AgentFrameSwitch
 
 if TYPE_CHECKING:
     from lash.runtime.engine import Engine
@@ -61,6 +66,7 @@ class Arrivals:
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
         self._store = engine.store
+        self._waiting: dict[tuple[str, str], asyncio.Event] = {}
 
     @property
     def agents(self) -> AgentRegistry:
@@ -245,8 +251,39 @@ class Arrivals:
         """
         check_not_inside(session_id)
         clock = self._engine.environment.clock
-        turn_id = await taking_turn(self._store, clock, session_id, item_id, self._see_to)
-        return await self.attach(session_id, turn_id, observer)
+        taken = self._waiting.setdefault((session_id, item_id), asyncio.Event())
+        try:
+            turn_id = await taking_turn(
+                self._store, clock, session_id, item_id, taken=taken, see_to=self._go_on
+            )
+            return await self.attach(session_id, turn_id, observer)
+        except StoreError as error:
+            if self._engine.closing:
+                raise closed() from error
+            raise
+
+    def tell_taken(self, session_id: str, input_ids: Sequence[str]) -> None:
+        """A turn that is driven here took items: whoever waits for one looks at once."""
+        for input_id in input_ids:
+            taken = self._waiting.pop((session_id, input_id), None)
+            if taken is not None:
+                taken.set()
+
+    async def _go_on(self, session_id: str) -> None:
+        """Have a session's work taken up, for somebody who waits for it.
+
+        Raises:
+            LashError: The turn that comes first cannot go on here; what was accepted waits behind it.
+        """
+        first = next(iter(await self._store.list_open_turns(session_id)), None)
+        if first is not None and first.cancellation is None:
+            if first.parked is not None and needs_person(first):
+                raise behind(LashError(first.parked.code, first.parked.message), first.turn_id)
+            lacking = self._engine.agents.find(first.agent) is None
+            if lacking and not await self._engine.held_elsewhere(session_id):
+                raise behind(missing_agent(first.agent, self._engine.agents), first.turn_id)
+        if session_id not in self._engine.lanes:
+            await self._see_to(session_id)
 
     # --- stopping -------------------------------------------------------------------------------
 
@@ -256,12 +293,25 @@ class Arrivals:
 
     async def _request_cancel(self, request: CancelRequest) -> CancelOutcome:
         outcome = await self._store.request_cancel(request)
+        if isinstance(outcome, CompletionWonRace):
+            return CompletionWonRace(record=await self._end_of_chain(outcome.record))
         if isinstance(outcome, CancelRequested | CancelAlreadyRequested):
             known = await self._store.find_turn(request.session_id, outcome.turn_id)
             here = self._engine.stop_turn(request.session_id, outcome.turn_id, outcome.cancellation)
             if not here and known is not None and known.open is not None:
                 await self._see_to(request.session_id)
         return outcome
+
+    async def _end_of_chain(self, record: TurnRecord) -> TurnRecord:
+        """The turn that finished what a committed turn began, if that handed its task on."""
+        while isinstance(record.outcome, AgentFrameSwitch):
+            known = await self._store.find_turn(record.session_id, record.turn_id)
+            further = goes_on_as(known) if known is not None else None
+            following = further and await self._store.find_turn(record.session_id, further)
+            if not following or following.record is None:
+                break
+            record = following.record
+        return record
 
     def cancel_soon(self, request: CancelRequest) -> None:
         """Ask a turn to stop, without waiting for what comes of it."""

@@ -29,6 +29,7 @@ from lash.runtime.refusals import (
     busy,
     closed,
 )
+from lash.runtime.selfwaits import outside
 from lash.runtime.sweeping import Sweep
 from lash.sessions.model import (
     Parked,
@@ -76,7 +77,8 @@ class Engine:
 
     def in_use(self, session_id: str) -> bool:
         """Whether anything here is under way in a session, or anybody waits for it."""
-        return session_id in self.lanes or self.followers.any_of(session_id)
+        lane = self.lanes.get(session_id)
+        return (lane is not None and lane.at_work) or self.followers.any_of(session_id)
 
     # --- life -----------------------------------------------------------------------------------
 
@@ -114,7 +116,7 @@ class Engine:
 
     def spawn(self, work: Coroutine[object, object, None], name: str) -> None:
         """Run something in the background until it is done or the engine stops."""
-        task = asyncio.get_running_loop().create_task(work, name=name)
+        task = asyncio.get_running_loop().create_task(work, name=name, context=outside())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -170,6 +172,7 @@ class Engine:
         """A turn took items of the session's queue."""
         if input_ids:
             self.observations.queue_changed(session_id, "taken", input_ids)
+            self.arrivals.tell_taken(session_id, input_ids)
 
     def settled(self, session_id: str, receipt: CommitReceipt, commit: TurnCommit) -> None:
         """A turn was committed: tell whoever waits for it, or for the one that goes on from it."""

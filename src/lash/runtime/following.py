@@ -8,6 +8,7 @@ from typing import Protocol
 from lash.core.cancel import Cancellation
 from lash.core.clock import Clock
 from lash.core.errors import LashError
+from lash.effects.racing import raced
 from lash.effects.waits.hints import changed_within, token_of
 from lash.runtime.agents import AgentRegistry
 from lash.runtime.followers import Followers, Ticket
@@ -103,9 +104,13 @@ async def taking_turn(
     clock: Clock,
     session_id: str,
     item_id: str,
+    *,
+    taken: asyncio.Event,
     see_to: Callable[[str], Awaitable[None]],
 ) -> str:
     """The turn that takes an item of a session's queue; waits until one does.
+
+    `taken` is set when a turn that is driven here takes it; what others do is found in the store.
 
     Raises:
         LashError: `turn_input_cancelled`, `turn_input_unknown`.
@@ -129,8 +134,9 @@ async def taking_turn(
             )
         if item.state in {"accepted", "completed"} and item.turn_id is not None:
             return item.turn_id
-        await see_to(session_id)
-        await changed_within(store, clock, wait, token)
+        if not taken.is_set():
+            await see_to(session_id)
+            await raced(changed_within(store, clock, wait, token), taken.wait())
         wait = min(wait * 2, FOLLOW_MAX_S)
 
 

@@ -18,7 +18,7 @@ from typing import Protocol
 import msgspec
 
 from lash.core.cancel import Cancellation, CancelToken
-from lash.core.errors import LashError, LeaseLostError, ReplayError
+from lash.core.errors import LashError, LeaseLostError, ReplayError, SessionBusyError
 from lash.core.leases import Fence, Lease
 from lash.core.scopes import TurnScope, journal_key
 from lash.effects.controller import EffectController
@@ -33,6 +33,7 @@ from lash.runtime.environment import Environment
 from lash.runtime.events import TurnCancelRequested, TurnEvent
 from lash.runtime.history import Histories
 from lash.runtime.refusals import behind, interrupted, missing_agent, parked_for, parks, torn_down
+from lash.runtime.selfwaits import outside
 from lash.runtime.stopping import trip
 from lash.runtime.turn_drive import DriveContext, TurnDrive, commit_undriven
 from lash.sessions.model import AcceptedTurn, Parked, SessionHead
@@ -145,6 +146,11 @@ class Lane:
         return self._task is None and not self._accepting
 
     @property
+    def at_work(self) -> bool:
+        """Whether a turn is being driven or waits to be, or input is being accepted."""
+        return bool(self._queue or self._accepting)
+
+    @property
     def waits_for_outside(self) -> bool:
         """Whether the turn being driven can only be carried on by an answer from outside."""
         return self._controller is not None and self._controller.parked and not self._accepting
@@ -166,7 +172,7 @@ class Lane:
     def _drive_on(self) -> None:
         if self._task is None and not self._stopped:
             self._task = asyncio.get_running_loop().create_task(
-                self._run(), name=f"lash-lane-{self._session_id}"
+                self._run(), name=f"lash-lane-{self._session_id}", context=outside()
             )
 
     def stop_turn(self, turn_id: str, cancellation: Cancellation) -> bool:
@@ -442,7 +448,9 @@ class Lane:
         self._host.histories.forget(self._session_id)
         turns = sorted(self._queue.values(), key=lambda item: item.sequence)
         self._queue.clear()
-        if isinstance(error, LashError):
+        if isinstance(error, SessionBusyError):
+            _log.debug("session %s is driven by another process", self._session_id)
+        elif isinstance(error, LashError):
             _log.warning("session %s cannot go on here now: %s", self._session_id, error)
         else:
             _log.error("driving session %s failed", self._session_id, exc_info=error)

@@ -64,6 +64,10 @@ class ObservedStore(Protocol):
         """The path to the session's leaf, root first."""
         ...
 
+    async def load_nodes(self, session_id: str, turn_ids: Sequence[str]) -> Sequence[SessionNode]:
+        """The nodes that the session's newest turns have added, in order."""
+        ...
+
     async def list_turns(self, session_id: str, *, after: int = 0) -> Sequence[TurnRecord]:
         """The turns committed after a revision, in order."""
         ...
@@ -385,9 +389,10 @@ class Observations:
         if since is None or head.revision <= since:
             return False
         records = await self._store.list_turns(session.id, after=since)
-        path = await self._store.load_path(session.id, whole=True)
+        turn_ids = [record.turn_id for record in records]
+        nodes = await self._store.load_nodes(session.id, turn_ids)
         if self._sessions.get(session.id) is session and session.revision == since:
-            self._tell(session, head, records, path)
+            self._tell(session, head, records, nodes)
         return True
 
     def _tell(
@@ -395,7 +400,7 @@ class Observations:
         session: _Session,
         head: SessionHead,
         records: Sequence[TurnRecord],
-        path: Sequence[SessionNode],
+        added: Sequence[SessionNode],
     ) -> None:
         revision = session.revision
         for record in records:
@@ -405,7 +410,7 @@ class Observations:
                 or record.revision > head.revision
             ):
                 break
-            nodes = [node for node in path if node.turn_id == record.turn_id]
+            nodes = [node for node in added if node.turn_id == record.turn_id]
             messages = [node.message for node in nodes if node.message is not None]
             frames = [node.frame.frame_id for node in nodes if node.frame is not None]
             self.committed(record, messages, frames[-1] if frames else None)

@@ -1,6 +1,12 @@
 """Why a session's work cannot go on here, as errors that say what to do."""
 
-from lash.core.errors import ConflictError, LashError, ReplayError, SessionBusyError
+from lash.core.errors import (
+    ConfigurationError,
+    ConflictError,
+    LashError,
+    ReplayError,
+    SessionBusyError,
+)
 from lash.core.leases import Lease
 from lash.runtime.agents import AgentRegistry
 from lash.sessions.model import AgentRef, Parked
@@ -56,7 +62,7 @@ _WAITING_FOR_PERSON = frozenset(
 def parks(error: LashError) -> bool:
     """Whether a turn that met this error does not go on by itself."""
     listed = error.code in _WAITING_FOR_AGENT | _WAITING_FOR_PERSON
-    return listed or isinstance(error, ReplayError)
+    return listed or isinstance(error, ReplayError | ConfigurationError)
 
 
 def parked_for(error: LashError) -> Parked:

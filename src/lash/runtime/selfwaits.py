@@ -5,7 +5,7 @@ What is kept here is only where a task stands, for this one refusal. Nothing dur
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 
 from lash.core.errors import LashError
 
@@ -21,6 +21,13 @@ def inside(session_id: str) -> Iterator[None]:
         yield
     finally:
         _inside.reset(token)
+
+
+def outside() -> Context:
+    """The context of work that a tool has begun and does not wait for."""
+    context = copy_context()
+    context.run(_inside.set, frozenset())
+    return context
 
 
 def check_not_inside(session_id: str) -> None:

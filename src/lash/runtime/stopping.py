@@ -6,12 +6,11 @@ Apart from asyncio's cancellation: that ends a drive, which another one takes up
 import asyncio
 import logging
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from lash.core.cancel import Cancellation, CancelToken
 from lash.core.clock import Clock
 from lash.core.errors import LashError
-from lash.runtime.cancelling import being_cancelled
 
 T = TypeVar("T")
 
@@ -20,7 +19,10 @@ _log = logging.getLogger("lash.runtime")
 #: How long a tool may take to come to its end by itself, and as long again to clean up.
 GRACE_S = 0.05
 
-#: Tools that would not stop. They are kept from being collected while they run; nobody waits for them.
+#: How long a model call that was given up may take to clean up before nobody waits for it any more.
+PATIENCE_S = 1.0
+
+#: What would not stop. They are kept from being collected while they run; nobody waits for them.
 _abandoned: set[asyncio.Task[Any]] = set()
 
 
@@ -51,7 +53,7 @@ def check_stop(cancel: CancelToken) -> None:
         raise StopRequested(cancel.cancellation)
 
 
-async def unless_stopped(cancel: CancelToken, work: Coroutine[Any, Any, T]) -> T:
+async def unless_stopped(cancel: CancelToken, clock: Clock, work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`, which is given up as soon as the turn is asked to stop.
 
     A result that is there in the same moment counts.
@@ -62,25 +64,25 @@ async def unless_stopped(cancel: CancelToken, work: Coroutine[Any, Any, T]) -> T
     if cancel.cancellation is not None:
         work.close()
         raise StopRequested(cancel.cancellation)
-    loop = asyncio.get_running_loop()
-    task = loop.create_task(work)
-
-    def give_up(_: Cancellation) -> None:
-        loop.call_soon_threadsafe(task.cancel)
-
-    unsubscribe = cancel.on_cancel(give_up)
-    try:
-        return await task
-    except asyncio.CancelledError:
-        if being_cancelled() or cancel.cancellation is None:
-            raise
-        raise StopRequested(cancel.cancellation) from None
-    finally:
-        unsubscribe()
+    result = await _stoppable(cancel, clock, work, 0.0, PATIENCE_S)
+    if result is None and cancel.cancellation is not None:
+        raise StopRequested(cancel.cancellation)
+    return cast("T", result)
 
 
 async def with_grace(cancel: CancelToken, clock: Clock, work: Coroutine[Any, Any, T]) -> T | None:
     """The result of `work`; None when the turn is to stop and the work did not end within the grace."""
+    return await _stoppable(cancel, clock, work, GRACE_S, GRACE_S)
+
+
+async def _stoppable(
+    cancel: CancelToken,
+    clock: Clock,
+    work: Coroutine[Any, Any, T],
+    grace_s: float,
+    patience_s: float,
+) -> T | None:
+    """The result of `work`; once the turn is to stop, None unless it ends in time."""
     loop = asyncio.get_running_loop()
     task = loop.create_task(work)
     over: asyncio.Future[None] = loop.create_future()
@@ -89,7 +91,7 @@ async def with_grace(cancel: CancelToken, clock: Clock, work: Coroutine[Any, Any
 
     def begin() -> None:
         if not over.done():
-            ending.append(loop.create_task(_bring_to_end(task, over, clock)))
+            ending.append(loop.create_task(_bring_to_end(task, over, clock, grace_s, patience_s)))
 
     def tripped(_: Cancellation) -> None:
         loop.call_soon_threadsafe(begin)
@@ -109,12 +111,17 @@ async def with_grace(cancel: CancelToken, clock: Clock, work: Coroutine[Any, Any
 
 
 async def _bring_to_end(
-    task: "asyncio.Task[Any]", over: "asyncio.Future[None]", clock: Clock
+    task: "asyncio.Task[Any]",
+    over: "asyncio.Future[None]",
+    clock: Clock,
+    grace_s: float,
+    patience_s: float,
 ) -> None:
-    """Let a tool end by itself, then cancel it, then wait for it no longer."""
-    await clock.sleep(GRACE_S)
+    """Let work end by itself, then cancel it, then wait for it no longer."""
+    if grace_s:
+        await clock.sleep(grace_s)
     task.cancel()
-    await clock.sleep(GRACE_S)
+    await clock.sleep(patience_s)
     _settle(over)
 
 

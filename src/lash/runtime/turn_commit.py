@@ -9,7 +9,7 @@ from lash.core.cancel import Cancellation
 from lash.core.leases import Fence
 from lash.effects.controller import Drift
 from lash.effects.journal import JournalRecord
-from lash.effects.outcomes import DirectCall
+from lash.effects.outcomes import DirectCall, LlmCallOutcome
 from lash.llm.retry import LlmCallRecord
 from lash.llm.usage import Usage
 from lash.runtime.turn_setup import TurnSetup
@@ -130,12 +130,21 @@ def bare_cancelled(
     head: SessionHead,
     messages: Sequence[Message],
     *,
+    calls: Sequence[LlmCallOutcome],
     fence: Fence,
     scope_key: str,
     cancellation: Cancellation,
 ) -> TurnCommit:
-    """A turn that is to stop and cannot be driven here, because nobody here has its agent."""
+    """A turn that is to stop and cannot be driven here, because nobody here has its agent.
+
+    What its recorded model calls have cost is booked; what they said cannot be made a history of.
+    """
     assembled = assemble(outcome=None, done=True, messages=(), cancellation=cancellation)
+    spent = [
+        UsageEntry(source="turn", model=call.record.model, usage=call.wasted + answer.usage)
+        for call in calls
+        if (answer := call.response or call.failure) is not None
+    ]
     return TurnCommit(
         session_id=turn.session_id,
         turn_id=turn.turn_id,
@@ -143,10 +152,12 @@ def bare_cancelled(
         fence=fence,
         messages=tuple(messages),
         outcome=assembled.outcome,
-        usage=Usage(),
+        usage=sum((entry.usage for entry in spent), Usage()),
         text="",
         output_state=assembled.output_state,
         scope_key=scope_key,
+        llm_calls=tuple(call.record for call in calls),
+        ledger=merge(spent),
         issues=tuple(_restart_issues(turn)),
         cancellation=cancellation,
     )

@@ -23,7 +23,7 @@ from lash.effects.controller import EffectController
 from lash.effects.envelope import RuntimeEffectEnvelope
 from lash.effects.hosts import EffectHost
 from lash.effects.journal import WriteAuthority
-from lash.effects.journaling import lease_lost
+from lash.effects.journaling import decode_outcome, lease_lost
 from lash.effects.outcomes import (
     CheckpointOutcome,
     EffectFailed,
@@ -50,7 +50,7 @@ from lash.runtime.turn_commit import TurnLedger, bare_cancelled, cancelled, comm
 from lash.runtime.turn_setup import input_messages, message_scope, set_up
 from lash.sessions.model import AcceptedTurn, SessionHead
 from lash.sessions.planner import CommitReceipt, TurnCommit
-from lash.sessions.store import SessionStore
+from lash.sessions.store import Store
 from lash.turn.events import (
     DoneReported,
     ErrorReported,
@@ -97,7 +97,7 @@ class DriveContext:
         children: Runs child sessions; None where nothing is run.
     """
 
-    store: SessionStore
+    store: Store
     host: EffectHost
     controller: EffectController
     models: Callable[[AgentDefinition], ResolveModel]
@@ -276,7 +276,7 @@ class TurnDrive:
             call = ModelCall(
                 model.provider, effect.request, model.retry, context.clock, context.announce
             )
-            outcome = await unless_stopped(context.cancel, call.run())
+            outcome = await unless_stopped(context.cancel, context.clock, call.run())
             context.seams("model.after")
             spent = _spent(outcome)
             if spent is not None:
@@ -414,10 +414,16 @@ async def commit_undriven(context: DriveContext, turn: AcceptedTurn, head: Sessi
     cancellation = context.cancel.cancellation
     if cancellation is None:
         return
+    outcomes = [
+        decode_outcome(record.replay_key, record.outcome)
+        for record in await context.store.load_journal(context.scope_key)
+        if record.kind == "llm_call"
+    ]
     commit = bare_cancelled(
         turn,
         head,
         input_messages(turn, message_scope(head, turn.turn_id)),
+        calls=[outcome for outcome in outcomes if isinstance(outcome, LlmCallOutcome)],
         fence=context.authority.fence,
         scope_key=context.scope_key,
         cancellation=cancellation,

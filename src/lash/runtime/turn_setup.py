@@ -67,7 +67,7 @@ def set_up(
         turn_id=turn.turn_id,
         model=model.spec,
         instructions=_instructions(agent, turn, head),
-        tools=() if command else agent.tool_specs,
+        tools=agent.tool_specs,
         history=history.reference,
         projection=history.projection,
         max_turns=agent.max_turns,
@@ -105,7 +105,8 @@ def _driver(command: SessionCommand | None) -> ProtocolDriver:
 
 def _model(agent: AgentDefinition, head: SessionHead, resolve: ResolveModel) -> BoundModel:
     if head.config.model is not None:
-        return resolve(head.config.model)
+        named = resolve(head.config.model)
+        return BoundModel(spec=named.spec, provider=named.provider, retry=agent.retry)
     return BoundModel(spec=agent.model, provider=agent.provider, retry=agent.retry)
 
 

@@ -37,7 +37,14 @@ from lash.sessions.ingress import (
     content_of,
     message_id_of,
 )
-from lash.sessions.model import AcceptedTurn, AgentRef, SessionHead, TurnInput, other_provider
+from lash.sessions.model import (
+    AcceptedTurn,
+    AgentRef,
+    CompactContext,
+    SessionHead,
+    TurnInput,
+    other_provider,
+)
 from lash.turn.driver import CheckpointKind
 
 # --- entering the queue -----------------------------------------------------------------------------
@@ -164,7 +171,10 @@ def _wrong_session(facts: EnqueueFacts, request: EnqueueRequest) -> EnqueueRefus
 
 def _other_provider(head: SessionHead | None, request: EnqueueRequest) -> EnqueueRefused | None:
     recorded = other_provider(head, request.provider_id) if head is not None else None
-    if recorded is None or not isinstance(request.payload, UserInput):
+    asks = not isinstance(request.payload, CommandWork) or isinstance(
+        request.payload.command, CompactContext
+    )
+    if recorded is None or not asks:
         return None
     return EnqueueRefused(
         code="provider_mismatch",

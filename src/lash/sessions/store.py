@@ -113,6 +113,10 @@ class SessionStore(Protocol):
         """The active path, root first: what the current frame shows, or with `whole` all of it."""
         ...
 
+    async def load_nodes(self, session_id: str, turn_ids: Sequence[str]) -> Sequence[SessionNode]:
+        """The nodes that a session's newest turns have added, in order; older ones are not read."""
+        ...
+
     async def list_sessions(self) -> Sequence[SessionSummary]:
         """All sessions, most recently changed first."""
         ...

@@ -8,14 +8,15 @@ from lash.core.json import Data
 from lash.llm.usage import FIELDS, Usage
 
 #: What tokens are spent for. A host may use words of its own beside these.
-UsageSource: TypeAlias = Literal["turn", "direct", "child", "compaction"] | str  # noqa: PYI051  documents
+UsageSource: TypeAlias = Literal["turn", "tool", "direct", "child", "compaction"] | str  # noqa: PYI051  documents
 
 
 class UsageEntry(Data):
     """Tokens that one source spent with one model.
 
     Attributes:
-        source: What they were spent for: `turn`, `direct`, `child`, `compaction`, or the host's word.
+        source: What they were spent for: `turn`, `tool` (asked directly by a tool), `direct`, `child`,
+            `compaction`, or the host's word.
         model: The model, as `provider:name`.
         usage: The tokens.
     """

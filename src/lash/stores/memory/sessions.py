@@ -314,6 +314,15 @@ class Sessions:
         session = self._sessions.get(session_id)
         return session.leaf.path(whole=whole) if session and session.leaf else []
 
+    def newest_nodes(self, session_id: str, turn_ids: Sequence[str]) -> Sequence[SessionNode]:
+        """The nodes that a session's newest turns have added, in order."""
+        session, wanted, found = self._sessions.get(session_id), set(turn_ids), list[SessionNode]()
+        at = session.leaf if session else None
+        while at is not None and at.node.turn_id in wanted:
+            found.append(at.node)
+            at = at.parent
+        return found[::-1]
+
     def summaries(self) -> Sequence[SessionSummary]:
         """All sessions, most recently changed first."""
         ordered = sorted(

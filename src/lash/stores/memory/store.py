@@ -165,6 +165,10 @@ class MemoryStore:
         """The active path, root first."""
         return self._sessions.path(session_id, whole=whole)
 
+    async def load_nodes(self, session_id: str, turn_ids: Sequence[str]) -> Sequence[SessionNode]:
+        """The nodes that a session's newest turns have added, in order."""
+        return self._sessions.newest_nodes(session_id, turn_ids)
+
     async def list_sessions(self) -> Sequence[SessionSummary]:
         """All sessions, most recently changed first."""
         return self._sessions.summaries()

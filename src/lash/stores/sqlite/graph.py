@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from lash.core.errors import StoreError
+from lash.core.json import encode
 from lash.llm.usage import Usage
 from lash.sessions.model import FrameOpen, SessionNode
 from lash.sessions.usage import UsageEntry
@@ -68,6 +69,15 @@ def read_path(
     if not path or not (path[0].parent_id is None or (path[0].frame and not whole)):
         raise _broken(session_id)
     return path
+
+
+def read_nodes(
+    connection: sqlite3.Connection, session_id: str, turn_ids: Sequence[str]
+) -> Sequence[SessionNode]:
+    """The nodes that a session's newest turns have added, in order."""
+    leaf = read_leaf(connection, session_id)
+    asked = {"leaf": leaf, "turns": encode(list(turn_ids)).decode()}
+    return [session_node(row) for row in connection.execute(queries.NEWEST_NODES, asked)]
 
 
 def read_leaf(connection: sqlite3.Connection, session_id: str) -> int | None:

@@ -135,6 +135,20 @@ PATH = """
     FROM path p JOIN nodes n ON n.id = p.id ORDER BY p.depth DESC
 """
 
+#: The nodes on top of a path that some turns have added, given in order: it ends at the first of others.
+NEWEST_NODES = """
+    WITH RECURSIVE path (id, parent, depth) AS (
+        SELECT n.id, n.parent, 0 FROM nodes n
+        WHERE n.id = :leaf AND n.turn_id IN (SELECT value FROM json_each(:turns))
+        UNION ALL
+        SELECT n.id, n.parent, p.depth + 1
+        FROM path p JOIN nodes n ON n.id = p.parent AND n.id < p.id
+        WHERE n.turn_id IN (SELECT value FROM json_each(:turns))
+    )
+    SELECT n.node_id, n.parent_id, n.digest, n.turn_id, n.kind, n.message
+    FROM path p JOIN nodes n ON n.id = p.id ORDER BY p.depth DESC
+"""
+
 # --- the queue --------------------------------------------------------------------------------------
 
 _QUEUE_COLUMNS = """

@@ -1,9 +1,13 @@
 """Reading sessions in SQLite, beside whoever writes."""
 
+import logging
 import sqlite3
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from lash.core.clock import Clock
+from lash.core.errors import StoreError
 from lash.core.leases import LeaseOwner, LeaseState
 from lash.sessions.model import (
     AcceptedTurn,
@@ -19,6 +23,8 @@ from lash.stores.sqlite import graph, heads, queries, rows
 from lash.stores.sqlite.columns import Row, checked
 from lash.stores.sqlite.queue import first_waiting
 from lash.stores.sqlite.readers import Readers
+
+_log = logging.getLogger("lash.stores")
 
 
 class SessionReadings:
@@ -45,7 +51,11 @@ class SessionReadings:
             found = {item for (item,) in connection.execute(queries.OPEN_SESSIONS).fetchall()}
             queued = connection.execute(queries.QUEUED_SESSIONS, (now_ms,)).fetchall()
             found.update(session_id for (session_id,) in queued)
-            sessions = [_open_session(connection, item, now_ms) for item in found]
+            sessions = [
+                session
+                for item in found
+                if (session := _readable_session(connection, item, now_ms)) is not None
+            ]
             return sorted(sessions, key=lambda item: (item.since_ms, item.session_id))
 
         return await self._readers.read(operation)
@@ -65,6 +75,12 @@ class SessionReadings:
         """The path to the leaf, root first; from the opening of the frame unless `whole`."""
         return await self._readers.read(
             lambda connection: graph.read_path(connection, session_id, whole=whole)
+        )
+
+    async def nodes(self, session_id: str, turn_ids: Sequence[str]) -> Sequence[SessionNode]:
+        """The nodes that a session's newest turns have added, in order."""
+        return await self._readers.read(
+            lambda connection: graph.read_nodes(connection, session_id, turn_ids)
         )
 
     async def summaries(self) -> Sequence[SessionSummary]:
@@ -121,6 +137,17 @@ def is_live(state: LeaseState, now_ms: int, is_dead: Callable[[LeaseOwner], bool
     if held is None or held.expires_at_ms <= now_ms:
         return False
     return not is_dead(held.owner)
+
+
+def _readable_session(
+    connection: sqlite3.Connection, session_id: str, now_ms: int
+) -> OpenSession | None:
+    """An open session; None for one that is damaged, which must not keep the others from going on."""
+    try:
+        return _open_session(connection, session_id, now_ms)
+    except (StoreError, msgspec.MsgspecError) as error:
+        _log.error("session %s cannot be read and is left alone: %s", session_id, error)
+        return None
 
 
 def _open_session(connection: sqlite3.Connection, session_id: str, now_ms: int) -> OpenSession:

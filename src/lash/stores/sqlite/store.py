@@ -207,6 +207,10 @@ class SqliteStore:
         """The active path, root first."""
         return await self._reading.path(session_id, whole=whole)
 
+    async def load_nodes(self, session_id: str, turn_ids: Sequence[str]) -> Sequence[SessionNode]:
+        """The nodes that a session's newest turns have added, in order."""
+        return await self._reading.nodes(session_id, turn_ids)
+
     async def list_sessions(self) -> Sequence[SessionSummary]:
         """All sessions, most recently changed first."""
         return await self._reading.summaries()

@@ -26,7 +26,7 @@ from lash.sessions.forking import (
     plan_fork,
 )
 from lash.sessions.maintenance import VacuumReport, VacuumRequest
-from lash.sessions.model import SessionHead
+from lash.sessions.model import SessionHead, SessionNode
 from lash.stores.sqlite import checking, graph, heads, retiring, upkeep_queries, waits
 from lash.stores.sqlite.columns import checked, column, text
 from lash.stores.sqlite.readers import Readers
@@ -59,13 +59,20 @@ class Upkeep:
 
     async def fork(self, request: ForkRequest) -> ForkResult:
         """Begin a session that shares the history of another one."""
-        return await self._writer.submit(lambda connection: self._fork(connection, request))
+        # A long history is read beside the writer, who has others to serve. Nodes never change, so what
+        # was found holds when the fork is written.
+        found = await self._readers.read(lambda connection: _shared_path(connection, request))
+        return await self._writer.submit(lambda connection: self._fork(connection, request, found))
 
-    def _fork(self, connection: sqlite3.Connection, request: ForkRequest) -> ForkResult:
+    def _fork(
+        self,
+        connection: sqlite3.Connection,
+        request: ForkRequest,
+        found: Sequence[tuple[int, SessionNode]],
+    ) -> ForkResult:
         source, _ = heads.read_head(connection, request.source_id)
         existing, _ = heads.read_head(connection, request.new_id)
-        wanted = existing is None and not asks_for_leaf(request, source)
-        nodes = graph.read_path_rows(connection, request.source_id) if wanted else []
+        nodes = found or _shared_path(connection, request)
         path = tuple(node for _, node in nodes)
         facts = ForkFacts(
             now_ms=self._clock.now_ms(),
@@ -131,6 +138,17 @@ class Upkeep:
             await self._readers.read(look)
         found.extend(await self._readers.read(checking.check_scopes))
         return found
+
+
+def _shared_path(
+    connection: sqlite3.Connection, request: ForkRequest
+) -> Sequence[tuple[int, SessionNode]]:
+    """The path that a fork is to branch off; nothing where it begins at the source's leaf, or exists."""
+    source, _ = heads.read_head(connection, request.source_id)
+    existing, _ = heads.read_head(connection, request.new_id)
+    if existing is not None or asks_for_leaf(request, source):
+        return []
+    return graph.read_path_rows(connection, request.source_id)
 
 
 def _add_fork(
