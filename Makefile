@@ -39,6 +39,7 @@ check: lint types floors test  ## lint, types, floors, tests
 bench: $(STAMP)  ## measure what a durable turn and a durable effect cost
 	@$(BIN)/python bench/turn.py
 	@$(BIN)/python bench/effects.py
+	@$(BIN)/python bench/session.py
 
 format: $(STAMP)
 	@$(BIN)/ruff check --fix .
