@@ -11,8 +11,8 @@ import lash
 from lash.cli import main
 from lash.core.clock import SystemClock
 from lash.core.leases import Fence, LeaseClaim, LeaseOwner
+from lash.sessions.accepting import Accepted, AcceptRequest
 from lash.sessions.model import AgentRef, Parked, TextItem, TurnInput
-from lash.sessions.planner import Accepted, AcceptRequest
 from lash.stores.sqlite import SqliteStore
 from lash.testing import ScriptedModel, calls, reply
 

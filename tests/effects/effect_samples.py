@@ -44,7 +44,7 @@ from lash.llm.request import (
     TextBlock,
     ToolSpec,
 )
-from lash.sessions.planner import Accepted
+from lash.sessions.accepting import Accepted
 from lash.sessions.store import Store
 from lash.stores.memory import MemoryStore
 from lash.testing.clock import VirtualClock

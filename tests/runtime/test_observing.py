@@ -156,9 +156,7 @@ class Shelf:
         await self.open.wait()
         return path
 
-    async def load_nodes(
-        self, session_id: str, turn_ids: Sequence[str]
-    ) -> Sequence[SessionNode]:
+    async def load_nodes(self, session_id: str, turn_ids: Sequence[str]) -> Sequence[SessionNode]:
         path = await self.load_path(session_id)
         return [node for node in path if node.turn_id in turn_ids]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from lash.core.leases import LeaseOwner
+from lash.sessions.accepting import Accepted
 from lash.sessions.model import Parked
-from lash.sessions.planner import Accepted
 from lash.stores.sqlite import SqliteStore
 from lash.stores.sqlite.owners import OwnerLocks
 from lash.testing.clock import VirtualClock

@@ -10,11 +10,12 @@ import msgspec
 import pytest
 
 from lash.core.scopes import RuntimeOperationScope, journal_key
+from lash.sessions.accepting import Accepted
+from lash.sessions.committing import CommitReceipt
 from lash.sessions.deleting import Deleted
 from lash.sessions.forking import ForkRequest
 from lash.sessions.ingress import ActiveTurn
 from lash.sessions.model import FrameOpen
-from lash.sessions.planner import Accepted, CommitReceipt
 from lash.sessions.queueing import CheckpointClaim, Taken
 from lash.stores.sqlite import SqliteStore
 from lash.testing.clock import VirtualClock

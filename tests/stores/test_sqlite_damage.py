@@ -28,6 +28,7 @@ from lash.effects.journal import (
 from lash.effects.transitions import SPILL_BYTES
 from lash.effects.waits.model import ResolvedCancelled, ResolvedOk
 from lash.llm.usage import Usage
+from lash.sessions.accepting import Accepted
 from lash.sessions.deleting import Deleted
 from lash.sessions.forking import ForkRequest
 from lash.sessions.ingress import (
@@ -40,7 +41,6 @@ from lash.sessions.ingress import (
 )
 from lash.sessions.maintenance import VacuumRequest
 from lash.sessions.model import Parked
-from lash.sessions.planner import Accepted
 from lash.sessions.queueing import CheckpointClaim, Taken
 from lash.sessions.stopping import CancelRequest
 from lash.sessions.usage import UsageEntry

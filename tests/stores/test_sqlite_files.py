@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from lash.core.errors import StoreError
+from lash.sessions.accepting import Accepted
+from lash.sessions.committing import CommitReceipt
 from lash.sessions.model import Parked
-from lash.sessions.planner import Accepted, CommitReceipt
 from lash.sessions.store import Store
 from lash.stores.sqlite import SqliteStore, connection
 from lash.testing.clock import VirtualClock

@@ -25,7 +25,7 @@ from lash.effects.journal import (
 from lash.effects.transitions import SPILL_BYTES
 from lash.effects.waits.model import ResolvedOk
 from lash.effects.waits.transitions import WaitPending, WaitResolved
-from lash.sessions.planner import Accepted
+from lash.sessions.accepting import Accepted
 from lash.stores.sqlite import SqliteStore, queries, upkeep_queries
 from lash.testing.clock import VirtualClock
 from lash.testing.conformance.samples import record, request, scope_of, turn_commit, wait_row

@@ -26,9 +26,10 @@ from lash.effects.journal import (
 from lash.effects.transitions import SPILL_BYTES
 from lash.effects.waits.transitions import WaitPending
 from lash.llm.usage import Usage
+from lash.sessions.accepting import AlreadyAccepted
+from lash.sessions.committing import CommitReceipt
 from lash.sessions.forking import Forked, ForkRequest
 from lash.sessions.model import AcceptedTurn, AgentRef, Parked, SessionHead, TurnRecord, TurnTiming
-from lash.sessions.planner import AlreadyAccepted, CommitReceipt
 from lash.stores.sqlite import SqliteStore, schema
 from lash.testing.clock import VirtualClock
 from lash.testing.conformance.samples import (

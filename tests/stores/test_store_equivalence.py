@@ -44,6 +44,7 @@ from lash.effects.waits.model import (
     ResolvedTimeout,
     TurnTerminalWait,
 )
+from lash.sessions.accepting import Accepted, ClaimedSession
 from lash.sessions.checking import Finding
 from lash.sessions.forking import ForkRequest
 from lash.sessions.ingress import (
@@ -61,7 +62,6 @@ from lash.sessions.ingress import (
 )
 from lash.sessions.maintenance import VacuumReport, VacuumRequest
 from lash.sessions.model import AcceptedTurn, AgentRef, CompactContext, FrameOpen, Parked
-from lash.sessions.planner import Accepted, ClaimedSession
 from lash.sessions.queueing import CheckpointClaim, Taken
 from lash.sessions.stopping import CancelRequest
 from lash.sessions.store import Store

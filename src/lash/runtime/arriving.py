@@ -21,15 +21,7 @@ from lash.runtime.refusals import (
     provider_differs,
 )
 from lash.runtime.selfwaits import check_not_inside
-from lash.sessions.ingress import (
-    CancelInputOutcome,
-    CancelTarget,
-    EnqueueRequest,
-    InputCancelled,
-    QueuedItem,
-)
-from lash.sessions.model import AgentRef, RootSession, SessionRelation, TurnInput, TurnRecord
-from lash.sessions.planner import (
+from lash.sessions.accepting import (
     Accepted,
     AcceptRequest,
     AcceptResult,
@@ -44,6 +36,14 @@ from lash.sessions.planner import (
     SessionGone,
     needs_person,
 )
+from lash.sessions.ingress import (
+    CancelInputOutcome,
+    CancelTarget,
+    EnqueueRequest,
+    InputCancelled,
+    QueuedItem,
+)
+from lash.sessions.model import AgentRef, RootSession, SessionRelation, TurnInput, TurnRecord
 from lash.sessions.queueing import Enqueued, EnqueueRefused
 from lash.sessions.stopping import (
     CancelAlreadyRequested,

@@ -31,14 +31,11 @@ from lash.runtime.refusals import (
 )
 from lash.runtime.selfwaits import outside
 from lash.runtime.sweeping import Sweep
+from lash.sessions.accepting import ClaimedSession
+from lash.sessions.committing import CommitReceipt, TurnCommit
 from lash.sessions.model import (
     Parked,
     TurnRecord,
-)
-from lash.sessions.planner import (
-    ClaimedSession,
-    CommitReceipt,
-    TurnCommit,
 )
 from lash.sessions.store import Store
 

@@ -13,9 +13,10 @@ from lash.effects.waits.hints import changed_within, token_of
 from lash.runtime.agents import AgentRegistry
 from lash.runtime.followers import Followers, Ticket
 from lash.runtime.refusals import blocked, missing_agent
+from lash.sessions.accepting import KnownTurn, needs_person
+from lash.sessions.committing import follow_turn_id
 from lash.sessions.ingress import CancelTarget
 from lash.sessions.model import TurnRecord
-from lash.sessions.planner import KnownTurn, follow_turn_id, needs_person
 from lash.sessions.store import Store
 from lash.turn.outcome import AgentFrameSwitch
 

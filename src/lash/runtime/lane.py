@@ -36,16 +36,15 @@ from lash.runtime.refusals import behind, interrupted, missing_agent, parked_for
 from lash.runtime.selfwaits import outside
 from lash.runtime.stopping import trip
 from lash.runtime.turn_drive import DriveContext, TurnDrive, commit_undriven
-from lash.sessions.model import AcceptedTurn, Parked, SessionHead
-from lash.sessions.planner import (
+from lash.sessions.accepting import (
     Accepted,
     AcceptRequest,
     AcceptResult,
     ClaimedSession,
-    CommitReceipt,
     SessionBusy,
-    TurnCommit,
 )
+from lash.sessions.committing import CommitReceipt, TurnCommit
+from lash.sessions.model import AcceptedTurn, Parked, SessionHead
 from lash.sessions.store import Store
 
 _log = logging.getLogger("lash.runtime")

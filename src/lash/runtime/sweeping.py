@@ -8,7 +8,7 @@ from lash.core.errors import LashError
 from lash.core.scopes import TurnScope, journal_key
 from lash.runtime.following import FOLLOW_FIRST_S, FOLLOW_MAX_S
 from lash.runtime.refusals import missing_agent, parked_for
-from lash.sessions.planner import OpenSession, waits_for_person
+from lash.sessions.accepting import OpenSession, waits_for_person
 
 if TYPE_CHECKING:
     from lash.runtime.engine import Engine

@@ -13,6 +13,7 @@ from lash.effects.outcomes import DirectCall, LlmCallOutcome
 from lash.llm.retry import LlmCallRecord
 from lash.llm.usage import Usage
 from lash.runtime.turn_setup import TurnSetup
+from lash.sessions.committing import TurnCommit
 from lash.sessions.model import (
     AcceptedTurn,
     ChildUsage,
@@ -22,7 +23,6 @@ from lash.sessions.model import (
     SessionHead,
     ToolCallRecord,
 )
-from lash.sessions.planner import TurnCommit
 from lash.sessions.usage import UsageEntry, merge
 from lash.turn.assembly import AssembledOutcome, assemble
 from lash.turn.messages import Message, text_message, visible_text

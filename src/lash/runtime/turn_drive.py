@@ -48,8 +48,8 @@ from lash.runtime.tool_answers import call_record
 from lash.runtime.tool_dispatch import ToolDispatch
 from lash.runtime.turn_commit import TurnLedger, bare_cancelled, cancelled, commit_of
 from lash.runtime.turn_setup import input_messages, message_scope, set_up
+from lash.sessions.committing import CommitReceipt, TurnCommit
 from lash.sessions.model import AcceptedTurn, SessionHead
-from lash.sessions.planner import CommitReceipt, TurnCommit
 from lash.sessions.store import Store
 from lash.turn.events import (
     DoneReported,

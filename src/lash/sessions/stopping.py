@@ -9,8 +9,8 @@ from typing import TypeAlias
 
 from lash.core.cancel import Cancellation
 from lash.core.json import Data
+from lash.sessions.accepting import KnownTurn
 from lash.sessions.model import AcceptedTurn, TurnRecord
-from lash.sessions.planner import KnownTurn
 
 
 class CancelRequest(Data):

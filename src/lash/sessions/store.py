@@ -8,7 +8,16 @@ from lash.core.leases import Fence, LeaseClaim, LeaseOwner, LeaseState
 from lash.core.tiers import DurabilityTier
 from lash.effects.journal import Journal, WriteAuthority
 from lash.effects.waits.store import AwaitEventStore
+from lash.sessions.accepting import (
+    AcceptRequest,
+    AcceptResult,
+    ClaimResult,
+    KnownTurn,
+    OpenSession,
+    ReleaseResult,
+)
 from lash.sessions.checking import Finding
+from lash.sessions.committing import CommitResult, TurnCommit
 from lash.sessions.deleting import DeleteResult
 from lash.sessions.forking import ForkRequest, ForkResult
 from lash.sessions.ingress import CancelInputOutcome, CancelTarget, EnqueueRequest, QueuedItem
@@ -20,16 +29,6 @@ from lash.sessions.model import (
     SessionNode,
     SessionSummary,
     TurnRecord,
-)
-from lash.sessions.planner import (
-    AcceptRequest,
-    AcceptResult,
-    ClaimResult,
-    CommitResult,
-    KnownTurn,
-    OpenSession,
-    ReleaseResult,
-    TurnCommit,
 )
 from lash.sessions.queueing import CheckpointClaim, EnqueueResult, TakeResult
 from lash.sessions.stopping import CancelOutcome, CancelRequest

@@ -8,6 +8,7 @@ import msgspec
 from lash.core.cancel import Cancellation
 from lash.core.leases import LeaseState
 from lash.llm.usage import Usage
+from lash.sessions.accepting import KnownTurn
 from lash.sessions.ingress import QueuedItem
 from lash.sessions.model import (
     AcceptedTurn,
@@ -17,7 +18,6 @@ from lash.sessions.model import (
     TurnInput,
     TurnRecord,
 )
-from lash.sessions.planner import KnownTurn
 from lash.sessions.usage import UsageEntry
 
 

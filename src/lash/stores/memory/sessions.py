@@ -18,6 +18,28 @@ from lash.core.leases import (
 from lash.core.scopes import TurnScope, journal_key
 from lash.core.seams import SeamObserver
 from lash.effects.journal import WriteAuthority
+from lash.sessions.accepting import (
+    Accepted,
+    AcceptFacts,
+    AcceptRequest,
+    AcceptResult,
+    ClaimedSession,
+    ClaimResult,
+    KnownTurn,
+    OpenSession,
+    ReleaseResult,
+    plan_accept,
+    plan_restart,
+)
+from lash.sessions.committing import (
+    CommitFacts,
+    CommitPlan,
+    CommitReceipt,
+    CommitResult,
+    TurnCommit,
+    commit_node_ids,
+    plan_commit,
+)
 from lash.sessions.model import (
     AcceptedTurn,
     Parked,
@@ -25,26 +47,6 @@ from lash.sessions.model import (
     SessionNode,
     SessionSummary,
     TurnRecord,
-)
-from lash.sessions.planner import (
-    Accepted,
-    AcceptFacts,
-    AcceptRequest,
-    AcceptResult,
-    ClaimedSession,
-    ClaimResult,
-    CommitFacts,
-    CommitPlan,
-    CommitReceipt,
-    CommitResult,
-    KnownTurn,
-    OpenSession,
-    ReleaseResult,
-    TurnCommit,
-    commit_node_ids,
-    plan_accept,
-    plan_commit,
-    plan_restart,
 )
 from lash.sessions.summary import summarise
 from lash.sessions.usage import UsageEntry

@@ -26,7 +26,16 @@ from lash.effects.journal import (
 from lash.effects.waits.keys import SECRET_BYTES
 from lash.effects.waits.model import Resolution, ResolveOutcome, UnknownOrRevoked
 from lash.effects.waits.transitions import WaitMissing, WaitRow, WaitState
+from lash.sessions.accepting import (
+    AcceptRequest,
+    AcceptResult,
+    ClaimResult,
+    KnownTurn,
+    OpenSession,
+    ReleaseResult,
+)
 from lash.sessions.checking import Finding
+from lash.sessions.committing import CommitResult, TurnCommit
 from lash.sessions.deleting import DeleteResult
 from lash.sessions.forking import ForkRequest, ForkResult
 from lash.sessions.ingress import CancelInputOutcome, CancelTarget, EnqueueRequest, QueuedItem
@@ -38,16 +47,6 @@ from lash.sessions.model import (
     SessionNode,
     SessionSummary,
     TurnRecord,
-)
-from lash.sessions.planner import (
-    AcceptRequest,
-    AcceptResult,
-    ClaimResult,
-    CommitResult,
-    KnownTurn,
-    OpenSession,
-    ReleaseResult,
-    TurnCommit,
 )
 from lash.sessions.queueing import CheckpointClaim, EnqueueResult, TakeResult
 from lash.sessions.stopping import CancelOutcome, CancelRequest

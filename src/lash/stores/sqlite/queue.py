@@ -9,6 +9,7 @@ import msgspec
 from lash.core.clock import Clock
 from lash.core.errors import StoreError
 from lash.core.seams import SeamObserver
+from lash.sessions.accepting import KnownTurn
 from lash.sessions.ingress import (
     MOST_TAKEN,
     ActiveTurn,
@@ -22,7 +23,6 @@ from lash.sessions.ingress import (
     QueuedItem,
 )
 from lash.sessions.model import AcceptedTurn, AgentRef, SessionHead
-from lash.sessions.planner import KnownTurn
 from lash.sessions.queueing import (
     CheckpointClaim,
     CheckpointFacts,

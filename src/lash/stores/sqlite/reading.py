@@ -9,6 +9,7 @@ import msgspec
 from lash.core.clock import Clock
 from lash.core.errors import StoreError
 from lash.core.leases import LeaseOwner, LeaseState
+from lash.sessions.accepting import KnownTurn, OpenSession
 from lash.sessions.model import (
     AcceptedTurn,
     SessionHead,
@@ -16,7 +17,6 @@ from lash.sessions.model import (
     SessionSummary,
     TurnRecord,
 )
-from lash.sessions.planner import KnownTurn, OpenSession
 from lash.sessions.summary import summarise
 from lash.sessions.usage import UsageEntry
 from lash.stores.sqlite import graph, heads, queries, rows

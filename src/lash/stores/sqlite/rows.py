@@ -11,8 +11,8 @@ import msgspec
 
 from lash.core.cancel import Cancellation
 from lash.core.errors import StoreError
+from lash.sessions.accepting import KnownTurn
 from lash.sessions.model import AcceptedTurn, AgentRef, Parked, TurnInput, TurnRecord
-from lash.sessions.planner import KnownTurn
 from lash.stores.sqlite import queries
 from lash.stores.sqlite.columns import Count, Row, checked, decoded, text
 

@@ -20,28 +20,30 @@ from lash.core.leases import (
 from lash.core.scopes import TurnScope, journal_key
 from lash.core.seams import SeamObserver
 from lash.effects.journal import WriteAuthority
-from lash.sessions.ingress import CancelTarget, QueuedItem
-from lash.sessions.model import (
-    AcceptedTurn,
-    Parked,
-)
-from lash.sessions.planner import (
+from lash.sessions.accepting import (
     Accepted,
     AcceptFacts,
     AcceptRequest,
     AcceptResult,
     ClaimedSession,
     ClaimResult,
+    ReleaseResult,
+    plan_accept,
+    plan_restart,
+)
+from lash.sessions.committing import (
     CommitFacts,
     CommitPlan,
     CommitReceipt,
     CommitResult,
-    ReleaseResult,
     TurnCommit,
     commit_node_ids,
-    plan_accept,
     plan_commit,
-    plan_restart,
+)
+from lash.sessions.ingress import CancelTarget, QueuedItem
+from lash.sessions.model import (
+    AcceptedTurn,
+    Parked,
 )
 from lash.stores.sqlite import graph, heads, queries, rows
 from lash.stores.sqlite.columns import text

@@ -5,8 +5,7 @@
 import pytest
 
 from lash.core.leases import LeaseOwner
-from lash.sessions.model import AgentRef, Parked
-from lash.sessions.planner import (
+from lash.sessions.accepting import (
     Accepted,
     AgentMismatch,
     AlreadyAccepted,
@@ -14,6 +13,7 @@ from lash.sessions.planner import (
     SessionBlocked,
     SessionBusy,
 )
+from lash.sessions.model import AgentRef, Parked
 from lash.testing.conformance.rig import Properties, expect
 from lash.testing.conformance.samples import ANA, BEN, SUPPORT, TTL_MS, request, said, turn_commit
 

@@ -9,8 +9,8 @@ import msgspec
 from lash.core.leases import LeaseState
 from lash.llm.retry import AttemptRecord, LlmCallRecord
 from lash.llm.usage import Usage
+from lash.sessions.committing import CommitReceipt, CommitRefused
 from lash.sessions.model import Parked, ToolCallRecord, TurnTiming
-from lash.sessions.planner import CommitReceipt, CommitRefused
 from lash.testing.conformance.rig import Properties, expect
 from lash.testing.conformance.samples import (
     ANA,

@@ -5,9 +5,10 @@
 import msgspec
 
 from lash.core.leases import Fence
+from lash.sessions.accepting import AlreadyQueued, InputConflict
+from lash.sessions.committing import CommitReceipt, CommitRefused
 from lash.sessions.ingress import MOST_TAKEN, ActiveTurn, CommandWork, EarliestBoundary
 from lash.sessions.model import AcceptedTurn, AgentRef, CompactContext
-from lash.sessions.planner import AlreadyQueued, CommitReceipt, CommitRefused, InputConflict
 from lash.testing.conformance.rig import Properties, Rig, expect
 from lash.testing.conformance.samples import (
     ANA,

@@ -8,11 +8,12 @@ from lash.core.leases import Busy, LeaseState
 from lash.effects.journal import FenceRefused
 from lash.effects.waits.model import UnknownOrRevoked
 from lash.effects.waits.transitions import WaitRevoked
+from lash.sessions.accepting import SessionGone
+from lash.sessions.committing import CommitRefused
 from lash.sessions.deleting import AlreadyDeleted, Deleted, DeleteReport, NotThere
 from lash.sessions.forking import ForkRefused, ForkRequest
 from lash.sessions.ingress import InputNotFound
 from lash.sessions.model import ChildSession, Parked
-from lash.sessions.planner import CommitRefused, SessionGone
 from lash.sessions.queueing import CheckpointClaim, EnqueueRefused, TakeRefused
 from lash.sessions.stopping import CancelUnknownOrRevoked
 from lash.testing.conformance.forking import fork

@@ -6,10 +6,10 @@ import msgspec
 
 from lash.core.leases import LeaseState
 from lash.llm.usage import Usage
+from lash.sessions.committing import CommitReceipt
 from lash.sessions.deleting import Deleted
 from lash.sessions.forking import Forked, ForkRefused, ForkRequest
 from lash.sessions.model import ForkedSession, SessionConfig, SessionHead
-from lash.sessions.planner import CommitReceipt
 from lash.testing.conformance.framing import opening
 from lash.testing.conformance.rig import Properties, Rig, expect
 from lash.testing.conformance.samples import (

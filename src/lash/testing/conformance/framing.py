@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import msgspec
 
 from lash.core.leases import Fence
+from lash.sessions.committing import CommitReceipt, CommitRefused, TurnCommit
 from lash.sessions.ingress import ActiveTurn, NextTurn
 from lash.sessions.model import FrameOpen, SessionNode
-from lash.sessions.planner import CommitReceipt, CommitRefused, TurnCommit
 from lash.sessions.stopping import CancelAlreadyRequested
 from lash.testing.conformance.rig import Properties, expect
 from lash.testing.conformance.samples import (

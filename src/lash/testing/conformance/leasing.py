@@ -5,8 +5,8 @@
 import asyncio
 
 from lash.core.leases import Busy, Fence, LeaseState
+from lash.sessions.accepting import ClaimedSession
 from lash.sessions.model import Parked
-from lash.sessions.planner import ClaimedSession
 from lash.testing.conformance.rig import Properties, authority, expect
 from lash.testing.conformance.samples import ANA, BEN, TTL_MS, claim
 

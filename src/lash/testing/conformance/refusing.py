@@ -8,7 +8,7 @@ import pytest
 
 from lash.core.leases import Fence
 from lash.effects.journal import JournalRecord
-from lash.sessions.planner import CommitRefused
+from lash.sessions.committing import CommitRefused
 from lash.testing.conformance.rig import Properties, Rig, authority, expect
 from lash.testing.conformance.samples import (
     ANA,

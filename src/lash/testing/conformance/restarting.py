@@ -6,14 +6,9 @@ import msgspec
 
 from lash.core.leases import Fence
 from lash.effects.journal import RetireFinished
+from lash.sessions.accepting import AlreadyAccepted, InputConflict, SessionBlocked
+from lash.sessions.committing import CommitReceipt, CommitRefused
 from lash.sessions.model import AcceptedTurn, Parked
-from lash.sessions.planner import (
-    AlreadyAccepted,
-    CommitReceipt,
-    CommitRefused,
-    InputConflict,
-    SessionBlocked,
-)
 from lash.testing.conformance.rig import Properties, Rig, authority, expect
 from lash.testing.conformance.samples import (
     ANA,

@@ -18,6 +18,8 @@ from lash.effects.waits.model import (
 from lash.effects.waits.store import AwaitEventStore
 from lash.effects.waits.transitions import WaitRow, row_of
 from lash.llm.usage import Usage
+from lash.sessions.accepting import AcceptRequest
+from lash.sessions.committing import TurnCommit
 from lash.sessions.ingress import (
     CancelTarget,
     EnqueueRequest,
@@ -28,7 +30,6 @@ from lash.sessions.ingress import (
     UserInput,
 )
 from lash.sessions.model import AgentRef, TextItem, TurnInput
-from lash.sessions.planner import AcceptRequest, TurnCommit
 from lash.sessions.stopping import CancelRequest
 from lash.sessions.usage import UsageEntry
 from lash.turn.exchange import TurnCause

@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 
 from lash.core.leases import Fence
-from lash.sessions.planner import CommitReceipt, CommitRefused, TurnCommit
+from lash.sessions.committing import CommitReceipt, CommitRefused, TurnCommit
 from lash.sessions.stopping import (
     CancelAlreadyRequested,
     CancelRequest,

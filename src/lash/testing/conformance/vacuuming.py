@@ -3,9 +3,9 @@
 # ruff: noqa: D102  the name of a property says what it promises
 
 from lash.core.leases import Fence
+from lash.sessions.committing import CommitReceipt
 from lash.sessions.ingress import ActiveTurn, InputAlreadyCompleted
 from lash.sessions.maintenance import VacuumReport, VacuumRequest
-from lash.sessions.planner import CommitReceipt
 from lash.sessions.queueing import AlreadyEnqueued, Enqueued, EnqueueRefused
 from lash.sessions.stopping import CompletionWonRace
 from lash.testing.conformance.deleting import delete

@@ -9,6 +9,30 @@ from hypothesis import strategies as st
 
 from lash.core.leases import Lease, LeaseState
 from lash.llm.usage import Usage
+from lash.sessions.accepting import (
+    Accepted,
+    AcceptFacts,
+    AcceptRequest,
+    AcceptResult,
+    AgentMismatch,
+    AlreadyAccepted,
+    InputConflict,
+    KnownTurn,
+    OpenSession,
+    SessionBlocked,
+    SessionBusy,
+    plan_accept,
+)
+from lash.sessions.committing import (
+    CommitFacts,
+    CommitPlan,
+    CommitReceipt,
+    CommitRefused,
+    TurnCommit,
+    chain_nodes,
+    commit_hash,
+    plan_commit,
+)
 from lash.sessions.model import (
     AcceptedTurn,
     AgentRef,
@@ -17,28 +41,6 @@ from lash.sessions.model import (
     SessionNode,
     TurnRecord,
     TurnTiming,
-)
-from lash.sessions.planner import (
-    Accepted,
-    AcceptFacts,
-    AcceptRequest,
-    AcceptResult,
-    AgentMismatch,
-    AlreadyAccepted,
-    CommitFacts,
-    CommitPlan,
-    CommitReceipt,
-    CommitRefused,
-    InputConflict,
-    KnownTurn,
-    OpenSession,
-    SessionBlocked,
-    SessionBusy,
-    TurnCommit,
-    chain_nodes,
-    commit_hash,
-    plan_accept,
-    plan_commit,
 )
 from lash.sessions.summary import session_state
 from lash.testing.conformance.samples import (
