@@ -35,8 +35,9 @@ from lash.llm.request import LlmRequest
 from lash.llm.response import LlmResponse
 from lash.llm.stream import Emit
 from lash.llm.usage import Usage
+from lash.sessions.accepting import Accepted, AcceptRequest
+from lash.sessions.committing import CommitReceipt, TurnCommit
 from lash.sessions.model import AgentRef, TextItem, TurnInput
-from lash.sessions.planner import Accepted, AcceptRequest, CommitReceipt, TurnCommit
 from lash.sessions.queueing import CheckpointClaim
 from lash.stores.sqlite import SqliteStore
 from lash.testing import ScriptedModel, calls, reply

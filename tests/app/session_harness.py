@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,17 @@ def patient(
     return model, lash.Agent(name, model=model, tools=[holding.tool])
 
 
+def speaking(script: Script, **named: Any) -> tuple[Staged, lash.Agent]:
+    """A model that answers by a script, and its agent."""
+    model = Staged(script)
+    return model, lash.Agent("agent", model=model, **named)
+
+
+def echo_agent() -> tuple[Staged, lash.Agent]:
+    """A model that answers `<what was said>!`, and its agent."""
+    return speaking(echoing())
+
+
 def answering(step: Callable[[int, str], Step]) -> Callable[[LlmRequest], Step]:
     """A script by how many calls the turn made, and by what the user said last."""
 
@@ -127,6 +139,13 @@ def answering(step: Callable[[int, str], Step]) -> Callable[[LlmRequest], Step]:
 def echoing() -> Callable[[LlmRequest], Step]:
     """Answers `<what was said>!`."""
     return answering(lambda _, said: reply(f"{said}!"))
+
+
+def on_go(tool: str, *, then: str = "{}!") -> Callable[[LlmRequest], Step]:
+    """Calls a tool when the user said `Go.` last, and answers anything else with `then` of it."""
+    return answering(
+        lambda _, said: calls((tool, {})) if said == "Go." else reply(then.format(said))
+    )
 
 
 def last_said(request: LlmRequest) -> str:
@@ -165,6 +184,11 @@ async def told(session: lash.Session, *, whole: bool = False) -> list[tuple[str,
     return found
 
 
+async def user_texts(session: lash.Session) -> list[str]:
+    """The texts of the committed messages that the user's side said, in the form of `seen`."""
+    return [text for role, text in await told(session) if role == "user"]
+
+
 async def is_valid(runtime: lash.Runtime, session_id: str = "s") -> bool:
     """Whether every provider would take the session's history, the whole and what is shown of it."""
     store = runtime.engine.store
@@ -191,6 +215,26 @@ async def accepted(session: lash.Session, count: int) -> None:
     async def there() -> bool:
         info = await session.info()
         return info is not None and info.open_turns >= count
+
+    await until(there)
+
+
+async def until_queued(session: lash.Session, count: int) -> None:
+    """Until so many inputs and commands of the session wait for a turn."""
+
+    async def there() -> bool:
+        info = await session.info()
+        return info is not None and info.queued == count
+
+    await until(there)
+
+
+async def until_parked(session: lash.Session) -> None:
+    """Until the session waits for a person."""
+
+    async def there() -> bool:
+        info = await session.info()
+        return info is not None and info.state == "parked"
 
     await until(there)
 
@@ -238,6 +282,109 @@ async def opened(
     """An open runtime, and an end to tests that hang."""
     async with asyncio.timeout(10), lash.Runtime(location, agents=agents, **options) as runtime:
         yield runtime
+
+
+@asynccontextmanager
+async def echo_session(location: str | Path) -> AsyncIterator[tuple[lash.Runtime, lash.Session]]:
+    """An open runtime, and its session `s` with an agent that echoes."""
+    _, agent = echo_agent()
+    async with opened(location, agent) as runtime:
+        yield runtime, runtime.session("s")
+
+
+@asynccontextmanager
+async def patient_session(
+    location: str | Path,
+) -> AsyncIterator[tuple[lash.Runtime, lash.Session, Holding]]:
+    """An open runtime, and its session `s` with an agent that calls `wait` once in a turn."""
+    holding = Holding()
+    _, agent = patient(holding)
+    async with opened(location, agent) as runtime:
+        yield runtime, runtime.session("s"), holding
+
+
+@asynccontextmanager
+async def under_way(
+    location: str | Path,
+    agent: lash.Agent,
+    reached: asyncio.Event,
+    prompt: str = "Go.",
+    **named: Any,
+) -> "AsyncIterator[tuple[lash.Runtime, lash.Session, asyncio.Task[lash.TurnResult]]]":
+    """An open runtime, its session `s`, and a turn of it that has come to an event."""
+    async with opened(location, agent) as runtime:
+        session = runtime.session("s")
+        running = begin(session, prompt, **named)
+        await reached.wait()
+        yield runtime, session, running
+
+
+@dataclass(frozen=True)
+class Held:
+    """A turn of session `s` that stands at a gate."""
+
+    runtime: lash.Runtime
+    model: Staged
+    gate: Gate
+    running: "asyncio.Task[lash.TurnResult]"
+
+    async def let_go(self) -> lash.TurnResult:
+        """Open the gate, and wait for the turn."""
+        self.gate.open()
+        return await self.running
+
+
+@asynccontextmanager
+async def held_in_a_tool(
+    location: str | Path, script: Script = WAITS, *, prompt: str = "Go.", **named: Any
+) -> AsyncIterator[tuple[lash.Session, Held]]:
+    """Session `s` with a turn that stands in its tool `wait`."""
+    holding = Holding()
+    model, agent = patient(holding, script)
+    async with under_way(location, agent, holding.begun, prompt, **named) as (
+        runtime,
+        session,
+        running,
+    ):
+        yield session, Held(runtime, model, holding.gate, running)
+
+
+@asynccontextmanager
+async def held_at_the_model(
+    location: str | Path,
+    model_and_agent: tuple[Staged, lash.Agent] | None = None,
+    *,
+    number: int = 0,
+    said: Sequence[str] = (),
+    prompt: str = "Go.",
+    **named: Any,
+) -> AsyncIterator[tuple[lash.Session, Held]]:
+    """Session `s` with a turn that stands in its model call, by default of an agent that echoes."""
+    model, agent = model_and_agent or echo_agent()
+    gate = model.hold(number, *said)
+    async with under_way(location, agent, gate.reached, prompt, **named) as (
+        runtime,
+        session,
+        running,
+    ):
+        yield session, Held(runtime, model, gate, running)
+
+
+async def left_under_way(
+    path: Path, agent: lash.Agent, reached: asyncio.Event, **named: Any
+) -> None:
+    """Leave the turn `t` of session `s` behind: its runtime closes when it has come to an event."""
+    async with under_way(path, agent, reached, turn_id="t", **named) as (_, _, running):
+        pass
+    assert await code_of(running) == "runtime_closed"
+
+
+async def left_in_a_tool(path: Path, **named: Any) -> Staged:
+    """Leave the turn `t` of session `s` behind in its tool `wait`. Returns the model that was asked."""
+    holding = Holding()
+    model, agent = patient(holding)
+    await left_under_way(path, agent, holding.begun, **named)
+    return model
 
 
 async def tripped(cancel: CancelToken) -> None:

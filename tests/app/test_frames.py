@@ -9,13 +9,15 @@ from session_harness import (
     accepted,
     answering,
     begin,
-    code_of,
+    held_at_the_model,
     is_valid,
     just_before,
+    left_under_way,
     location,
     opened,
     path,
     seen,
+    speaking,
     stop_word,
     told,
 )
@@ -162,8 +164,7 @@ async def test_a_task_that_goes_round_is_stopped_after_sixteen_times(
     def answer(_: int, said: str) -> Step:
         return reply("Next.!") if said == "Next." else to(f"f{len(model.asked)}", "Again.")
 
-    model = Staged(answering(answer))
-    agent = lash.Agent("agent", model=model, tools=[Handover()])
+    model, agent = speaking(answering(answer), tools=[Handover()])
     async with opened(location, agent) as runtime:
         session = runtime.session("s")
         turn = await session.run("Go.", turn_id="t")
@@ -178,21 +179,15 @@ async def test_a_task_that_goes_round_is_stopped_after_sixteen_times(
 async def test_a_chain_is_finished_before_anything_else_of_the_session(
     location: str | Path,
 ) -> None:
-    model, agent = chained(*TWICE)
-    gate = model.hold(0)
-    async with opened(location, agent) as runtime:
-        session = runtime.session("s")
-        running = begin(session, "Go.", turn_id="t")
-        await gate.reached.wait()
+    async with held_at_the_model(location, chained(*TWICE), turn_id="t") as (session, held):
         queued = await session.enqueue("Queued.")
         behind = begin(session, "Behind.", turn_id="b")
         await accepted(session, 2)
         injected = await session.inject("Injected.")
-        gate.open()
-        assert (await running).turn_id == "t:agent-frame:2"
+        assert (await held.let_go()).turn_id == "t:agent-frame:2"
         await asyncio.gather(behind, queued.result(), injected.result())
         turns = [turn.turn_id for turn in await session.turns()]
-        assert await is_valid(runtime)
+        assert await is_valid(held.runtime)
     assert turns == [
         "t",
         "t:agent-frame:1",
@@ -215,16 +210,11 @@ async def test_queued_input_that_is_handed_on_ends_with_the_chain(location: str 
 
 
 async def test_input_comes_into_the_frame_that_runs(location: str | Path) -> None:
-    model, agent = chained(*TWICE)
-    gate = model.hold(2)
-    async with opened(location, agent) as runtime:
-        session = runtime.session("s")
-        running = begin(session, "Go.", turn_id="t")
-        await gate.reached.wait()
+    chain = chained(*TWICE)
+    async with held_at_the_model(location, chain, number=2, turn_id="t") as (session, held):
         item = await session.inject("And this.")
         assert item.turn_id == "t:agent-frame:2"
-        gate.open()
-        turn = await running
+        turn = await held.let_go()
         assert turn.text == "And this.!"
         assert await item.result() == turn
 
@@ -267,24 +257,21 @@ async def test_observers_are_told_of_the_frames_and_fold_them(location: str | Pa
 
 
 async def test_stopping_a_chain_stops_the_turn_it_has_come_to(location: str | Path) -> None:
-    model, agent = chained(*TWICE)
-    gate = model.hold(2, "Half")
-    async with opened(location, agent) as runtime:
-        session = runtime.session("s")
-        running = begin(session, "Go.", turn_id="t")
-        await gate.reached.wait()
+    async with held_at_the_model(
+        location, chained(*TWICE), number=2, said=["Half"], turn_id="t"
+    ) as (session, held):
         first = await session.cancel("t", request_id="r1")
         second = await session.cancel("t:agent-frame:2", request_id="r2")
         assert (first.outcome, first.turn_id) == ("requested", "t:agent-frame:2")
         assert (second.outcome, second.turn_id) == ("already_requested", "t:agent-frame:2")
-        turn = await running
+        turn = await held.running
         assert (turn.turn_id, stop_word(turn)) == ("t:agent-frame:2", "cancelled")
         stops = [stop_word(each) for each in await session.turns()]
         assert stops == ["agent_frame_switch", "agent_frame_switch", "cancelled"]
         assert await told(session) == [("user", "Task 2.")]
-        assert await is_valid(runtime)
+        assert await is_valid(held.runtime)
         await session.run("Next.")
-    assert seen(model.asked[-1]) == [("user", "Task 2."), ("user", "Next.")]
+    assert seen(held.model.asked[-1]) == [("user", "Task 2."), ("user", "Next.")]
 
 
 async def test_a_stop_just_before_the_task_is_handed_on_ends_the_chain_there(
@@ -342,10 +329,7 @@ async def test_a_chain_is_carried_on_after_a_restart_and_who_asks_gets_its_end(
 ) -> None:
     model, agent = chained(*TWICE)
     gate = model.hold(2)
-    async with opened(path, agent) as runtime:
-        running = begin(runtime.session("s"), "Go.", turn_id="t", source_key="k")
-        await gate.reached.wait()
-    assert await code_of(running) == "runtime_closed"
+    await left_under_way(path, agent, gate.reached, source_key="k")
 
     again, agent = chained(*TWICE)
     async with opened(path, agent) as runtime:
@@ -366,10 +350,7 @@ async def test_a_task_that_was_handed_on_is_taken_up_by_a_runtime_that_nobody_as
 ) -> None:
     model, agent = chained(ONCE)
     gate = model.hold(1)
-    async with opened(path, agent) as runtime:
-        running = begin(runtime.session("s"), "Go.", turn_id="t")
-        await gate.reached.wait()
-    await code_of(running)
+    await left_under_way(path, agent, gate.reached)
     _, agent = chained(ONCE)
     async with opened(path, agent) as runtime:
         await runtime.idle()
@@ -397,15 +378,10 @@ async def test_a_function_hands_a_task_on_by_what_it_returns(location: str | Pat
 async def test_stopping_a_turn_within_a_chain_stops_the_turn_it_has_come_to(
     location: str | Path,
 ) -> None:
-    model, agent = chained(*TWICE)
-    gate = model.hold(2)
-    async with opened(location, agent) as runtime:
-        session = runtime.session("s")
-        running = begin(session, "Go.", turn_id="t")
-        await gate.reached.wait()
+    chain = chained(*TWICE)
+    async with held_at_the_model(location, chain, number=2, turn_id="t") as (session, held):
         receipt = await session.cancel("t:agent-frame:1", request_id="r")
-        gate.open()
-        turn = await running
+        turn = await held.let_go()
         assert (receipt.outcome, receipt.turn_id) == ("requested", "t:agent-frame:2")
         assert stop_word(turn) == "cancelled"
 
@@ -428,10 +404,7 @@ async def test_a_chain_whose_first_turn_was_begun_again_is_stopped_by_its_old_id
         return model, agent
 
     _, agent = tool_and_model("Before.")
-    async with opened(path, agent) as runtime:
-        running = begin(runtime.session("s"), "Go.", turn_id="t")
-        await holding.begun.wait()
-    await code_of(running)
+    await left_under_way(path, agent, holding.begun)
 
     holding.gate.open()
     model, agent = tool_and_model("After.")

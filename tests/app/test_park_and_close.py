@@ -6,15 +6,13 @@ from pathlib import Path
 
 import pytest
 from session_harness import (
-    Holding,
-    Staged,
-    begin,
     code_of,
-    echoing,
+    echo_agent,
+    echo_session,
+    held_in_a_tool,
     location,
     opened,
     path,
-    patient,
     seen,
     told,
 )
@@ -23,11 +21,6 @@ import lash
 from lash.app.session import ParkedSession
 
 __all__ = ["location", "path"]
-
-
-def echo_agent() -> tuple[Staged, lash.Agent]:
-    model = Staged(echoing())
-    return model, lash.Agent("agent", model=model)
 
 
 async def ran(runtime: lash.Runtime, session: lash.Session, prompt: str) -> lash.TurnResult:
@@ -78,9 +71,7 @@ CALLS: dict[str, Callable[[lash.Session], Awaitable[object]]] = {
 async def test_a_handle_that_let_go_refuses_everything(
     location: str | Path, how: str, call: str
 ) -> None:
-    _, agent = echo_agent()
-    async with opened(location, agent) as runtime:
-        session = runtime.session("s")
+    async with echo_session(location) as (runtime, session):
         await ran(runtime, session, "Go.")
         await let_go(session, how)
         assert await code_of(CALLS[call](session)) == "session_closed"
@@ -89,9 +80,7 @@ async def test_a_handle_that_let_go_refuses_everything(
 
 
 async def test_a_handle_that_let_go_forks_nothing(location: str | Path) -> None:
-    _, agent = echo_agent()
-    async with opened(location, agent) as runtime:
-        session = runtime.session("s")
+    async with echo_session(location) as (runtime, session):
         await ran(runtime, session, "Go.")
         await session.close()
         assert await code_of(session.fork("new")) == "session_closed"
@@ -99,9 +88,7 @@ async def test_a_handle_that_let_go_forks_nothing(location: str | Path) -> None:
 
 
 async def test_a_handle_that_let_go_is_not_opened_again(location: str | Path) -> None:
-    _, agent = echo_agent()
-    async with opened(location, agent) as runtime:
-        session = runtime.session("s")
+    async with echo_session(location) as (runtime, session):
         await ran(runtime, session, "Go.")
         await session.close()
 
@@ -115,17 +102,11 @@ async def test_a_handle_that_let_go_is_not_opened_again(location: str | Path) ->
 
 @pytest.mark.parametrize("how", ["park", "close"])
 async def test_a_session_is_kept_while_a_turn_runs(location: str | Path, how: str) -> None:
-    holding = Holding()
-    _, agent = patient(holding)
-    async with opened(location, agent) as runtime:
-        session = runtime.session("s")
-        running = begin(session, "Go.")
-        await holding.begun.wait()
+    async with held_in_a_tool(location) as (session, held):
         assert await code_of(let_go(session, how)) == "session_still_in_use"
         assert await session.pending() == []  # nothing was changed
-        holding.gate.open()
-        await running
-        await runtime.idle()
+        await held.let_go()
+        await held.runtime.idle()
         await let_go(session, how)
 
 
@@ -237,9 +218,7 @@ async def test_a_session_that_never_began_may_be_parked(location: str | Path) ->
 
 
 async def test_parking_changes_nothing_that_is_stored(location: str | Path) -> None:
-    _, agent = echo_agent()
-    async with opened(location, agent) as runtime:
-        session = runtime.session("s")
+    async with echo_session(location) as (runtime, session):
         await ran(runtime, session, "One.")
         before = (await runtime.sessions(), await session.turns(), await told(session))
         await session.park()

@@ -8,12 +8,13 @@ from session_harness import (
     Holding,
     Staged,
     answering,
-    begin,
-    code_of,
+    left_under_way,
     location,
     opened,
     path,
+    speaking,
     stop_word,
+    under_way,
 )
 
 import lash
@@ -55,8 +56,7 @@ async def test_usage_is_booked_by_source_and_model_and_sums_up_to_the_turns(
             return calls(("ask", {}), ("ask", {}), usage=tokens(100, 10))
         return reply("Over.", usage=tokens(200, 20))
 
-    model = Staged(answering(answer))
-    agent = lash.Agent("agent", model=model, tools=[ask])
+    _, agent = speaking(answering(answer), tools=[ask])
     async with opened(location, agent) as runtime:
         session = runtime.session("s")
         assert (await session.usage()).entry_count == 0
@@ -97,8 +97,10 @@ async def test_usage_is_booked_by_source_and_model_and_sums_up_to_the_turns(
 
 
 async def test_what_failed_attempts_used_counts(location: str | Path) -> None:
-    model = Staged([fail(after_text="It is", retry_after=0.0), reply("Over.", usage=tokens(20, 4))])
-    agent = lash.Agent("agent", model=model, retry=lash.RetryPolicy(base_delay_ms=0))
+    _, agent = speaking(
+        [fail(after_text="It is", retry_after=0.0), reply("Over.", usage=tokens(20, 4))],
+        retry=lash.RetryPolicy(base_delay_ms=0),
+    )
     async with opened(location, agent) as runtime:
         session = runtime.session("s")
         turn = await session.run("Go.")
@@ -110,12 +112,10 @@ async def test_what_failed_attempts_used_counts(location: str | Path) -> None:
 
 async def test_a_stopped_turn_is_booked_for_what_it_used(location: str | Path) -> None:
     holding = Holding()
-    model = Staged([calls(("wait", {}), usage=tokens(30, 3)), reply("Never.")])
-    agent = lash.Agent("agent", model=model, tools=[holding.tool])
-    async with opened(location, agent) as runtime:
-        session = runtime.session("s")
-        running = begin(session, "Go.", turn_id="t")
-        await holding.begun.wait()
+    _, agent = speaking(
+        [calls(("wait", {}), usage=tokens(30, 3)), reply("Never.")], tools=[holding.tool]
+    )
+    async with under_way(location, agent, holding.begun, turn_id="t") as (_, session, running):
         await session.cancel("t")
         assert (await running).usage == tokens(30, 3)
         assert (await session.usage()).by_source == {"turn": tokens(30, 3)}
@@ -134,10 +134,7 @@ async def test_what_is_used_is_booked_once_over_a_restart(path: Path) -> None:
         model = Staged([calls(("ask", {})), calls(("wait", {})), reply("Over.")])
         return lash.Agent("agent", model=model, tools=[ask, holding.tool])
 
-    async with opened(path, agent()) as runtime:
-        running = begin(runtime.session("s"), "Go.", turn_id="t")
-        await holding.begun.wait()
-    await code_of(running)
+    await left_under_way(path, agent(), holding.begun)
     holding.gate.open()
     async with opened(path, agent()) as runtime:
         turn = await runtime.session("s").wait("t")

@@ -13,13 +13,14 @@ import pytest
 from session_harness import (
     Holding,
     Staged,
-    begin,
     code_of,
     is_valid,
+    left_under_way,
     location,
     opened,
     path,
     seen,
+    speaking,
     stop_word,
     told,
 )
@@ -199,8 +200,7 @@ async def test_corrections_are_counted_in_a_row(location: str | Path) -> None:
 
 
 async def test_a_limit_on_model_calls_holds_for_corrections(location: str | Path) -> None:
-    model = Staged([reply("no"), reply("no"), reply(GOOD)])
-    agent = lash.Agent("agent", model=model, max_turns=2)
+    model, agent = speaking([reply("no"), reply("no"), reply(GOOD)], max_turns=2)
     async with opened(location, agent) as runtime:
         turn = await runtime.session("s").run("Go.", output=Line)
     assert not turn.is_success
@@ -250,10 +250,7 @@ async def test_the_form_holds_over_a_restart(path: Path) -> None:
         return model, lash.Agent("agent", model=model, tools=[holding.tool])
 
     _, first = agent(reply("never"))
-    async with opened(path, first) as runtime:
-        running = begin(runtime.session("s"), "Go.", turn_id="t", output=Line)
-        await holding.begun.wait()
-    assert await code_of(running) == "runtime_closed"
+    await left_under_way(path, first, holding.begun, output=Line)
 
     holding.gate.open()
     model, second = agent(reply(BAD), reply(GOOD))

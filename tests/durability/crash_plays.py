@@ -37,6 +37,8 @@ async def other_does(runtime: lash.Runtime, order: Order, stage: Stage) -> None:
         case "cancel":
             receipt = await session.cancel(given["turn"], origin="ana", request_id="stop-1")
             assert receipt.outcome == "requested", receipt
+        case "delete":
+            assert await runtime.delete_session("s") is not None
         case "stop":
             await session.cancel("t1", origin="ana")
         case "resolve":
@@ -87,6 +89,13 @@ async def fork_and_delete(runtime: lash.Runtime, stage: Stage) -> None:
     await runtime.delete_session("s")
     stage.at("application")
     await fork.run("t2", turn_id="t2")
+
+
+async def claim_for_nothing(runtime: lash.Runtime, stage: Stage) -> None:
+    await runtime.session("s", agent="first").run("t1", turn_id="t1")
+    # As a driver does that hears of work which another one has done by then.
+    await runtime.engine.claim("s")
+    stage.at("application")
 
 
 async def structured(runtime: lash.Runtime, stage: Stage) -> None:
@@ -178,6 +187,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         one_turn,
     ),
     "deletion": Scenario(Play({**PLAIN, "t2": [reply("Fork.")]}), fork_and_delete),
+    "claimed_for_nothing": Scenario(Play(PLAIN), claim_for_nothing),
     "structured": Scenario(
         Play({"t1": [calls(("a", {})), reply("one"), reply('{"n":1}')]}), structured
     ),

@@ -9,6 +9,7 @@ point of a kind means was written down by hand, once per kind:
 - `committed`: the turn stands, or the next process commits the same; nothing is started.
 """
 
+import atexit
 import json
 import os
 import re
@@ -160,10 +161,12 @@ def committed(left: str, *other: Point, then: str = "", also: str = "") -> list[
 
 @cache
 def worker() -> "subprocess.Popen[str]":
-    """The process that forks the others. It ends when its input does, which is with this process."""
-    return subprocess.Popen(
+    """The process that forks the others. It ends when its input does."""
+    process = subprocess.Popen(
         [sys.executable, str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
+    atexit.register(process.communicate)
+    return process
 
 
 class Scene:

@@ -7,11 +7,12 @@ a process for it, waits for its end and says how it ended:
 
 Modes: `drive` does what the application does; `again` does the same once more, as an application
 would that never heard of the end; `recover` opens the file, asks for nothing and waits until idle;
-`resolve` and `stop` have no agents; they answer what waits, or ask the turn to stop, and wait until
-idle. Each leaves what it found as JSON in the folder.
+`resolve`, `stop` and `delete` have no agents; they answer what waits, ask the turn to stop, or delete
+its session, and wait until idle. Each leaves what it found as JSON in the folder.
 """
 
 import asyncio
+import gc
 import json
 import os
 import sqlite3
@@ -32,6 +33,7 @@ from lash.app.results import HistoryMessage
 from lash.core.clock import SystemClock
 from lash.turn.outcome import AgentFrameSwitch, AssistantMessage, Cancelled, Finished
 
+WITHOUT_AGENTS = {"resolve", "stop", "delete"}
 LEASES = "SELECT session_id FROM leases WHERE owner_id IS NOT NULL ORDER BY 1"
 QUEUE = "SELECT coalesce(source_key, kind), state, turn_id FROM queue ORDER BY session_id, sequence"
 
@@ -90,15 +92,13 @@ async def play(job: dict[str, Any], stage: Stage, ids: Ids) -> dict[str, Any]:
     scenario, mode = SCENARIOS[job["scenario"]], job["mode"]
     database = stage.folder / "agents.db"
     clock = PatientClock() if scenario.play.waits else SystemClock(asyncio.sleep)
-    agents = [] if mode in {"resolve", "stop"} else stage.agents()
+    agents = [] if mode in WITHOUT_AGENTS else stage.agents()
     opened = time.monotonic()
     async with lash.Runtime(
         database, agents=agents, seams=stage.seam, ids=ids, clock=clock
     ) as runtime:
-        if mode in {"resolve", "stop"}:
+        if mode in WITHOUT_AGENTS:
             await other_does(runtime, (mode, {}), stage)
-            if mode == "resolve":
-                return {}
         if mode in {"drive", "again"}:
             await scenario.script(runtime, stage)
         await runtime.idle(timeout=20)
@@ -179,6 +179,7 @@ def empty_database() -> bytes:
 
 def main() -> None:
     empty = empty_database()
+    gc.freeze()  # what every process shares is not looked through in each of them
     for line in sys.stdin:
         job = json.loads(line)
         database = Path(job["folder"]) / "agents.db"

@@ -1,10 +1,14 @@
 """A crowd of processes over one database, killed at random for a while. Run as a script.
 
-    crowd.py FOLDER [--seed N] [--seconds S] [--sessions N] [--turns N] [--workers N] [--every S]
+    crowd.py FOLDER [--seed N] [--seconds S] [--sessions N] [--turns N] [--workers N] [--every S] [--stalls]
 
 Prints what there was of what, and what is wrong, as JSON; ends with 1 if anything is. The seed decides
 what is done and whom to kill when. What the kills meet is decided by the machine, so a seed that found
 something may have to be tried more than once.
+
+With `--stalls`, half of those that are chosen are not killed but stopped (SIGSTOP) for longer than their
+leases last, and go on then, as what a suspended machine or a full swap does to a process. Leases are
+short then.
 """
 
 import argparse
@@ -22,6 +26,12 @@ from random import Random
 from crowd_verdict import verdict
 from crowd_worker import Work, live, planned
 
+from lash.core.leases import LeaseTimings
+
+#: Seconds that a process which is stopped stays so, and how long leases last then.
+STALL = 2.5
+STALLING = LeaseTimings(ttl_ms=1500, renew_ms=500)
+
 #: Seconds that those who are left have to come to rest, once nobody is killed any more.
 REST = 110.0
 
@@ -29,12 +39,14 @@ REST = 110.0
 class Crowd:
     """The processes, one in each place."""
 
-    def __init__(self, folder: Path, work: Sequence[Work], places: int) -> None:
+    def __init__(self, folder: Path, work: Sequence[Work], places: int, *, stalls: bool) -> None:
         self._folder = folder
+        self._stalls = stalls
+        self._stalled: dict[int, float] = {}
         self._work = [[each for each in work if each.place == place] for place in range(places)]
         self._started = time.time()
         self._alive: dict[int, int] = {}
-        self.kills = 0
+        self.kills = self.stalls = 0
         self.failed: list[str] = []
         for place in range(places):
             self._start(place)
@@ -48,7 +60,8 @@ class Crowd:
         try:
             errors = self._folder / f"errors-{place}"
             os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
-            asyncio.run(live(self._folder, self._work[place], self._started))
+            lease = STALLING if self._stalls else LeaseTimings()
+            asyncio.run(live(self._folder, self._work[place], self._started, lease))
             code = 0
         except BaseException:
             traceback.print_exc()
@@ -62,13 +75,22 @@ class Crowd:
         if not self._alive:
             return
         pid = random.choice(sorted(self._alive))
+        if self._stalls and random.random() < 0.5:
+            self._stalled.setdefault(pid, time.monotonic() + STALL)
+            os.kill(pid, signal.SIGSTOP)
+            self.stalls += 1
+            return
+        self._stalled.pop(pid, None)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         self.kills += 1
         self._start(self._alive.pop(pid))
 
     def reap(self) -> bool:
-        """Note who came to an end by itself; whether anybody is left."""
+        """Note who came to an end by itself; whether anybody is left. Those stopped go on in time."""
+        for pid in [pid for pid, until in self._stalled.items() if until < time.monotonic()]:
+            del self._stalled[pid]
+            os.kill(pid, signal.SIGCONT)
         for pid in list(self._alive):
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
@@ -101,14 +123,16 @@ def live_and_die(crowd: Crowd, random: Random, seconds: float, every: float) -> 
     crowd.end()
 
 
-def judged(folder: Path, work: Sequence[Work]) -> tuple[Sequence[str], dict[str, int]]:
+def judged(
+    folder: Path, work: Sequence[Work], stalls: bool
+) -> tuple[Sequence[str], dict[str, int]]:
     """The verdict, found in a process of its own, so that this one may fork again."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
         found: object = (["the verdict failed"], {})
         try:
-            found = verdict(folder, work)
+            found = verdict(folder, work, stalls=stalls)
         except BaseException:
             found = ([traceback.format_exc()], {})
         finally:
@@ -130,6 +154,7 @@ def main() -> int:
     parser.add_argument("--sessions", type=int, default=20)
     parser.add_argument("--turns", type=int, default=150)
     parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--stalls", action="store_true")
     parser.add_argument("--every", type=float, default=0.4, help="seconds between kills")
     given = parser.parse_args()
     work = planned(
@@ -140,14 +165,15 @@ def main() -> int:
         places=given.workers,
     )
     began = time.monotonic()
-    crowd = Crowd(given.folder, work, given.workers)
+    crowd = Crowd(given.folder, work, given.workers, stalls=given.stalls)
     random = Random(f"kills {given.seed}")  # noqa: S311  chance that can be had again
     live_and_die(crowd, random, given.seconds, given.every)
     lived = time.monotonic() - began
-    wrong, counts = ((), {}) if crowd.failed else judged(given.folder, work)
+    wrong, counts = ((), {}) if crowd.failed else judged(given.folder, work, given.stalls)
     found = {
         "seed": given.seed,
         "kills": crowd.kills,
+        "stalls": crowd.stalls,
         "inputs": sum(each.is_input for each in work),
         **counts,
         "seconds": round(lived, 1),

@@ -15,20 +15,33 @@ from lash.sessions.model import messages_of
 from lash.turn.messages import is_valid_transcript
 
 KEY = re.compile(r"<(k\d+)>")
+HELD = "SELECT session_id FROM leases WHERE owner_id IS NOT NULL"
 NONCE = re.compile(r"\bn\d+-\d+-\d+\b")
 
 
-def verdict(folder: Path, work: Sequence[Work]) -> tuple[Sequence[str], Mapping[str, int]]:
-    """What is wrong, in words; and how much there was of what."""
+def verdict(
+    folder: Path, work: Sequence[Work], *, stalls: bool
+) -> tuple[Sequence[str], Mapping[str, int]]:
+    """What is wrong, in words; and how much there was of what.
+
+    With `stalls`, an owner that lost its lease while it was stopped may begin something once more before
+    it notices; what comes of that must not be kept.
+    """
+    abandoned = len(_held(folder))
     wrong = asyncio.run(_through_the_face(folder))
     ledger = Ledger(folder / "ledger").lines()
     with closing(sqlite3.connect(folder / "agents.db")) as database:
         wrong += _left_over(database)
         wrong += _inputs(database, work, ledger)
         wrong += _stops(database, ledger)
-        wrong += _effects(database, ledger)
+        wrong += _effects(database, ledger, stalls=stalls)
         counts = _counts(database, ledger)
-    return wrong, counts
+    return wrong, {**counts, "abandoned_leases": abandoned}
+
+
+def _held(folder: Path) -> Sequence[str]:
+    with closing(sqlite3.connect(folder / "agents.db")) as database:
+        return [session for (session,) in database.execute(HELD)]
 
 
 async def _through_the_face(folder: Path) -> list[str]:
@@ -37,6 +50,14 @@ async def _through_the_face(folder: Path) -> list[str]:
     everybody = agents(Ledger(folder / "ledger"))
     async with lash.Runtime(folder / "agents.db", agents=everybody) as runtime:
         await runtime.idle(timeout=60)
+        for session in _held(folder):
+            # Its owner died when there was nothing left to do in it. It must be in nobody's way.
+            try:
+                await asyncio.wait_for(runtime.session(session, agent="first").run("Go on."), 10)
+            except (lash.LashError, TimeoutError) as error:
+                wrong.append(
+                    f"a lease on {session} outlived its owner, and is in the way: {error!r}"
+                )
         wrong += [f"check: {finding}" for finding in await runtime.check()]
         for summary in await runtime.sessions():
             if summary.state != "idle":
@@ -49,7 +70,7 @@ async def _through_the_face(folder: Path) -> list[str]:
 
 def _left_over(database: sqlite3.Connection) -> Iterator[str]:
     """No lease outlives its owner, and nothing accepted is left."""
-    for (session,) in database.execute("SELECT session_id FROM leases WHERE owner_id IS NOT NULL"):
+    for (session,) in database.execute(HELD):
         yield f"a lease on {session} outlived its owner"
     for row in database.execute(
         "SELECT session_id, turn_id FROM inputs WHERE NOT committed AND superseded_by IS NULL"
@@ -104,7 +125,9 @@ def _stops(database: sqlite3.Connection, ledger: Sequence[Sequence[str]]) -> Ite
         yield f"turn {record} was cancelled by nobody"
 
 
-def _effects(database: sqlite3.Connection, ledger: Sequence[Sequence[str]]) -> Iterator[str]:
+def _effects(
+    database: sqlite3.Connection, ledger: Sequence[Sequence[str]], *, stalls: bool
+) -> Iterator[str]:
     """What is in the history is what was answered last: nothing was done again once it was recorded."""
     last: dict[str, str] = {}
     made_by: dict[str, str] = {}
@@ -117,7 +140,7 @@ def _effects(database: sqlite3.Connection, ledger: Sequence[Sequence[str]]) -> I
             key = made_by.get(nonce)
             if key is None:
                 yield f"{nonce} is in the history, and nobody made it"
-            elif last[key] != nonce:
+            elif last[key] != nonce and not stalls:
                 yield f"{key} was recorded as {nonce} and done again as {last[key]}"
     for row in database.execute(
         "SELECT scope, replay_key, count(*) FROM journal GROUP BY 1, 2 HAVING count(*) > 1"

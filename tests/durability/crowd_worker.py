@@ -223,11 +223,13 @@ class Client:
             await asyncio.sleep(0.005)
 
 
-async def live(folder: Path, todo: Sequence[Work], started: float) -> None:
+async def live(
+    folder: Path, todo: Sequence[Work], started: float, lease: lash.LeaseTimings
+) -> None:
     """Drive whatever there is and ask for what is left of `todo`, each at its time; then rest."""
     ledger = Ledger(folder / "ledger")
     done = {int(line[1]) for line in ledger.lines() if line[0] == "done"}
-    async with lash.Runtime(folder / "agents.db", agents=agents(ledger)) as runtime:
+    async with lash.Runtime(folder / "agents.db", agents=agents(ledger), lease=lease) as runtime:
         client = Client(runtime, ledger)
 
         async def at_its_time(work: Work) -> None:

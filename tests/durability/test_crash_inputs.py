@@ -501,9 +501,6 @@ def said_once(facts: dict[str, Any]) -> None:
     assert facts["findings"] == []
 
 
-@pytest.mark.xfail(
-    strict=True, reason="what a stopped turn has taken and does not show is settled as part of it"
-)
 @pytest.mark.parametrize(("point", "nth"), [("record.before", 3), ("record.inside", 3)])
 def test_input_taken_by_a_turn_that_is_stopped_before_it_was_recorded_is_not_lost(
     tmp_path: Path, point: str, nth: int
@@ -521,9 +518,6 @@ def test_input_taken_and_recorded_by_a_turn_that_is_stopped_is_part_of_it(tmp_pa
     assert facts["queue"] == [["k1", "completed", "t1"]]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="what a stopped turn has taken and does not show is settled as part of it"
-)
 def test_input_taken_by_a_turn_that_is_stopped_where_its_agent_is_not_is_not_lost(
     tmp_path: Path,
 ) -> None:

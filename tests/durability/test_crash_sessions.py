@@ -386,3 +386,28 @@ def check_waits_and_is_answered(folder: Path, table: Table, point: Point, nth: i
 @pytest.mark.parametrize(("table", "pair"), PAIRS)
 def test_two_kills_in_a_row_converge(tmp_path: Path, table: Table, pair: Pair) -> None:
     check_pair(tmp_path, table, pair)
+
+
+def test_a_session_with_open_work_is_deleted_whole_or_not_at_all(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, PARKED)
+    scene.killed("drive", "record.after", 2)
+    scene.killed("delete", "delete.inside", 1)
+    scene.left(scene.finished("recover"), "waiting")
+    scene.finished("delete")
+    gone = scene.finished("recover")
+    assert gone["sessions"] == {}
+    assert gone["findings"] == []
+    assert gone["leases"] == []
+    assert scene.starts() == {"t1.1": 1, "ask": 1}
+
+
+# --- a lease that nobody needs --------------------------------------------------------------------------------
+
+CLAIMED = Table("claimed_for_nothing", [], {"one": ONE})
+
+
+def test_a_lease_taken_for_nothing_does_not_outlive_its_owner(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, CLAIMED)
+    scene.killed("drive", "application", 1)
+    facts = scene.finished("recover")
+    assert facts["leases"] == []

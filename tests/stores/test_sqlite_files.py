@@ -97,6 +97,7 @@ async def test_the_file_says_whose_it_is_and_in_which_version(path: Path) -> Non
         "journal_by_key",
         "journal_by_surroundings",
         "leases",
+        "leases_held",
         "meta",
         "nodes",
         "nodes_by_id",

@@ -179,6 +179,8 @@ _WALKS = {
     "LIST_SESSIONS": "SCAN s",
     "OPEN_SESSIONS": "SCAN inputs",
     "QUEUED_SESSIONS": "SCAN queue USING INDEX queue_waiting",
+    "LEASES_IDLE": "SCAN l USING INDEX leases_held",
+    "NEWEST_NODES": "SCAN p",
     "PATH": "SCAN p",
     "PATH_ROWS": "SCAN p",
     "DELETED_SHARED": "SCAN deleted_sessions USING INDEX deleted_shared",

@@ -94,6 +94,9 @@ class _JournalKey(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True
     execution_id: str | None = None
 
 
+_JOURNAL_KEY = msgspec.json.Decoder(_JournalKey)
+
+
 def journal_key(scope: ExecutionScope) -> str:
     """The scope as a string that no other scope shares: compact JSON, version first."""
     return msgspec.json.encode(_key_of(scope)).decode()
@@ -117,7 +120,7 @@ def _key_of(scope: ExecutionScope) -> _JournalKey:
 def from_journal_key(text: str) -> ExecutionScope | None:
     """Invert `journal_key`; None for another version, an unknown kind or a scope that is not valid."""
     try:
-        key = msgspec.json.decode(text, type=_JournalKey)
+        key = _JOURNAL_KEY.decode(text)
     except (msgspec.MsgspecError, UnicodeEncodeError):
         return None
     scope = _scope_of(key) if key.version == _JOURNAL_KEY_VERSION else None

@@ -26,6 +26,7 @@ class Sweep:
 
         Parked ones are tried only when a runtime opens: its code may be what they wait for.
         """
+        await self._engine.store.free_dead_leases()
         found = await self._engine.store.open_sessions()
         for session in found:
             if self.drivable(session) and (parked_too or not waits_for_person(session)):

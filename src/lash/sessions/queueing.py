@@ -6,10 +6,11 @@
    composition is stored as the turn, so whoever drives it after a crash drives the same one.
 3. A checkpoint takes what was sent to its turn, and what may enter at any boundary unless a command
    waits ahead of it. Asked again under its own key it takes at least what it took before.
-4. What was sent to a turn and not taken goes to the next one, in the transaction that ends the turn.
+4. What was sent to a turn and is no part of it goes to the next one, in the transaction that ends the
+   turn.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -402,11 +403,22 @@ def after_restart(item: QueuedItem, turn_id: str) -> QueuedItem:
     return given_back(item, turn_id)
 
 
-def settled(item: QueuedItem) -> QueuedItem:
-    """An item of a turn that was committed: part of it, or for the next one."""
-    if item.state == "accepted":
-        return msgspec.structs.replace(item, state="completed")
-    return given_back(item, None)
+def settled(item: QueuedItem, shown: Collection[str]) -> QueuedItem:
+    """An item of a turn that was committed: part of it, or for the next one.
+
+    A turn that was stopped may have taken an item and not have come to say so: only what its messages
+    show (`shown`, by id) is part of it.
+    """
+    if item.state != "accepted":
+        return given_back(item, None)
+    if item.effect_key is not None and shown_as(item) not in shown:
+        return given_back(item, None)
+    return msgspec.structs.replace(item, state="completed")
+
+
+def shown_as(item: QueuedItem) -> str | None:
+    """The message that an item is in the turn that took it."""
+    return item.payload.cause.id if isinstance(item.payload, ProcessWake) else item.message_id
 
 
 # --- taking back ------------------------------------------------------------------------------------

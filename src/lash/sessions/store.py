@@ -64,6 +64,10 @@ class SessionStore(Protocol):
         """
         ...
 
+    async def free_dead_leases(self) -> int:
+        """Give back what owners hold that are proven dead, where nothing is open; how many that were."""
+        ...
+
     async def commit_turn(self, commit: TurnCommit) -> CommitResult:
         """Land a turn, whole or not at all (`plan_commit`)."""
         ...

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from lash.sessions.committing import TurnCommit
 from lash.sessions.ingress import (
     MOST_TAKEN,
     ActiveTurn,
@@ -182,13 +183,15 @@ def compose(session: HeldSession, now_ms: int) -> AcceptedTurn | None:
     return session.with_cancellation(plan.turn)
 
 
-def settle(session: HeldSession, turn_id: str, now_ms: int) -> None:
-    """What a turn took is part of it now; what it did not take waits for the next one."""
-    taken = [item.item_id for item in _of_turn(session, turn_id) if item.state == "accepted"]
-    session.settled.update((item_id, now_ms) for item_id in taken)
-    if turn_id in session.cancels:
-        session.stopped[turn_id] = now_ms
-    _change(session, turn_id, settled)
+def settle(session: HeldSession, commit: TurnCommit, now_ms: int) -> None:
+    """What a turn shows is part of it now; what it did not take waits for the next one."""
+    shown = {message.id for message in commit.messages}
+    for item in _of_turn(session, commit.turn_id):
+        after = session.queue[item.item_id] = settled(item, shown)
+        if after.state == "completed":
+            session.settled[item.item_id] = now_ms
+    if commit.turn_id in session.cancels:
+        session.stopped[commit.turn_id] = now_ms
 
 
 def move(session: HeldSession, turn_id: str, again: str) -> None:

@@ -195,7 +195,7 @@ class Sessions:
         self._scopes.finish(commit.scope_key)
         self._scopes.cancel_scope_waits(commit.scope_key)  # nobody waits any more
         session.book(planned.ledger)
-        settle(session, commit.turn_id, planned.record.timing.committed_at_ms)
+        settle(session, commit, planned.record.timing.committed_at_ms)
         following = planned.following
         if following is None:
             following = compose(session, planned.record.timing.committed_at_ms)

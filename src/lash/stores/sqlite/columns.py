@@ -17,6 +17,16 @@ Row: TypeAlias = tuple[Any, ...]
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 
 
+def row_type(kind: type[T]) -> type[T]:
+    """Marks the types that rows are checked against, and has msgspec learn them now.
+
+    It learns a type where it is first used, and two threads that use one for the first time at once
+    may meet it half learned.
+    """
+    msgspec.json.Decoder(kind)
+    return kind
+
+
 def checked(value: object, kind: type[T]) -> T:
     """A row, or one column of it, with the types it must have.
 

@@ -12,7 +12,7 @@ from lash.llm.usage import Usage
 from lash.sessions.model import FrameOpen, SessionNode
 from lash.sessions.usage import UsageEntry
 from lash.stores.sqlite import queries, upkeep_queries
-from lash.stores.sqlite.columns import Row, checked, decoded, text
+from lash.stores.sqlite.columns import Row, checked, decoded, row_type, text
 from lash.turn.messages import Message
 
 _MESSAGE = msgspec.json.Decoder(Message)
@@ -20,6 +20,7 @@ _FRAME = msgspec.json.Decoder(FrameOpen)
 _USAGE = msgspec.json.Decoder(Usage)
 
 
+@row_type
 class _Node(NamedTuple):
     node_id: str
     parent_id: str | None

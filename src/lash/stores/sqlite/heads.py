@@ -15,13 +15,14 @@ from lash.sessions.model import (
     SessionRelation,
 )
 from lash.stores.sqlite import queries
-from lash.stores.sqlite.columns import Count, Row, checked, decoded, text
+from lash.stores.sqlite.columns import Count, Row, checked, decoded, row_type, text
 
 _USAGE = msgspec.json.Decoder(Usage)
 _CONFIG = msgspec.json.Decoder(SessionConfig)
 _RELATION: msgspec.json.Decoder[SessionRelation] = msgspec.json.Decoder(SessionRelation)
 
 
+@row_type
 class _Head(NamedTuple):
     session_id: str
     agent_name: str
@@ -42,10 +43,12 @@ class _Head(NamedTuple):
 HEAD_WIDTH = len(_Head._fields)
 
 
+@row_type
 class _Free(NamedTuple):
     fencing_token: Count
 
 
+@row_type
 class _Held(NamedTuple):
     fencing_token: Count
     owner_id: str

@@ -25,13 +25,14 @@ from lash.effects.journal import (
 from lash.effects.transitions import SPILL_BYTES
 from lash.stores.contents import due_at_ms
 from lash.stores.sqlite import queries, retiring
-from lash.stores.sqlite.columns import Row, checked
+from lash.stores.sqlite.columns import Row, checked, row_type
 from lash.stores.sqlite.heads import read_lease
 from lash.stores.sqlite.readers import Readers
 from lash.stores.sqlite.schema import process_of_scope, session_of_scope
 from lash.stores.sqlite.writer import Refusal, Writer
 
 
+@row_type
 class _Record(NamedTuple):
     replay_key: str
     kind: str
@@ -46,6 +47,7 @@ class _Record(NamedTuple):
     content: str | None
 
 
+@row_type
 class _Entry(NamedTuple):
     replay_key: str
     kind: str
@@ -246,6 +248,7 @@ def _add(connection: sqlite3.Connection, scope: int, record: JournalRecord) -> b
     return True
 
 
+@row_type
 class _Values(NamedTuple):
     """The columns of a record behind its scope."""
 

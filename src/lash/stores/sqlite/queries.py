@@ -44,6 +44,12 @@ IS_DELETED = "SELECT 1 FROM deleted_sessions WHERE session_id = ?"
 
 # --- leases -----------------------------------------------------------------------------------------
 
+#: Who holds a session in which nothing is open.
+LEASES_IDLE = f"""
+    SELECT l.session_id, {_LEASE_COLUMNS} FROM leases l INDEXED BY leases_held
+    WHERE l.nonce IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM inputs i WHERE i.session_id = l.session_id AND i.committed = 0)
+"""  # noqa: S608
 LEASE = f"SELECT {_LEASE_COLUMNS} FROM leases l WHERE l.session_id = ?"  # noqa: S608
 PUT_LEASE = """
     INSERT INTO leases (session_id, fencing_token, owner_id, incarnation, host, nonce,

@@ -10,6 +10,7 @@ from lash.core.clock import Clock
 from lash.core.errors import StoreError
 from lash.core.seams import SeamObserver
 from lash.sessions.accepting import KnownTurn
+from lash.sessions.committing import TurnCommit
 from lash.sessions.ingress import (
     MOST_TAKEN,
     ActiveTurn,
@@ -42,7 +43,7 @@ from lash.sessions.queueing import (
 )
 from lash.sessions.stopping import going_on
 from lash.stores.sqlite import heads, queries, rows
-from lash.stores.sqlite.columns import Count, Row, checked, decoded, text
+from lash.stores.sqlite.columns import Count, Row, checked, decoded, row_type, text
 from lash.stores.sqlite.readers import Readers
 from lash.stores.sqlite.writer import Writer
 
@@ -236,10 +237,11 @@ def first_waiting(
     return None if row is None else queued_item(row)
 
 
-def settle(connection: sqlite3.Connection, session_id: str, turn_id: str, now_ms: int) -> None:
-    """What a turn took is part of it now; what it did not take waits for the next one."""
-    for item in items_of_turn(connection, session_id, turn_id):
-        change_item(connection, item, settled(item), now_ms)
+def settle(connection: sqlite3.Connection, commit: TurnCommit, now_ms: int) -> None:
+    """What a turn shows is part of it now; what it did not take waits for the next one."""
+    shown = {message.id for message in commit.messages}
+    for item in items_of_turn(connection, commit.session_id, commit.turn_id):
+        change_item(connection, item, settled(item, shown), now_ms)
 
 
 def concerns(connection: sqlite3.Connection, session_id: str, turn_id: str) -> bool:
@@ -296,6 +298,7 @@ def _cancel(
 # --- rows ---------------------------------------------------------------------------------------------
 
 
+@row_type
 class _Item(NamedTuple):
     session_id: str
     item_id: str

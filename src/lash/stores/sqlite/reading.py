@@ -1,14 +1,10 @@
 """Reading sessions in SQLite, beside whoever writes."""
 
-import logging
 import sqlite3
-from collections.abc import Callable, Sequence
-
-import msgspec
+from collections.abc import Callable, Mapping, Sequence
 
 from lash.core.clock import Clock
-from lash.core.errors import StoreError
-from lash.core.leases import LeaseOwner, LeaseState
+from lash.core.leases import Fence, LeaseOwner, LeaseState
 from lash.sessions.accepting import KnownTurn, OpenSession
 from lash.sessions.model import (
     AcceptedTurn,
@@ -23,8 +19,6 @@ from lash.stores.sqlite import graph, heads, queries, rows
 from lash.stores.sqlite.columns import Row, checked
 from lash.stores.sqlite.queue import first_waiting
 from lash.stores.sqlite.readers import Readers
-
-_log = logging.getLogger("lash.stores")
 
 
 class SessionReadings:
@@ -51,12 +45,22 @@ class SessionReadings:
             found = {item for (item,) in connection.execute(queries.OPEN_SESSIONS).fetchall()}
             queued = connection.execute(queries.QUEUED_SESSIONS, (now_ms,)).fetchall()
             found.update(session_id for (session_id,) in queued)
-            sessions = [
-                session
-                for item in found
-                if (session := _readable_session(connection, item, now_ms)) is not None
-            ]
+            sessions = [_open_session(connection, item, now_ms) for item in found]
             return sorted(sessions, key=lambda item: (item.since_ms, item.session_id))
+
+        return await self._readers.read(operation)
+
+    async def idle_leases_of_the_dead(self) -> Mapping[str, Fence]:
+        """What owners hold that are proven dead, of sessions in which nothing is open."""
+
+        def operation(connection: sqlite3.Connection) -> Mapping[str, Fence]:
+            found = connection.execute(queries.LEASES_IDLE).fetchall()
+            states = {checked(row[0], str): heads.lease_state(row[1:]) for row in found}
+            return {
+                session_id: state.held.fence
+                for session_id, state in states.items()
+                if state.held is not None and self._is_dead(state.held.owner)
+            }
 
         return await self._readers.read(operation)
 
@@ -137,17 +141,6 @@ def is_live(state: LeaseState, now_ms: int, is_dead: Callable[[LeaseOwner], bool
     if held is None or held.expires_at_ms <= now_ms:
         return False
     return not is_dead(held.owner)
-
-
-def _readable_session(
-    connection: sqlite3.Connection, session_id: str, now_ms: int
-) -> OpenSession | None:
-    """An open session; None for one that is damaged, which must not keep the others from going on."""
-    try:
-        return _open_session(connection, session_id, now_ms)
-    except (StoreError, msgspec.MsgspecError) as error:
-        _log.error("session %s cannot be read and is left alone: %s", session_id, error)
-        return None
 
 
 def _open_session(connection: sqlite3.Connection, session_id: str, now_ms: int) -> OpenSession:

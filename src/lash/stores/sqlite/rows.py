@@ -14,7 +14,7 @@ from lash.core.errors import StoreError
 from lash.sessions.accepting import KnownTurn
 from lash.sessions.model import AcceptedTurn, AgentRef, Parked, TurnInput, TurnRecord
 from lash.stores.sqlite import queries
-from lash.stores.sqlite.columns import Count, Row, checked, decoded, text
+from lash.stores.sqlite.columns import Count, Row, checked, decoded, row_type, text
 
 _INPUT = msgspec.json.Decoder(TurnInput)
 _RECORD = msgspec.json.Decoder(TurnRecord)
@@ -22,6 +22,7 @@ _PARKED = msgspec.json.Decoder(Parked)
 _CANCELLATION = msgspec.json.Decoder(Cancellation)
 
 
+@row_type
 class _Input(NamedTuple):
     session_id: str
     turn_id: str

@@ -147,6 +147,7 @@ _THIRD = (
         WHERE state IN ('pending_active', 'accepted')
     """,
     "CREATE INDEX queue_settled ON queue (settled_at_ms) WHERE settled_at_ms IS NOT NULL",
+    "CREATE INDEX leases_held ON leases (session_id) WHERE nonce IS NOT NULL",
     _TURN_CANCELS,
     """
     CREATE INDEX turn_cancels_settled ON turn_cancels (settled_at_ms)

@@ -1,7 +1,7 @@
 """Writing sessions in SQLite: reads facts, calls the planner, persists its plan."""
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -162,6 +162,19 @@ class SessionTables:
 
         return await self._writer.submit(operation)
 
+    async def free(self, leases: Mapping[str, Fence]) -> int:
+        """Give back leases that are still held as they were found; how many that were."""
+
+        def operation(connection: sqlite3.Connection) -> int:
+            freed = 0
+            for session_id, fence in leases.items():
+                if is_current(heads.read_lease(connection, session_id), fence):
+                    heads.free_lease(connection, session_id, fence)
+                    freed += 1
+            return freed
+
+        return await self._writer.submit(operation)
+
     # --- committing -----------------------------------------------------------------------------
 
     async def commit(self, commit: TurnCommit) -> CommitResult:
@@ -226,7 +239,7 @@ class SessionTables:
         session_id, now_ms = commit.session_id, planned.record.timing.committed_at_ms
         queued = concerns(connection, session_id, commit.turn_id)
         if queued:
-            settle(connection, session_id, commit.turn_id, now_ms)
+            settle(connection, commit, now_ms)
         if planned.following is None:
             return compose(connection, planned.head, now_ms) if queued else None
         rows.add_input(connection, planned.following)

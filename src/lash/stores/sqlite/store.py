@@ -164,6 +164,11 @@ class SqliteStore:
         """Give a lease back, unless work arrived that its holder has not seen."""
         return await self._sessions.release(session_id, fence, seen)
 
+    async def free_dead_leases(self) -> int:
+        """Give back what owners hold that are proven dead, where nothing is open."""
+        found = await self._reading.idle_leases_of_the_dead()
+        return await self._sessions.free(found) if found else 0
+
     async def commit_turn(self, commit: TurnCommit) -> CommitResult:
         """Land a turn, whole or not at all."""
         return await self._sessions.commit(commit)

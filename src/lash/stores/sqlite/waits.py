@@ -30,12 +30,13 @@ from lash.stores.contents import (
     wait_state,
 )
 from lash.stores.sqlite import queries
-from lash.stores.sqlite.columns import Row, checked, column
+from lash.stores.sqlite.columns import Row, checked, column, row_type
 from lash.stores.sqlite.journal import scope_of
 from lash.stores.sqlite.readers import Readers
 from lash.stores.sqlite.writer import Writer
 
 
+@row_type
 class _Wait(NamedTuple):
     key_id: str
     scope_key: str

@@ -246,7 +246,7 @@ class SettleProperties(Properties):
     async def test_a_turn_that_failed_settles_too(self) -> None:
         async with self.rig() as rig:
             fence = await self._turn(rig)
-            commit = turn_commit("t1", fence, messages=exchange("t1")[:1])
+            commit = turn_commit("t1", fence, messages=(*exchange("t1")[:1], *rig.taken("t1")))
             failed = msgspec.structs.replace(commit, outcome=Stopped(reason=RuntimeStopped()))
             receipt = expect(CommitReceipt, await rig.store.commit_turn(failed))
             assert receipt.following is not None
@@ -254,6 +254,23 @@ class SettleProperties(Properties):
             assert (await rig.item("taken")).state == "completed"
 
     async def test_a_turn_that_was_stopped_settles_too(self) -> None:
+        async with self.rig() as rig:
+            fence = await self._turn(rig)
+            wanted = stop("t1")
+            await rig.store.request_cancel(wanted)
+            commit = turn_commit("t1", fence, messages=(*exchange("t1")[:1], *rig.taken("t1")))
+            stopped = msgspec.structs.replace(
+                commit,
+                outcome=cancelled_by(wanted.cancellation),
+                cancellation=wanted.cancellation,
+            )
+            receipt = expect(CommitReceipt, await rig.store.commit_turn(stopped))
+            assert receipt.following is not None
+            assert inputs(receipt.following) == ["left"]
+            assert receipt.following.cancellation is None
+            assert (await rig.item("taken")).state == "completed"
+
+    async def test_what_was_taken_and_is_no_part_of_the_turn_is_for_the_next(self) -> None:
         async with self.rig() as rig:
             fence = await self._turn(rig)
             wanted = stop("t1")
@@ -266,9 +283,8 @@ class SettleProperties(Properties):
             )
             receipt = expect(CommitReceipt, await rig.store.commit_turn(stopped))
             assert receipt.following is not None
-            assert inputs(receipt.following) == ["left"]
-            assert receipt.following.cancellation is None
-            assert (await rig.item("taken")).state == "completed"
+            assert inputs(receipt.following) == ["taken", "left"]
+            assert await self._states(rig) == {"taken": "accepted", "left": "accepted"}
 
     async def test_a_refused_commit_settles_nothing(self) -> None:
         async with self.rig() as rig:

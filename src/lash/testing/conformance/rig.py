@@ -45,6 +45,7 @@ class Rig:
         self.store = store
         self.clock = clock
         self._reopen = reopen
+        self._taken: dict[tuple[str, str], dict[str, Message]] = {}
 
     async def interlude(self) -> None:
         """Close the store and open it again, in the run that does."""
@@ -87,7 +88,9 @@ class Rig:
         session: str = "s",
         messages: Sequence[Message] | None = None,
     ) -> CommitReceipt:
-        """Commit a turn that must land."""
+        """Commit a turn that must land; by default with all that its checkpoints took."""
+        if messages is None:
+            messages = (*samples.exchange(turn_id), *self.taken(turn_id, session))
         commit = samples.turn_commit(
             turn_id, fence, session=session, revision=revision, messages=messages
         )
@@ -140,7 +143,13 @@ class Rig:
         arrived = await self.store.has_arrived(claim)
         taken = expect(Taken, await self.store.take(claim)).items
         assert arrived == bool(taken)
+        shown = self._taken.setdefault((session, turn_id), {})
+        shown.update((item.item_id, samples.shown(item)) for item in taken)
         return [item.item_id for item in taken]
+
+    def taken(self, turn_id: str, session: str = "s") -> Sequence[Message]:
+        """What the checkpoints of a turn took, as its messages."""
+        return tuple(self._taken.get((session, turn_id), {}).values())
 
     async def item(self, item_id: str, session: str = "s") -> QueuedItem:
         """An item that must be there, whatever became of it."""

@@ -27,6 +27,7 @@ from lash.sessions.ingress import (
     NextTurn,
     Payload,
     ProcessWake,
+    QueuedItem,
     UserInput,
 )
 from lash.sessions.model import AgentRef, TextItem, TurnInput
@@ -95,6 +96,13 @@ def exchange(turn_id: str, answer: str = "hi") -> tuple[Message, ...]:
         text_message(f"{turn_id}.m0", "user", "hello"),
         text_message(f"{turn_id}.m1", "assistant", answer),
     )
+
+
+def shown(item: QueuedItem) -> Message:
+    """The message that an item of the queue is in the turn that took it."""
+    if isinstance(item.payload, ProcessWake):
+        return text_message(item.payload.cause.id, "event", item.payload.cause.text)
+    return text_message(item.message_id or item.item_id, "user", "taken")
 
 
 def tool_call(message_id: str, call_id: str) -> Message:
