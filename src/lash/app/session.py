@@ -540,6 +540,17 @@ class Session:
             )
         return self._runtime.engine
 
+    async def _arriving(self, *, recorded_will_do: bool = False) -> AgentRef:
+        """Which agent takes what comes now.
+
+        Callers of one session come in the order in which they called, although one who named no agent has
+        to look it up first.
+        """
+        async with self._runtime.arrival(self.id):
+            return await self._runtime.agent_for(
+                self.id, self._agent, recorded_will_do=recorded_will_do
+            )
+
     async def _submit(
         self,
         turn_input: TurnInput,
@@ -552,10 +563,7 @@ class Session:
         if source_key is not None:
             check_id(source_key, "source_key_invalid", "A source key")
         engine = self._engine
-        async with self._runtime.arrival(self.id):
-            # Callers of one session are accepted in the order in which they came, although one who
-            # named no agent has to look it up first.
-            agent = await self._runtime.agent_for(self.id, self._agent)
+        agent = await self._arriving()
         return await engine.arrivals.submit(
             self.id, agent, turn_input, turn_id=turn_id, source_key=source_key, observer=hear
         )
@@ -566,7 +574,7 @@ class Session:
         if source_key is not None:
             check_id(source_key, "source_key_invalid", "A source key")
         engine = self._engine
-        agent = await self._runtime.agent_for(self.id, self._agent, recorded_will_do=True)
+        agent = await self._arriving(recorded_will_do=True)
         request = EnqueueRequest(
             session_id=self.id,
             item_id=self._runtime.ids.new("input"),
@@ -580,7 +588,7 @@ class Session:
 
     async def _command(self, command: SessionCommand) -> TurnResult:
         engine = self._engine
-        agent = await self._runtime.agent_for(self.id, self._agent, recorded_will_do=True)
+        agent = await self._arriving(recorded_will_do=True)
         request = EnqueueRequest(
             session_id=self.id,
             item_id=self._runtime.ids.new("command"),

@@ -1,6 +1,5 @@
 """What comes into sessions from outside: input for turns and for the queue, and requests to stop."""
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -9,7 +8,7 @@ from lash.core.errors import ConflictError, LashError, StoreError
 from lash.effects.shielding import shielded
 from lash.runtime.agents import AgentRegistry
 from lash.runtime.followers import Observer, Ticket
-from lash.runtime.following import follow, goes_on_as, taking_turn
+from lash.runtime.following import News, follow, goes_on_as, taking_turn
 from lash.runtime.refusals import (
     behind,
     blocked,
@@ -20,7 +19,7 @@ from lash.runtime.refusals import (
     missing_agent,
     provider_differs,
 )
-from lash.runtime.selfwaits import check_not_inside
+from lash.runtime.selfwaits import check_apart, inside_of
 from lash.sessions.accepting import (
     Accepted,
     AcceptRequest,
@@ -43,7 +42,14 @@ from lash.sessions.ingress import (
     InputCancelled,
     QueuedItem,
 )
-from lash.sessions.model import AgentRef, RootSession, SessionRelation, TurnInput, TurnRecord
+from lash.sessions.model import (
+    AgentRef,
+    ChildSession,
+    RootSession,
+    SessionRelation,
+    TurnInput,
+    TurnRecord,
+)
 from lash.sessions.queueing import Enqueued, EnqueueRefused
 from lash.sessions.stopping import (
     CancelAlreadyRequested,
@@ -66,7 +72,7 @@ class Arrivals:
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
         self._store = engine.store
-        self._waiting: dict[tuple[str, str], asyncio.Event] = {}
+        self._waiting: dict[str, set[News]] = {}
 
     @property
     def agents(self) -> AgentRegistry:
@@ -93,7 +99,7 @@ class Arrivals:
             LashError: The session's parked turn, by its code.
             StoreError: The store did not take it; nothing was accepted.
         """
-        check_not_inside(session_id)
+        await self._check_not_waiting_for_itself(session_id)
         chosen = turn_id if turn_id is not None else self._engine.environment.ids.new("turn")
         request = AcceptRequest(
             session_id=session_id,
@@ -175,7 +181,7 @@ class Arrivals:
         Raises:
             LashError: `turn_unknown`.
         """
-        check_not_inside(session_id)
+        await self._check_not_waiting_for_itself(session_id)
         known = await self._store.find_turn(session_id, turn_id)
         if known is None:
             raise LashError(
@@ -217,9 +223,11 @@ class Arrivals:
             self._engine.lanes[session_id].recover()
             return
         first = next(iter(await self._store.list_open_turns(session_id)), None)
-        if first is not None and needs_person(first) and first.cancellation is None:
+        if first is not None and needs_person(first):
             return  # trying it again would come to the same
-        if not await self._engine.held_elsewhere(session_id) and not self._engine.closing:
+        if await self._engine.held_elsewhere(session_id):
+            self._engine.leave_to_others(session_id)
+        elif not self._engine.closing:
             self._engine.lane(session_id).recover()
 
     async def cancel_items(
@@ -249,25 +257,46 @@ class Arrivals:
         Raises:
             LashError: `turn_input_cancelled`, `turn_input_unknown`.
         """
-        check_not_inside(session_id)
-        clock = self._engine.environment.clock
-        taken = self._waiting.setdefault((session_id, item_id), asyncio.Event())
+        await self._check_not_waiting_for_itself(session_id)
+        clock, news = self._engine.environment.clock, News()
+        self._waiting.setdefault(session_id, set()).add(news)
         try:
             turn_id = await taking_turn(
-                self._store, clock, session_id, item_id, taken=taken, see_to=self._go_on
+                self._store, clock, session_id, item_id, news=news, see_to=self._go_on
             )
             return await self.attach(session_id, turn_id, observer)
         except StoreError as error:
             if self._engine.closing:
                 raise closed() from error
             raise
+        finally:
+            self._waiting[session_id].discard(news)
+            if not self._waiting[session_id]:
+                del self._waiting[session_id]
 
-    def tell_taken(self, session_id: str, input_ids: Sequence[str]) -> None:
+    async def _check_not_waiting_for_itself(self, session_id: str) -> None:
+        """Refuse to wait from inside a tool for the session it runs in, or for one that waits for it.
+
+        Raises:
+            LashError: `session_waits_for_itself`.
+        """
+        for within in inside_of():
+            at: str | None = within
+            while at is not None:
+                check_apart(at, session_id)
+                head = await self._store.load_head(at)
+                above = head.relation if head else None
+                at = above.parent_session_id if isinstance(above, ChildSession) else None
+
+    def tell_taken(self, session_id: str) -> None:
         """A turn that is driven here took items: whoever waits for one looks at once."""
-        for input_id in input_ids:
-            taken = self._waiting.pop((session_id, input_id), None)
-            if taken is not None:
-                taken.set()
+        for news in self._waiting.get(session_id, ()):
+            news.came.set()
+
+    def tell_failed(self, session_id: str, turn_id: str, error: Exception) -> None:
+        """A turn cannot go on here: whoever waits for what is behind it is told."""
+        for news in self._waiting.get(session_id, ()):
+            news.failed(turn_id, error)
 
     async def _go_on(self, session_id: str) -> None:
         """Have a session's work taken up, for somebody who waits for it.
@@ -282,7 +311,7 @@ class Arrivals:
             lacking = self._engine.agents.find(first.agent) is None
             if lacking and not await self._engine.held_elsewhere(session_id):
                 raise behind(missing_agent(first.agent, self._engine.agents), first.turn_id)
-        if session_id not in self._engine.lanes:
+        if session_id not in self._engine.lanes and not self._engine.rests_now(session_id):
             await self._see_to(session_id)
 
     # --- stopping -------------------------------------------------------------------------------

@@ -4,12 +4,14 @@ A child's session and turns are named by the tool call that began them, so a too
 after a crash finds them where they are, finished or not, and nothing is done twice.
 """
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from lash.core.cancel import Cancellation, CancelToken
-from lash.core.errors import LashError
+from lash.core.clock import Clock
+from lash.core.errors import LashError, LeaseLostError, SessionBusyError, StoreError
 from lash.effects.outcomes import ChildTurn
 from lash.llm.request import OutputSpec
 from lash.llm.usage import Usage
@@ -27,6 +29,12 @@ from lash.sessions.model import (
     TurnRecord,
 )
 from lash.sessions.stopping import CancelRequest
+
+_log = logging.getLogger("lash.runtime")
+
+#: How long a child that cannot be driven just now is left alone; doubled every time.
+_REST_FIRST_S = 0.05
+_REST_MAX_S = 2.0
 
 #: How deep children may have children: a chain this long is an agent that calls itself.
 MOST_DEPTH = 8
@@ -96,6 +104,7 @@ class Children:
         call_key: The same for every attempt of the call, also after a crash.
         announce: Told what children use.
         cancel: Tripped when the call is given up; its children are then asked to stop too.
+        clock: Rests between looks at a child that cannot be driven just now.
     """
 
     host: ChildrenHost
@@ -105,6 +114,7 @@ class Children:
     call_key: str
     announce: Announce
     cancel: CancelToken
+    clock: Clock
 
     async def run(self, request: ChildRequest) -> tuple[TurnRecord, ChildTurn]:
         """Run a turn of a child session, or find it where it is.
@@ -130,24 +140,41 @@ class Children:
                 )
                 self.announce(ChildUsageReported(child=child))
 
-        ticket = await self.host.submit(
-            child_id,
-            definition.ref,
-            TurnInput(items=(TextItem(text=request.prompt),), output=request.output),
-            turn_id=turn_id,
-            observer=hear,
-            relation=self._relation(),
-        )
         unsubscribe = self.cancel.on_cancel(lambda why: self._stop(child_id, turn_id, why))
         try:
-            record = await ticket.record()
+            record = await self._record(child_id, turn_id, request, definition.ref, hear)
         finally:
             unsubscribe()
-            ticket.leave()
         total = sum((child.usage for child in record.children_usage), record.usage)
         return record, ChildTurn(
             session_id=child_id, turn_id=record.turn_id, model=model, usage=total
         )
+
+    async def _record(
+        self,
+        child_id: str,
+        turn_id: str,
+        request: ChildRequest,
+        agent: AgentRef,
+        hear: Observer,
+    ) -> TurnRecord:
+        """The child's committed turn, wherever it is driven."""
+        begun = TurnInput(items=(TextItem(text=request.prompt),), output=request.output)
+        relation, rest = self._relation(), _REST_FIRST_S
+        while True:
+            try:
+                ticket = await self.host.submit(
+                    child_id, agent, begun, turn_id=turn_id, observer=hear, relation=relation
+                )
+                try:
+                    return await ticket.record()
+                finally:
+                    ticket.leave()
+            except (SessionBusyError, LeaseLostError, StoreError) as error:
+                # It goes on elsewhere, or as soon as the store does: no answer to the tool's call.
+                _log.info("child %s is waited for: %s", child_id, error)
+                await self.clock.sleep(rest)
+                rest = min(rest * 2, _REST_MAX_S)
 
     def _stop(self, child_id: str, turn_id: str, why: Cancellation) -> None:
         """The call is given up, so what it began is to stop as well."""

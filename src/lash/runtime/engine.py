@@ -18,9 +18,7 @@ from lash.runtime.coherence import check_coherence
 from lash.runtime.environment import Environment
 from lash.runtime.events import QueuedInputAccepted, TurnEvent, TurnParked, TurnRestarted
 from lash.runtime.followers import Followers
-from lash.runtime.following import (
-    watch_stops,
-)
+from lash.runtime.following import watch_stops
 from lash.runtime.history import Histories
 from lash.runtime.lane import Lane
 from lash.runtime.observing import Observations
@@ -67,6 +65,7 @@ class Engine:
         self.quiet = asyncio.Event()
         self.quiet.set()
         self._busy = asyncio.Event()
+        self._left: set[str] = set()
         self.closing = False
         self.observations = Observations(
             store, environment.clock, environment.ids.new("replay"), drives=self.drives
@@ -169,7 +168,7 @@ class Engine:
         """A turn took items of the session's queue."""
         if input_ids:
             self.observations.queue_changed(session_id, "taken", input_ids)
-            self.arrivals.tell_taken(session_id, input_ids)
+            self.arrivals.tell_taken(session_id)
 
     def settled(self, session_id: str, receipt: CommitReceipt, commit: TurnCommit) -> None:
         """A turn was committed: tell whoever waits for it, or for the one that goes on from it."""
@@ -191,6 +190,8 @@ class Engine:
         """Turns cannot be driven here now: tell whoever waits for them."""
         self._rest(session_id)
         self.followers.failed(session_id, turn_ids, error)
+        if turn_ids and "waits_behind" not in getattr(error, "details", {}):
+            self.arrivals.tell_failed(session_id, turn_ids[0], error)
         self.observations.interrupted(session_id, turn_ids)
 
     def restarted(self, session_id: str, turn_id: str, restarted_as: str, why: str) -> None:
@@ -220,12 +221,30 @@ class Engine:
             self._rest(session_id)
             self.followers.unclaimed(session_id, error)
 
+    def leave_to_others(self, session_id: str) -> None:
+        """Another process drives a session that was given work here; it is looked after all the same."""
+        self._left.add(session_id)
+        self._busy.set()
+
+    async def take_over(self) -> None:
+        """Drive what was left to processes that have given it up since."""
+        for session_id in tuple(self._left):
+            if not await self.held_elsewhere(session_id):
+                self._left.discard(session_id)
+                if not self.closing:
+                    self.lane(session_id).recover()
+
+    def rests_now(self, session_id: str) -> bool:
+        """Whether a session that failed is left alone for a while."""
+        _, until = self.rests.get(session_id, (0.0, 0.0))
+        return until > self.environment.clock.monotonic()
+
     def lane_ended(self, session_id: str) -> None:
         """Forget a lane that has nothing more to do."""
         lane = self.lanes.get(session_id)
         if lane is not None and lane.idle:
             del self.lanes[session_id]
-        if not self.lanes:
+        if not self.lanes and not self._left:
             self._busy.clear()
         self.resting()
 

@@ -12,7 +12,7 @@ from lash.effects.racing import raced
 from lash.effects.waits.hints import changed_within, token_of
 from lash.runtime.agents import AgentRegistry
 from lash.runtime.followers import Followers, Ticket
-from lash.runtime.refusals import blocked, missing_agent
+from lash.runtime.refusals import behind, blocked, deleted, missing_agent
 from lash.sessions.accepting import KnownTurn, needs_person
 from lash.sessions.committing import follow_turn_id
 from lash.sessions.ingress import CancelTarget
@@ -77,14 +77,16 @@ async def _look_after(host: FollowHost, followers: Followers, ticket: Ticket) ->
     """
     session_id, turn_id = ticket.session_id, ticket.turn_id
     known = await host.store.find_turn(session_id, turn_id)
-    if known is not None and known.record is not None:
+    if known is None:
+        raise deleted(session_id)
+    if known.record is not None:
         further = goes_on_as(known)
         if further is None:
             host.found(session_id, turn_id, known.record)
         else:
             followers.restarted(session_id, turn_id, further)
-    elif known is not None and known.open is not None and not host.drives(session_id):
-        if needs_person(known.open) and known.open.cancellation is None:
+    elif known.open is not None and not host.drives(session_id):
+        if needs_person(known.open):
             raise blocked(session_id, turn_id, known.open.parked)
         if await host.held_elsewhere(session_id):
             return
@@ -100,21 +102,41 @@ def goes_on_as(known: KnownTurn) -> str | None:
     return follow_turn_id(known.turn_id, known.input)
 
 
+class News:
+    """What happens here in a session while somebody waits for an item of its queue.
+
+    Attributes:
+        came: Set when there is something new.
+        turn_id: The turn that cannot go on here, if one cannot.
+        error: Why not.
+    """
+
+    def __init__(self) -> None:
+        self.came = asyncio.Event()
+        self.turn_id = ""
+        self.error: Exception | None = None
+
+    def failed(self, turn_id: str, error: Exception) -> None:
+        """A turn of the session cannot go on here."""
+        self.turn_id, self.error = turn_id, error
+        self.came.set()
+
+
 async def taking_turn(
     store: Store,
     clock: Clock,
     session_id: str,
     item_id: str,
     *,
-    taken: asyncio.Event,
+    news: "News",
     see_to: Callable[[str], Awaitable[None]],
 ) -> str:
     """The turn that takes an item of a session's queue; waits until one does.
 
-    `taken` is set when a turn that is driven here takes it; what others do is found in the store.
+    `news` tells what happens here; what others do is found in the store.
 
     Raises:
-        LashError: `turn_input_cancelled`, `turn_input_unknown`.
+        LashError: `turn_input_cancelled`, `turn_input_unknown`; why what comes first cannot go on here.
     """
     target = CancelTarget(kind="input_id", value=item_id)
     wait = FOLLOW_FIRST_S
@@ -135,9 +157,11 @@ async def taking_turn(
             )
         if item.state in {"accepted", "completed"} and item.turn_id is not None:
             return item.turn_id
-        if not taken.is_set():
-            await see_to(session_id)
-            await raced(changed_within(store, clock, wait, token), taken.wait())
+        if news.error is not None:
+            raise behind(news.error, news.turn_id)
+        await see_to(session_id)
+        await raced(changed_within(store, clock, wait, token), news.came.wait())
+        news.came.clear()
         wait = min(wait * 2, FOLLOW_MAX_S)
 
 
@@ -152,14 +176,18 @@ class StopHost(Protocol):
         ...
 
     def stop_turn(self, session_id: str, turn_id: str, cancellation: Cancellation) -> bool:
-        """Have a turn end as cancelled."""
+        """Have a turn end as cancelled; False when its lane does not know it yet."""
+        ...
+
+    async def take_over(self) -> None:
+        """Drive what was left to processes that have given it up."""
         ...
 
 
 async def watch_stops(host: StopHost, busy: asyncio.Event, clock: Clock) -> None:
-    """Pass on requests to stop that other processes made, while anything is driven here.
+    """Pass on what other processes do: requests to stop, and sessions given up with work in them.
 
-    Rows are read only when the store says that somebody wrote.
+    It looks while anything is driven here or was left to others. Rows are read only when the store says that somebody wrote.
     """
     seen: int | None = None
     while True:
@@ -170,9 +198,14 @@ async def watch_stops(host: StopHost, busy: asyncio.Event, clock: Clock) -> None
             if token is not None and token == seen:
                 continue
             seen = token
+            await host.take_over()
             asked = await host.store.cancelled_turns(host.driven)
         except Exception:  # noqa: BLE001  the next look may find the store again; the commit asks too
             _log.debug("requests to stop could not be read", exc_info=True)
             continue
-        for (session_id, turn_id), cancellation in asked.items():
+        told = [
             host.stop_turn(session_id, turn_id, cancellation)
+            for (session_id, turn_id), cancellation in asked.items()
+        ]
+        if not all(told):
+            seen = None  # its lane has not got to it yet

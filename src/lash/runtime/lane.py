@@ -481,7 +481,9 @@ class Lane:
         """Take back why the turn did not go on: now it does."""
         if turn.parked is not None:
             await self._set_parked(turn, None)
-            self._queue[turn.turn_id] = msgspec.structs.replace(turn, parked=None)
+            current = self._queue.get(turn.turn_id)  # it may have been asked to stop meanwhile
+            if current is not None:
+                self._queue[turn.turn_id] = msgspec.structs.replace(current, parked=None)
 
     async def _set_parked(self, turn: AcceptedTurn, parked: Parked | None) -> None:
         lease = self._lease

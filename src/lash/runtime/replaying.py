@@ -206,6 +206,7 @@ async def _history_before(
         leaf_id=leaf.node_id if leaf else None,
         leaf_digest=leaf.digest if leaf else "",
         turn_index=record.turn_index - 1,
+        config=record.config,
     )
     frame = next((place for place in reversed(range(first)) if nodes[place].frame), 0)
     return History(standing, messages_of(before[frame:]))

@@ -9,7 +9,7 @@ from contextvars import Context, ContextVar, copy_context
 
 from lash.core.errors import LashError
 
-#: The sessions whose tools the running task is inside of, child sessions included.
+#: The sessions whose tools the running task is inside of.
 _inside: ContextVar[frozenset[str]] = ContextVar("lash_inside", default=frozenset())
 
 
@@ -30,13 +30,18 @@ def outside() -> Context:
     return context
 
 
-def check_not_inside(session_id: str) -> None:
-    """Refuse to wait for a turn of a session from inside one of its tools.
+def inside_of() -> frozenset[str]:
+    """The sessions whose tools the running task is inside of."""
+    return _inside.get()
+
+
+def check_apart(tool_session: str, session_id: str) -> None:
+    """Refuse to wait for a turn of a session that waits for the tool.
 
     Raises:
         LashError: `session_waits_for_itself`.
     """
-    if session_id in _inside.get():
+    if tool_session == session_id:
         raise LashError(
             "session_waits_for_itself",
             f"A tool of session {session_id!r} cannot wait for a turn of that session, which waits for "

@@ -22,6 +22,9 @@ GRACE_S = 0.05
 #: How long a model call that was given up may take to clean up before nobody waits for it any more.
 PATIENCE_S = 1.0
 
+#: How long closing waits for a tool or a model call that keeps its cancellation to itself.
+CLOSE_PATIENCE_S = 5.0
+
 #: What would not stop. They are kept from being collected while they run; nobody waits for them.
 _abandoned: set[asyncio.Task[Any]] = set()
 
@@ -101,7 +104,7 @@ async def _stoppable(
         await over
     except asyncio.CancelledError:
         task.cancel()
-        await asyncio.wait([task])
+        await _for_a_while(clock, task)  # then the drive goes on unwinding, and leaves it behind
         raise
     finally:
         unsubscribe()
@@ -125,6 +128,22 @@ async def _bring_to_end(
     _settle(over)
 
 
+async def _for_a_while(clock: Clock, task: "asyncio.Task[Any]") -> None:
+    patience = asyncio.ensure_future(clock.sleep(CLOSE_PATIENCE_S))
+    try:
+        await asyncio.wait({task, patience}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        patience.cancel()
+    if not task.done():
+        _abandon(task)
+
+
+def _abandon(task: "asyncio.Task[Any]") -> None:
+    _log.warning("%s keeps running although it was cancelled", task.get_name())
+    _abandoned.add(task)
+    task.add_done_callback(_forget)
+
+
 def _settle(over: "asyncio.Future[None]") -> None:
     if not over.done():
         over.set_result(None)
@@ -132,9 +151,7 @@ def _settle(over: "asyncio.Future[None]") -> None:
 
 def _result(task: "asyncio.Task[T]", cancel: CancelToken) -> T | None:
     if not task.done():
-        _log.warning("%s keeps running although its turn was stopped", task.get_name())
-        _abandoned.add(task)
-        task.add_done_callback(_forget)
+        _abandon(task)
         return None
     if task.cancelled() and cancel.cancelled:
         return None

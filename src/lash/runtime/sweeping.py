@@ -55,8 +55,7 @@ class Sweep:
             held and self._engine.is_live_stranger(held)
         ):
             return False
-        _, rests_until = self._engine.rests.get(session.session_id, (0.0, 0.0))
-        if rests_until > self._engine.environment.clock.monotonic():
+        if self._engine.rests_now(session.session_id):
             return False
         return self.waits_for_agent(session) is None
 

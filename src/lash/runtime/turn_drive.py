@@ -328,6 +328,7 @@ class TurnDrive:
             call_key=call_key,
             announce=self._context.announce,
             cancel=cancel,
+            clock=self._context.clock,
         )
 
     async def _synced(self) -> EffectOutcome:

@@ -231,13 +231,14 @@ def _of_another(head: SessionHead, request: AcceptRequest) -> AcceptResult | Non
 
 def needs_person(turn: AcceptedTurn) -> bool:
     """Whether a turn blocks its session until somebody decides."""
-    return turn.parked is not None and turn.parked.waits_for == "person"
+    waits = turn.parked is not None and turn.parked.waits_for == "person"
+    return waits and turn.cancellation is None  # one that is to stop only has to end
 
 
 def waits_for_person(session: "OpenSession") -> bool:
     """Whether a session does not go on until somebody decides. One whose turn is to stop goes on."""
     first = session.turns[0] if session.turns else None
-    return first is not None and needs_person(first) and first.cancellation is None
+    return first is not None and needs_person(first)
 
 
 def plan_restart(turn: AcceptedTurn, is_taken: Callable[[str], bool]) -> AcceptedTurn:

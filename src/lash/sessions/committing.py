@@ -376,6 +376,7 @@ def _record(
         children_usage=commit.children_usage,
         cancellation=commit.cancellation,
         output_state=commit.output_state,
+        config=facts.head.config if facts.head else SessionConfig(),
         command=str(turn.input.command.__struct_config__.tag) if turn.input.command else None,
     )
 

@@ -292,7 +292,7 @@ class TurnRecord(Data):
 
     `turn_index` counts the turns of the session, from 1. `usage` is the session's own;
     `children_usage` what its child sessions used beside that. `cancellation` says who stopped it.
-    `output_state` says what `text` is worth.
+    `output_state` says what `text` is worth, `config` what its session said when it began.
     """
 
     session_id: str
@@ -310,6 +310,7 @@ class TurnRecord(Data):
     cancellation: Cancellation | None = None
     command: str | None = None
     output_state: OutputState = "usable"
+    config: SessionConfig = SessionConfig()
 
 
 SessionState: TypeAlias = Literal["idle", "running", "waiting", "parked"]

@@ -10,7 +10,7 @@ from typing import TypeAlias
 from lash.core.cancel import Cancellation
 from lash.core.json import Data
 from lash.sessions.accepting import KnownTurn
-from lash.sessions.model import AcceptedTurn, TurnRecord
+from lash.sessions.model import AcceptedTurn, ChildSession, SessionRelation, TurnRecord
 
 
 class CancelRequest(Data):
@@ -92,3 +92,25 @@ def going_on(
 def chain_root(turn: AcceptedTurn) -> str | None:
     """The turn whose chain of agent frames this one goes on with, if it does."""
     return turn.input.frame_task.root if turn.input.frame_task else None
+
+
+def is_child_of(relation: SessionRelation, session_id: str, turn_id: str) -> bool:
+    """Whether a session was begun by a tool call of this turn, which takes it along when it ends early."""
+    return (
+        isinstance(relation, ChildSession)
+        and relation.parent_session_id == session_id
+        and relation.turn_id == turn_id
+    )
+
+
+def for_child(why: Cancellation) -> Cancellation:
+    """What the turns of child sessions are told when the turn that began them ends early."""
+    reason = why.reason or "the turn that began it was stopped"
+    return Cancellation(request_id=why.request_id, origin="parent", reason=reason)
+
+
+def for_restart(turn_id: str) -> Cancellation:
+    """What the turns of child sessions are told when the turn that began them begins again."""
+    return Cancellation(
+        request_id=f"restart:{turn_id}", origin="parent", reason="its turn began again without it"
+    )

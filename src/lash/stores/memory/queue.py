@@ -1,7 +1,8 @@
 """A session's queue in memory: the facts the planner asks for, and what becomes of its plans."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from lash.core.cancel import Cancellation
 from lash.sessions.committing import TurnCommit
 from lash.sessions.ingress import (
     MOST_TAKEN,
@@ -26,7 +27,7 @@ from lash.sessions.queueing import (
     settled,
     would_take,
 )
-from lash.sessions.stopping import CancelFacts, CancelRequest, going_on
+from lash.sessions.stopping import CancelFacts, CancelRequest, going_on, is_child_of
 from lash.stores.memory.session import HeldSession
 
 
@@ -213,3 +214,15 @@ def cancel_item(
         session.queue[outcome.item.item_id] = outcome.item
         session.settled[outcome.item.item_id] = now_ms
     return outcome
+
+
+def stop_children(
+    sessions: Mapping[str, HeldSession], session_id: str, turn_id: str, why: Cancellation
+) -> None:
+    """Ask the child sessions that a turn has begun to stop, and theirs."""
+    for child_id, child in sessions.items():
+        if is_child_of(child.head.relation, session_id, turn_id):
+            for turn in child.open_turns():
+                if turn.cancellation is None:
+                    child.cancels[turn.turn_id] = why
+                    stop_children(sessions, child_id, turn.turn_id, why)

@@ -16,7 +16,13 @@ from lash.sessions.queueing import (
     plan_checkpoint,
     plan_enqueue,
 )
-from lash.sessions.stopping import CancelOutcome, CancelRequest, CancelRequested, plan_cancel
+from lash.sessions.stopping import (
+    CancelOutcome,
+    CancelRequest,
+    CancelRequested,
+    for_child,
+    plan_cancel,
+)
 from lash.stores.memory.queue import (
     cancel_facts,
     cancel_item,
@@ -25,6 +31,7 @@ from lash.stores.memory.queue import (
     find_item,
     has_arrived,
     in_order,
+    stop_children,
     waiting,
 )
 from lash.stores.memory.session import Held
@@ -117,6 +124,8 @@ class Queues:
         if isinstance(outcome, CancelRequested) and session is not None:
             self._seams("cancel.inside")
             session.cancels[outcome.turn_id] = outcome.cancellation
+            why = for_child(outcome.cancellation)
+            stop_children(self._sessions, request.session_id, outcome.turn_id, why)
             self._changed()
         return outcome
 

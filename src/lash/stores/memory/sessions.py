@@ -48,6 +48,7 @@ from lash.sessions.model import (
     SessionSummary,
     TurnRecord,
 )
+from lash.sessions.stopping import for_child, for_restart
 from lash.sessions.summary import summarise
 from lash.sessions.usage import UsageEntry
 from lash.stores.memory.queue import (
@@ -56,6 +57,7 @@ from lash.stores.memory.queue import (
     first_waiting,
     move,
     settle,
+    stop_children,
     waiting,
 )
 from lash.stores.memory.scopes import Scopes
@@ -194,6 +196,9 @@ class Sessions:
         self._scopes.append(commit.scope_key, commit.journal)
         self._scopes.finish(commit.scope_key)
         self._scopes.cancel_scope_waits(commit.scope_key)  # nobody waits any more
+        if commit.cancellation is not None:
+            why = for_child(commit.cancellation)
+            stop_children(self._sessions, commit.session_id, commit.turn_id, why)
         session.book(planned.ledger)
         settle(session, commit, planned.record.timing.committed_at_ms)
         following = planned.following
@@ -275,7 +280,10 @@ class Sessions:
         self._scopes.finish(journal_key(TurnScope(session_id=session_id, turn_id=turn_id)))
         # Nobody waits for the old turn's answers any more; who brings one is told.
         self._scopes.cancel_waits(session_id)
-        return again
+        # What its tools have begun is begun anew; nobody would book what the old ones go on to use.
+        stop_children(self._sessions, session_id, turn_id, for_restart(turn_id))
+        self._changed()
+        return session.with_cancellation(again)
 
     # --- reading --------------------------------------------------------------------------------
 

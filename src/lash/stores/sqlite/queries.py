@@ -40,6 +40,7 @@ _SUMMARY = f"""
 LIST_SESSIONS = f"{_SUMMARY} ORDER BY s.updated_at_ms DESC, s.session_id"
 SESSION = f"{_SUMMARY} WHERE s.session_id = ?"
 
+SESSIONS_OF_ORIGIN = "SELECT session_id FROM sessions WHERE origin = ? ORDER BY session_id"
 IS_DELETED = "SELECT 1 FROM deleted_sessions WHERE session_id = ?"
 
 # --- leases -----------------------------------------------------------------------------------------

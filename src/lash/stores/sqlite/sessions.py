@@ -45,11 +45,13 @@ from lash.sessions.model import (
     AcceptedTurn,
     Parked,
 )
+from lash.sessions.stopping import for_child, for_restart
 from lash.stores.sqlite import graph, heads, queries, rows
 from lash.stores.sqlite.columns import text
 from lash.stores.sqlite.journal import add_records, finish_scope, has_record
 from lash.stores.sqlite.queue import compose, concerns, find_item, move, settle
 from lash.stores.sqlite.reading import is_live
+from lash.stores.sqlite.stopping import stop_children
 from lash.stores.sqlite.waits import cancel_scope_waits, cancel_waits
 from lash.stores.sqlite.writer import Writer
 
@@ -214,6 +216,9 @@ class SessionTables:
             raise StoreError("store_corrupt", f"Session {session_id} changed within a transaction.")
         finish_scope(connection, commit.scope_key, now_ms)
         cancel_scope_waits(connection, commit.scope_key, now_ms)  # nobody waits any more
+        if commit.cancellation is not None:
+            why = for_child(commit.cancellation)
+            stop_children(connection, session_id, turn_id, why, now_ms)
         record = (head.revision, planned.commit_hash, text(planned.record))
         connection.execute(queries.ADD_TURN, (session_id, turn_id, *record))
         graph.add_usage(connection, session_id, planned.ledger)
@@ -326,7 +331,10 @@ class SessionTables:
             old = TurnScope(session_id=session_id, turn_id=turn_id)
             finish_scope(connection, journal_key(old), self._clock.now_ms())
             # Nobody waits for the old turn's answers any more; who brings one is told.
-            cancel_waits(connection, session_id, self._clock.now_ms())
-            return again
+            now_ms = self._clock.now_ms()
+            cancel_waits(connection, session_id, now_ms)
+            # What its tools have begun is begun anew; nobody would book what the old ones go on to use.
+            stop_children(connection, session_id, turn_id, for_restart(turn_id), now_ms)
+            return rows.with_cancellations(connection, [again])[0]
 
         return await self._writer.submit(operation)

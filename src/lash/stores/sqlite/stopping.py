@@ -12,7 +12,9 @@ from lash.sessions.stopping import (
     CancelOutcome,
     CancelRequest,
     CancelRequested,
+    for_child,
     going_on,
+    is_child_of,
     plan_cancel,
 )
 from lash.stores.sqlite import heads, queries, rows
@@ -41,6 +43,8 @@ class TurnCancelTable:
             evidence = text(outcome.cancellation)
             values = (session_id, outcome.turn_id, evidence, self._clock.now_ms())
             connection.execute(queries.ADD_CANCELLATION, values)
+            why = for_child(outcome.cancellation)
+            stop_children(connection, session_id, outcome.turn_id, why, self._clock.now_ms())
             self._seams("cancel.inside")
         return outcome
 
@@ -56,6 +60,21 @@ class TurnCancelTable:
             }
 
         return await self._readers.read(operation)
+
+
+def stop_children(
+    connection: sqlite3.Connection, session_id: str, turn_id: str, why: Cancellation, now_ms: int
+) -> None:
+    """Ask the child sessions that a turn has begun to stop, and theirs."""
+    for (child,) in connection.execute(queries.SESSIONS_OF_ORIGIN, (session_id,)).fetchall():
+        head, _ = heads.read_head(connection, child)
+        if head is None or not is_child_of(head.relation, session_id, turn_id):
+            continue
+        for turn in rows.open_turns(connection, child):
+            if turn.cancellation is None:
+                values = (child, turn.turn_id, text(why), now_ms)
+                connection.execute(queries.ADD_CANCELLATION, values)
+                stop_children(connection, child, turn.turn_id, why, now_ms)
 
 
 def _facts(connection: sqlite3.Connection, request: CancelRequest) -> CancelFacts:
