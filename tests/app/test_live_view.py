@@ -335,7 +335,9 @@ class World:
             text_message(f"{turn}.1", "assistant", f"{turn}!"),
         )
         self.path += [
-            SessionNode(node_id=message.id, digest="d", turn_id=turn, message=message)
+            SessionNode(
+                session_id="s", node_id=message.id, digest="d", turn_id=turn, message=message
+            )
             for message in added
         ]
         self.records.append(record(turn, len(self.records) + 1))

@@ -9,8 +9,6 @@ import json
 import subprocess
 import sys
 
-import pytest
-
 LEARNED = """
 import importlib, json, pkgutil
 import lash, lash.stores.sqlite as sqlite

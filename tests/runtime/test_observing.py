@@ -107,11 +107,15 @@ class Shelf:
         revision = (self.head.revision if self.head else 0) + 1
         for message in () if wordless else messages(turn):
             self.path.append(
-                SessionNode(node_id=message.id, digest="d", turn_id=turn, message=message)
+                SessionNode(
+                    session_id="s", node_id=message.id, digest="d", turn_id=turn, message=message
+                )
             )
         if frame:
             opened = FrameOpen(frame_id=frame, reason="continue_as", previous_frame_id="f0")
-            self.path.append(SessionNode(node_id=frame, digest="d", turn_id=turn, frame=opened))
+            self.path.append(
+                SessionNode(session_id="s", node_id=frame, digest="d", turn_id=turn, frame=opened)
+            )
         self.records.append(record(turn, revision))
         self._stand(revision, len(self.records))
         return self.records[-1]

@@ -13,6 +13,7 @@ def node(place: int, content: Message | FrameOpen) -> SessionNode:
     """A node named by its place."""
     is_frame = isinstance(content, FrameOpen)
     return SessionNode(
+        session_id="s",
         node_id=f"n{place}",
         digest=f"d{place}",
         turn_id="t1",
@@ -96,6 +97,7 @@ def test_the_frame_is_that_of_the_last_opening_before_the_cut() -> None:
 def test_of_two_nodes_of_one_name_the_later_one_is_meant() -> None:
     path = tuple(
         SessionNode(
+            session_id="s",
             node_id=name,
             digest=f"d{place}",
             turn_id="t1",

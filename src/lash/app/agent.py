@@ -1,10 +1,11 @@
 """An agent: a name, a model, instructions and tools."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias, cast
 
 from lash.app.model import ModelLike, resolve_model
 from lash.core.errors import ConfigurationError
+from lash.core.text import is_utf8
 from lash.llm.retry import RetryPolicy
 from lash.runtime.agents import AgentDefinition
 from lash.sessions.model import AgentRef
@@ -44,8 +45,12 @@ class Agent:
         retry: RetryPolicy | None = None,
         prompt: PromptLayer | None = None,
     ) -> None:
+        _check_text("name", name)
+        _check_text("version", version)
+        _check_text("instructions", instructions)
         if not name.strip() or not version.strip():
             raise ConfigurationError("agent_invalid", "An agent needs a name and a version.")
+        _check_list(name, tools)
         if max_turns is not None and max_turns < 1:
             raise ConfigurationError(
                 "agent_invalid", f"max_turns of agent {name!r} must be at least 1, not {max_turns}."
@@ -82,6 +87,21 @@ class Agent:
             tool_specs=tuple(tool.spec for tool in self.tools),
             retry=self.retry,
             max_turns=self.max_turns,
+        )
+
+
+def _check_text(what: str, value: object) -> None:
+    if not isinstance(value, str) or not is_utf8(value):
+        raise ConfigurationError(
+            "agent_invalid",
+            f"The {what} of an agent must be text that UTF-8 can carry, not {type(value).__name__}.",
+        )
+
+
+def _check_list(agent: str, tools: object) -> None:
+    if callable(tools) or not isinstance(tools, Iterable):
+        raise ConfigurationError(
+            "agent_invalid", f"The tools of agent {agent!r} must be a list: tools=[…]."
         )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar, get_args, overload
+from typing import Self, TypeVar, cast, get_args, overload
 from weakref import WeakValueDictionary
 
 from lash.app.agent import Agent
@@ -84,6 +84,12 @@ class Runtime:
     ) -> None:
         if isinstance(store, str | Path):
             _check_location(store)
+        elif not hasattr(store, "tier"):
+            raise ConfigurationError(
+                "store_url_unknown",
+                f"A runtime needs the path of a file, ':memory:' or a store, not {type(store).__name__}.",
+            )
+        _check_agents(agents)
         _check_drift_policy(on_drift)
         self._location = store
         self._agents = AgentRegistry(agent.define() for agent in agents)
@@ -361,6 +367,7 @@ class Runtime:
         Raises:
             LashError: `session_unknown`, `turn_unknown`.
         """
+        check_id(turn_id, "turn_id_invalid", "A turn id")
         return await load_journal(self.engine.store, session_id, turn_id)
 
     async def replay(self, session_id: str, turn_id: str) -> ReplayReport:
@@ -372,6 +379,7 @@ class Runtime:
         Raises:
             LashError: `session_unknown`, `turn_unknown`, `agent_missing`.
         """
+        check_id(turn_id, "turn_id_invalid", "A turn id")
         engine = self.engine
         return await replay_turn(
             session_id,
@@ -494,6 +502,16 @@ def _check_location(location: str | Path) -> None:
         raise ConfigurationError(
             "store_url_unknown",
             "The store's path is blank; pass the path of a file, or ':memory:'.",
+        )
+
+
+def _check_agents(agents: object) -> None:
+    listed = isinstance(agents, Sequence) and not isinstance(agents, str)
+    if not listed or not all(
+        isinstance(agent, Agent) for agent in cast("Sequence[object]", agents)
+    ):
+        raise ConfigurationError(
+            "agent_invalid", "A runtime takes a list of agents: Runtime(…, agents=[lash.Agent(…)])."
         )
 
 

@@ -20,6 +20,7 @@ from lash.app.results import (
 from lash.app.stopping import CancelReceipt, receipt_of
 from lash.core.cancel import Cancellation
 from lash.core.clock import IdSource
+from lash.core.durations import milliseconds
 from lash.core.errors import LashError
 from lash.core.json import JsonObject, JsonValue
 from lash.core.tiers import DurabilityTier
@@ -280,12 +281,14 @@ class Session:
             timeout: Seconds to wait at most; None for as long as it takes.
 
         Raises:
-            LashError: `turn_unknown`; `turn_terminal_await_timeout` (retryable, the turn goes on);
+            LashError: `turn_unknown`, `turn_id_invalid`, `duration_invalid`; `turn_terminal_await_timeout` (retryable, the turn goes on);
                 what `run` raises for a turn that cannot go on.
         """
+        check_id(turn_id, "turn_id_invalid", "A turn id")
+        seconds = None if timeout is None else milliseconds(timeout, "The timeout of wait") / 1000
         ticket = await self._engine.arrivals.attach(self.id, turn_id, None)
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(seconds):
                 return turn_result(await ticket.record(), ticket.durability)
         except TimeoutError as error:
             raise LashError(
@@ -405,6 +408,10 @@ class Session:
         self, *input_ids: str, source_keys: Sequence[str] = ()
     ) -> Sequence[CancelInputOutcome]:
         """Take input back before a turn takes it, all in one transaction; an outcome for each."""
+        if isinstance(source_keys, str):
+            source_keys = (source_keys,)  # one key, and not its letters
+        for value in (*input_ids, *source_keys):
+            check_id(value, "source_key_invalid", "The id or source key of queued input")
         targets = [CancelTarget(kind="input_id", value=item) for item in input_ids]
         targets += [CancelTarget(kind="source_key", value=item) for item in source_keys]
         return await self._engine.arrivals.cancel_items(self.id, targets)
@@ -415,6 +422,7 @@ class Session:
         Raises:
             LashError: `turn_input_unknown`.
         """
+        check_id(input_id, "source_key_invalid", "The id of queued input")
         anchor = CancelTarget(kind="input_id", value=input_id)
         outcomes = await self._engine.arrivals.cancel_items_from(self.id, anchor)
         if outcomes is None:
@@ -505,6 +513,11 @@ class Session:
         Raises:
             LashError: `session_cursor_malformed`, `session_cursor_wrong_session`.
         """
+        if cursor is not None and not isinstance(cursor, str):
+            raise LashError(
+                "session_cursor_malformed",
+                f"A cursor is text that an observation gave, not {type(cursor).__name__}.",
+            )
         return self._engine.observations.observe(self.id, cursor)
 
     async def history(self, *, whole: bool = False) -> Sequence[HistoryMessage]:

@@ -13,7 +13,6 @@ from lash.core.scopes import TurnScope
 from lash.sessions.ingress import QueuedItem
 from lash.sessions.model import (
     AcceptedTurn,
-    ForkedSession,
     FrameOpen,
     SessionState,
     SessionSummary,
@@ -89,11 +88,12 @@ async def load_transcript(store: Store, session_id: str) -> Transcript:
     queue = await store.list_queue(session_id)  # first: what is taken meanwhile is told as a turn
     records, waiting = await load_turns(store, session_id)
     path = await store.load_path(session_id, whole=True)
+    # A fork begins with the nodes of another session, among them turns of the same id perhaps.
+    own = [node for node in path if node.session_id == session_id]
     messages: dict[str, list[HistoryMessage]] = {}
-    for node in path:
+    for node in own:
         if node.message is not None:
             messages.setdefault(node.turn_id, []).append(history_message(node.message))
-    # A fork begins with the nodes of another session, among them turns of the same id perhaps.
     committed = {record.turn_id for record in records}
     return Transcript(
         session=summary,
@@ -101,17 +101,15 @@ async def load_transcript(store: Store, session_id: str) -> Transcript:
         inherited=[
             history_message(node.message)
             for node in path
-            if node.message is not None and node.turn_id not in committed
-        ]
-        if isinstance(summary.relation, ForkedSession)
-        else (),
+            if node.message is not None and node.session_id != session_id
+        ],
         turns=[
             CommittedTurn(
                 record,
                 messages.get(record.turn_id, ()),
                 [
                     node.frame
-                    for node in path
+                    for node in own
                     if node.frame is not None and node.turn_id == record.turn_id
                 ],
             )

@@ -288,6 +288,10 @@ class Arrivals:
                 above = head.relation if head else None
                 at = above.parent_session_id if isinstance(above, ChildSession) else None
 
+    def awaited(self, session_id: str) -> bool:
+        """Whether anybody waits for an item of the session's queue."""
+        return session_id in self._waiting
+
     def tell_taken(self, session_id: str) -> None:
         """A turn that is driven here took items: whoever waits for one looks at once."""
         for news in self._waiting.get(session_id, ()):

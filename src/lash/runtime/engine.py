@@ -74,7 +74,8 @@ class Engine:
     def in_use(self, session_id: str) -> bool:
         """Whether anything here is under way in a session, or anybody waits for it."""
         lane = self.lanes.get(session_id)
-        return (lane is not None and lane.at_work) or self.followers.any_of(session_id)
+        awaited = self.followers.any_of(session_id) or self.arrivals.awaited(session_id)
+        return awaited or (lane is not None and lane.at_work)
 
     # --- life -----------------------------------------------------------------------------------
 

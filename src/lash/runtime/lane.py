@@ -119,6 +119,7 @@ class Lane:
         self._done: deque[str] = deque(maxlen=256)
         self._accepted_seen = 0
         self._nudged = False
+        self._looking = False
         self._cancel = CancelToken()
         # Turns accepted here and never driven yet, with the fence of their acceptance: while that is
         # still the lease's, nobody can have recorded anything for them.
@@ -147,7 +148,7 @@ class Lane:
     @property
     def at_work(self) -> bool:
         """Whether a turn is being driven or waits to be, or input is being accepted."""
-        return bool(self._queue or self._accepting)
+        return bool(self._queue or self._accepting or self._nudged or self._looking)
 
     @property
     def waits_for_outside(self) -> bool:
@@ -291,8 +292,11 @@ class Lane:
                 self._host.lane_ended(self._session_id)
 
     async def _look(self) -> None:
-        self._nudged = False
-        await self._guarded(self._claim())
+        self._nudged, self._looking = False, True
+        try:
+            await self._guarded(self._claim())
+        finally:
+            self._looking = False
 
     async def _guarded(self, work: Coroutine[object, object, None]) -> None:
         try:

@@ -323,7 +323,7 @@ class Observations:
             session.known = head is not None
             if session.revision is None:
                 session.revision = view.revision
-            committed = {node.turn_id for node in path}
+            committed = {node.turn_id for node in path if node.session_id == session.id}
             live = session.live.view()
             early = frozenset(turn.turn_id for turn in live if turn.turn_id in committed)
             shown = tuple(turn for turn in live if turn.turn_id not in early)

@@ -197,7 +197,9 @@ async def _history_before(
     if record is None:
         return History(head, messages_of(await store.load_path(head.session_id)))
     nodes = list(await store.load_path(head.session_id, whole=True))
-    first = next((place for place, node in enumerate(nodes) if node.turn_id == turn_id), len(nodes))
+    own = (head.session_id, turn_id)
+    places = (place for place, node in enumerate(nodes) if (node.session_id, node.turn_id) == own)
+    first = next(places, len(nodes))
     before = nodes[:first]
     leaf = before[-1] if before else None
     standing = msgspec.structs.replace(
@@ -223,7 +225,8 @@ async def _compare(
     if unused is not None or record is None or commit is None:
         return unused
     nodes = await store.load_path(record.session_id, whole=True)
-    kept = messages_of([node for node in nodes if node.turn_id == record.turn_id])
+    own = (record.session_id, record.turn_id)
+    kept = messages_of([node for node in nodes if (node.session_id, node.turn_id) == own])
     made = (*commit.messages, *commit.frame_messages)
     before, now = _content(record, kept), _content(commit, made)
     found = tuple(changes(before, now, "result"))

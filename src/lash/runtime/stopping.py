@@ -67,34 +67,42 @@ async def unless_stopped(cancel: CancelToken, clock: Clock, work: Coroutine[Any,
     if cancel.cancellation is not None:
         work.close()
         raise StopRequested(cancel.cancellation)
-    result = await _stoppable(cancel, clock, work, 0.0, PATIENCE_S)
+    result = await _stoppable(cancel, clock, work, (0.0, PATIENCE_S), "a model call")
     if result is None and cancel.cancellation is not None:
         raise StopRequested(cancel.cancellation)
     return cast("T", result)
 
 
-async def with_grace(cancel: CancelToken, clock: Clock, work: Coroutine[Any, Any, T]) -> T | None:
-    """The result of `work`; None when the turn is to stop and the work did not end within the grace."""
-    return await _stoppable(cancel, clock, work, GRACE_S, GRACE_S)
+async def with_grace(
+    cancel: CancelToken, clock: Clock, work: Coroutine[Any, Any, T], name: str
+) -> T | None:
+    """The result of `work`; None when the turn is to stop and the work did not end within the grace.
+
+    `name` is what the log calls work that does not end at all.
+    """
+    return await _stoppable(cancel, clock, work, (GRACE_S, GRACE_S), name)
 
 
 async def _stoppable(
     cancel: CancelToken,
     clock: Clock,
     work: Coroutine[Any, Any, T],
-    grace_s: float,
-    patience_s: float,
+    patience: tuple[float, float],
+    name: str,
 ) -> T | None:
-    """The result of `work`; once the turn is to stop, None unless it ends in time."""
+    """The result of `work`; once the turn is to stop, None unless it ends in time.
+
+    `patience` is how many seconds it is given to end by itself, and then to clean up.
+    """
     loop = asyncio.get_running_loop()
-    task = loop.create_task(work)
+    task = loop.create_task(work, name=name)
     over: asyncio.Future[None] = loop.create_future()
     task.add_done_callback(lambda _: _settle(over))
     ending: list[asyncio.Task[None]] = []
 
     def begin() -> None:
         if not over.done():
-            ending.append(loop.create_task(_bring_to_end(task, over, clock, grace_s, patience_s)))
+            ending.append(loop.create_task(_bring_to_end(task, over, clock, patience)))
 
     def tripped(_: Cancellation) -> None:
         loop.call_soon_threadsafe(begin)
@@ -117,14 +125,14 @@ async def _bring_to_end(
     task: "asyncio.Task[Any]",
     over: "asyncio.Future[None]",
     clock: Clock,
-    grace_s: float,
-    patience_s: float,
+    patience: tuple[float, float],
 ) -> None:
     """Let work end by itself, then cancel it, then wait for it no longer."""
-    if grace_s:
-        await clock.sleep(grace_s)
+    by_itself, cleaning_up = patience
+    if by_itself:
+        await clock.sleep(by_itself)
     task.cancel()
-    await clock.sleep(patience_s)
+    await clock.sleep(cleaning_up)
     _settle(over)
 
 

@@ -202,7 +202,8 @@ class ToolDispatch:
 
     async def _answered(self, call: _Call) -> CompletedToolCall:
         """One call with its answer: its own, or that it was cancelled because the turn is to stop."""
-        completed = await with_grace(self._cancel, self._clock, self._call(call))
+        name = f"tool {call.pending.tool_name} of session {call.parent.scope.session_id}"
+        completed = await with_grace(self._cancel, self._clock, self._call(call), name)
         if completed is None:
             completed = cancelled_call(call.pending)
             if call.executed:

@@ -303,6 +303,7 @@ def chain_nodes(head: SessionHead, commit: TurnCommit) -> tuple[SessionNode, ...
     ) -> None:
         nonlocal parent_id, parent_digest
         node = SessionNode(
+            session_id=commit.session_id,
             node_id=node_id,
             parent_id=parent_id,
             digest=digest("session-node", [parent_digest, content]),

@@ -112,9 +112,11 @@ class SessionNode(Data):
     """One node of a session's graph: a message or the opening of a frame, chained by content.
 
     `digest` covers the parent's digest and the content, so a leaf's digest names a whole history.
-    Exactly one of `message` and `frame` is set.
+    Exactly one of `message` and `frame` is set. `session_id` is the session whose turn added it, which
+    may be one that this history was forked from.
     """
 
+    session_id: str
     node_id: str
     digest: str
     turn_id: str

@@ -117,7 +117,10 @@ class SessionStore(Protocol):
         ...
 
     async def load_nodes(self, session_id: str, turn_ids: Sequence[str]) -> Sequence[SessionNode]:
-        """The nodes that a session's newest turns have added, in order; older ones are not read."""
+        """The nodes that some of a session's newest turns have added, in order.
+
+        What came on top of them since is left out, and what is older is not read.
+        """
         ...
 
     async def list_sessions(self) -> Sequence[SessionSummary]:

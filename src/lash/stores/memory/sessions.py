@@ -328,8 +328,11 @@ class Sessions:
         """The nodes that a session's newest turns have added, in order."""
         session, wanted, found = self._sessions.get(session_id), set(turn_ids), list[SessionNode]()
         at = session.leaf if session else None
-        while at is not None and at.node.turn_id in wanted:
-            found.append(at.node)
+        while at is not None and at.node.session_id == session_id:
+            if at.node.turn_id in wanted:
+                found.append(at.node)
+            elif found:
+                break
             at = at.parent
         return found[::-1]
 

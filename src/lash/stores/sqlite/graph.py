@@ -22,6 +22,7 @@ _USAGE = msgspec.json.Decoder(Usage)
 
 @row_type
 class _Node(NamedTuple):
+    session_id: str
     node_id: str
     parent_id: str | None
     digest: str
@@ -77,7 +78,8 @@ def read_nodes(
 ) -> Sequence[SessionNode]:
     """The nodes that a session's newest turns have added, in order."""
     leaf = read_leaf(connection, session_id)
-    asked = {"leaf": leaf, "turns": encode(list(turn_ids)).decode()}
+    turns = encode(list(turn_ids)).decode()
+    asked = {"leaf": leaf, "session": session_id, "turns": turns}
     return [session_node(row) for row in connection.execute(queries.NEWEST_NODES, asked)]
 
 
@@ -123,6 +125,7 @@ def session_node(row: Row) -> SessionNode:
     columns = checked(row, _Node)
     is_message = columns.kind == "message"
     return SessionNode(
+        session_id=columns.session_id,
         node_id=columns.node_id,
         parent_id=columns.parent_id,
         digest=columns.digest,

@@ -138,22 +138,25 @@ PATH = """
         FROM path p JOIN nodes n ON n.id = p.parent AND n.id < p.id
         WHERE :whole OR p.kind = 'message'
     )
-    SELECT n.node_id, n.parent_id, n.digest, n.turn_id, n.kind, n.message
+    SELECT n.session_id, n.node_id, n.parent_id, n.digest, n.turn_id, n.kind, n.message
     FROM path p JOIN nodes n ON n.id = p.id ORDER BY p.depth DESC
 """
 
-#: The nodes on top of a path that some turns have added, given in order: it ends at the first of others.
+#: The nodes of a path that some of its newest turns have added, given in order. What came on top since
+#: is passed by; the walk ends at the first node of others below.
 NEWEST_NODES = """
-    WITH RECURSIVE path (id, parent, depth) AS (
-        SELECT n.id, n.parent, 0 FROM nodes n
-        WHERE n.id = :leaf AND n.turn_id IN (SELECT value FROM json_each(:turns))
+    WITH RECURSIVE path (id, parent, depth, found) AS (
+        SELECT n.id, n.parent, 0, n.turn_id IN (SELECT value FROM json_each(:turns))
+        FROM nodes n WHERE n.id = :leaf AND n.session_id = :session
         UNION ALL
-        SELECT n.id, n.parent, p.depth + 1
+        SELECT n.id, n.parent, p.depth + 1,
+            p.found OR n.turn_id IN (SELECT value FROM json_each(:turns))
         FROM path p JOIN nodes n ON n.id = p.parent AND n.id < p.id
-        WHERE n.turn_id IN (SELECT value FROM json_each(:turns))
+        WHERE n.session_id = :session
+            AND (NOT p.found OR n.turn_id IN (SELECT value FROM json_each(:turns)))
     )
-    SELECT n.node_id, n.parent_id, n.digest, n.turn_id, n.kind, n.message
-    FROM path p JOIN nodes n ON n.id = p.id ORDER BY p.depth DESC
+    SELECT n.session_id, n.node_id, n.parent_id, n.digest, n.turn_id, n.kind, n.message
+    FROM path p JOIN nodes n ON n.id = p.id WHERE p.found ORDER BY p.depth DESC
 """
 
 # --- the queue --------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ PATH_ROWS = """
         SELECT n.id, n.parent, p.depth + 1
         FROM path p JOIN nodes n ON n.id = p.parent AND n.id < p.id
     )
-    SELECT n.id, n.node_id, n.parent_id, n.digest, n.turn_id, n.kind, n.message
+    SELECT n.id, n.session_id, n.node_id, n.parent_id, n.digest, n.turn_id, n.kind, n.message
     FROM path p JOIN nodes n ON n.id = p.id ORDER BY p.depth DESC
 """
 #: A session that begins on a node of another one, before it accepts anything.
