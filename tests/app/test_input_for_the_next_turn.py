@@ -211,7 +211,7 @@ async def test_a_command_keeps_its_place_between_queued_inputs(location: str | P
 async def test_a_command_is_no_input_that_can_be_taken_back(location: str | Path) -> None:
     async with held_at_the_model(location) as (session, held):
         configuring = asyncio.create_task(session.configure(prompt=lash.PromptLayer()))
-        await asyncio.sleep(0)
+        await until_queued(session, 1)
         assert await session.pending() == []
         await held.let_go()
         assert (await configuring).command == "configure_session"
