@@ -286,7 +286,6 @@ _NEVER_READ = {
     "journal.scope",
     "leases.session_id",
     "nodes.id",
-    "nodes.session_id",
     "queue.kind",
     "queue.scope",
     "queue.settled_at_ms",
