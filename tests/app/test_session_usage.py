@@ -96,7 +96,9 @@ async def test_usage_is_booked_by_source_and_model_and_sums_up_to_the_turns(
     assert info.usage == report.usage
 
 
-async def test_an_attempt_that_failed_and_reported_nothing_is_booked_as_nothing(location: str | Path) -> None:
+async def test_an_attempt_that_failed_and_reported_nothing_is_booked_as_nothing(
+    location: str | Path,
+) -> None:
     _, agent = speaking(
         [fail(after_text="It is", retry_after=0.0), reply("Over.", usage=tokens(20, 4))],
         retry=lash.RetryPolicy(base_delay_ms=0),
