@@ -207,21 +207,17 @@ async def test_lash_model_names_the_model(tmp_path: Path) -> None:
 def test_tools_that_cannot_be_used_are_a_clear_error(
     spec: str,
     said: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    here: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (tmp_path / "shop.py").write_text(SHOP)
-    (tmp_path / "broken.py").write_text('raise RuntimeError("the module\'s own trouble")')
-    (tmp_path / "needy.py").write_text("import not_installed_here")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    (here / "shop.py").write_text(SHOP)
+    (here / "broken.py").write_text('raise RuntimeError("the module\'s own trouble")')
+    (here / "needy.py").write_text("import not_installed_here")
     code = main(["run", "Hello?", "--model", "scripted", "--tools", spec])
     told = capsys.readouterr()
     assert (code, told.out) == (2, "")
     assert said in told.err
-    assert not (tmp_path / "lash.db").exists()
+    assert not (here / "lash.db").exists()
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ from lash.sessions.ingress import (
     EnqueueRequest,
     Ingress,
     NextTurn,
+    Payload,
     UserInput,
 )
 from lash.sessions.model import (
@@ -116,7 +117,7 @@ class Session:
         return f"Session({self.id!r})"
 
     async def __aenter__(self) -> Self:
-        self._engine  # noqa: B018  refuses a closed handle
+        self._check_open()
         self._hold(hold=True)
         return self
 
@@ -481,7 +482,7 @@ class Session:
                 `session_id_invalid`.
         """
         check_id(new_id, "session_id_invalid", "A session id")
-        self._engine  # noqa: B018  refuses a closed handle
+        self._check_open()
         return await self._runtime.fork(self.id, new_id, at)
 
     async def park(self) -> "ParkedSession":
@@ -546,12 +547,15 @@ class Session:
 
     @property
     def _engine(self) -> Engine:
+        self._check_open()
+        return self._runtime.engine
+
+    def _check_open(self) -> None:
         if self._closed:
             raise LashError(
                 "session_closed",
                 f"This handle on session {self.id!r} was closed; take a new one from the runtime.",
             )
-        return self._runtime.engine
 
     async def _arriving(self, *, recorded_will_do: bool = False) -> AgentRef:
         """Which agent takes what comes now.
@@ -586,32 +590,31 @@ class Session:
     ) -> QueuedInput:
         if source_key is not None:
             check_id(source_key, "source_key_invalid", "A source key")
+        return await self._queue(UserInput(input=turn_input), "input", ingress, source_key)
+
+    async def _command(self, command: SessionCommand) -> TurnResult:
+        return await (await self._queue(CommandWork(command=command), "command")).result()
+
+    async def _queue(
+        self,
+        payload: Payload,
+        name: str,
+        ingress: Ingress = NextTurn(),  # noqa: B008  a value
+        source_key: str | None = None,
+    ) -> QueuedInput:
+        """Put something into the session's queue, also where another process has the agent."""
         engine = self._engine
         agent = await self._arriving(recorded_will_do=True)
         request = EnqueueRequest(
             session_id=self.id,
-            item_id=self._runtime.ids.new("input"),
-            payload=UserInput(input=turn_input),
+            item_id=self._runtime.ids.new(name),
+            payload=payload,
             ingress=ingress,
             agent=agent,
             source_key=source_key,
             provider_id=engine.agents.provider_of(agent),
         )
         return QueuedInput(lambda: self._engine, await engine.arrivals.enqueue(request))
-
-    async def _command(self, command: SessionCommand) -> TurnResult:
-        engine = self._engine
-        agent = await self._arriving(recorded_will_do=True)
-        request = EnqueueRequest(
-            session_id=self.id,
-            item_id=self._runtime.ids.new("command"),
-            payload=CommandWork(command=command),
-            agent=agent,
-            provider_id=engine.agents.provider_of(agent),
-        )
-        return await QueuedInput(
-            lambda: self._engine, await engine.arrivals.enqueue(request)
-        ).result()
 
     def _hold(self, *, hold: bool) -> None:
         if hold != self._open:

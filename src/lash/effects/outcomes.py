@@ -29,6 +29,15 @@ class LlmCallOutcome(Data, tag_field="type", tag="llm_call"):
     text_streamed: bool = False
     wasted: Usage = Usage()
 
+    @property
+    def spent(self) -> Usage:
+        """What the call used in all, failed attempts included.
+
+        Raises:
+            LashError: `token_usage_accounting`: the counts make no sense.
+        """
+        return _spent(self.response or self.failure, self.wasted)
+
 
 class DirectOutcome(Data, tag_field="type", tag="direct"):
     """The answer to one model call outside any turn, or why there is none."""
@@ -37,6 +46,15 @@ class DirectOutcome(Data, tag_field="type", tag="direct"):
     response: LlmResponse | None = None
     failure: LlmFailure | None = None
     wasted: Usage = Usage()
+
+    @property
+    def spent(self) -> Usage:
+        """What the call used in all; raises as `LlmCallOutcome.spent`."""
+        return _spent(self.response or self.failure, self.wasted)
+
+
+def _spent(answer: LlmResponse | LlmFailure | None, wasted: Usage) -> Usage:
+    return (answer.usage if answer is not None else Usage()) + wasted
 
 
 class ToolBatchOutcome(Data, tag_field="type", tag="tool_batch"):

@@ -1,14 +1,19 @@
 """What comes into sessions from outside: input for turns and for the queue, and requests to stop."""
 
 import logging
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine, Sequence
+from typing import Protocol
 
+from lash.core.cancel import Cancellation
 from lash.core.errors import ConflictError, LashError, StoreError
+from lash.core.leases import LeaseClaim
 from lash.effects.shielding import shielded
 from lash.runtime.agents import AgentRegistry
-from lash.runtime.followers import Observer, Ticket
-from lash.runtime.following import News, follow, goes_on_as, taking_turn
+from lash.runtime.environment import Environment
+from lash.runtime.followers import Followers, ItemWaiters, Observer, Ticket
+from lash.runtime.following import FollowHost, follow, goes_on_as, taking_turn
+from lash.runtime.lane import Lane
+from lash.runtime.observing import Observations
 from lash.runtime.refusals import (
     behind,
     blocked,
@@ -43,6 +48,7 @@ from lash.sessions.ingress import (
     QueuedItem,
 )
 from lash.sessions.model import (
+    AcceptedTurn,
     AgentRef,
     ChildSession,
     RootSession,
@@ -60,19 +66,50 @@ from lash.sessions.stopping import (
 )
 from lash.turn.outcome import AgentFrameSwitch
 
-if TYPE_CHECKING:
-    from lash.runtime.engine import Engine
-
 _log = logging.getLogger("lash.runtime")
+
+
+class ArrivalsHost(FollowHost, Protocol):
+    """What arrivals need of the runtime they come to."""
+
+    environment: Environment
+    followers: Followers
+    item_waiters: ItemWaiters
+    observations: Observations
+    lanes: dict[str, Lane]
+    closing: bool
+
+    def lane(self, session_id: str) -> Lane:
+        """The session's lane, made if there is none."""
+        ...
+
+    def claim_request(self) -> LeaseClaim:
+        """A claim for a lease, in this owner's name."""
+        ...
+
+    def leave_to_others(self, session_id: str) -> None:
+        """Look after a session that another process drives."""
+        ...
+
+    def rests_now(self, session_id: str) -> bool:
+        """Whether a session that failed is left alone for a while."""
+        ...
+
+    def stop_turn(self, session_id: str, turn_id: str, cancellation: Cancellation) -> bool:
+        """Have a turn that is driven here end as cancelled."""
+        ...
+
+    def spawn(self, work: Coroutine[object, object, None], name: str) -> None:
+        """Run something in the background."""
+        ...
 
 
 class Arrivals:
     """What reaches one runtime, and who waits for what becomes of it."""
 
-    def __init__(self, engine: "Engine") -> None:
+    def __init__(self, engine: ArrivalsHost) -> None:
         self._engine = engine
         self._store = engine.store
-        self._waiting: dict[str, set[News]] = {}
 
     @property
     def agents(self) -> AgentRegistry:
@@ -112,9 +149,8 @@ class Arrivals:
             provider_id=self._engine.agents.provider_of(agent),
         )
         ticket = Ticket(self._engine.followers, session_id, chosen, self._store.tier, observer)
-        self._engine.followers.add(
-            ticket
-        )  # before the turn can begin, so that nothing of it is missed
+        # Before the turn can begin, so that nothing of it is missed.
+        self._engine.followers.add(ticket)
         try:
             result = await self._engine.lane(session_id).accept(request)
             if isinstance(result, AlreadyQueued):
@@ -129,8 +165,8 @@ class Arrivals:
     def _admit(self, request: AcceptRequest, result: AcceptResult, ticket: Ticket) -> None:
         session_id = request.session_id
         match result:
-            case Accepted():
-                pass
+            case Accepted() | AlreadyQueued():
+                pass  # what is queued is seen to by whoever asked
             case AlreadyAccepted(known=known):
                 self._attach(ticket, known)
             case InputConflict(turn_id=turn_id, by=by):
@@ -158,8 +194,6 @@ class Arrivals:
                 raise busy(session_id, holder)
             case SessionBlocked(turn=turn):
                 raise blocked(session_id, turn.turn_id, turn.parked)
-            case AlreadyQueued():
-                pass  # seen to by whoever asked
 
     def _attach(self, ticket: Ticket, known: KnownTurn) -> None:
         """Make the ticket one for a turn that was accepted before."""
@@ -222,13 +256,17 @@ class Arrivals:
         if session_id in self._engine.lanes:
             self._engine.lanes[session_id].recover()
             return
-        first = next(iter(await self._store.list_open_turns(session_id)), None)
+        first = await self._first_turn(session_id)
         if first is not None and needs_person(first):
             return  # trying it again would come to the same
         if await self._engine.held_elsewhere(session_id):
             self._engine.leave_to_others(session_id)
         elif not self._engine.closing:
             self._engine.lane(session_id).recover()
+
+    async def _first_turn(self, session_id: str) -> AcceptedTurn | None:
+        """The open turn that comes first in a session."""
+        return next(iter(await self._store.list_open_turns(session_id)), None)
 
     async def cancel_items(
         self, session_id: str, targets: Sequence[CancelTarget]
@@ -258,21 +296,17 @@ class Arrivals:
             LashError: `turn_input_cancelled`, `turn_input_unknown`.
         """
         await self._check_not_waiting_for_itself(session_id)
-        clock, news = self._engine.environment.clock, News()
-        self._waiting.setdefault(session_id, set()).add(news)
+        clock = self._engine.environment.clock
         try:
-            turn_id = await taking_turn(
-                self._store, clock, session_id, item_id, news=news, see_to=self._go_on
-            )
-            return await self.attach(session_id, turn_id, observer)
+            with self._engine.item_waiters.listening(session_id) as news:
+                turn_id = await taking_turn(
+                    self._store, clock, session_id, item_id, news=news, see_to=self._go_on
+                )
+                return await self.attach(session_id, turn_id, observer)
         except StoreError as error:
             if self._engine.closing:
                 raise closed() from error
             raise
-        finally:
-            self._waiting[session_id].discard(news)
-            if not self._waiting[session_id]:
-                del self._waiting[session_id]
 
     async def _check_not_waiting_for_itself(self, session_id: str) -> None:
         """Refuse to wait from inside a tool for the session it runs in, or for one that waits for it.
@@ -288,27 +322,13 @@ class Arrivals:
                 above = head.relation if head else None
                 at = above.parent_session_id if isinstance(above, ChildSession) else None
 
-    def awaited(self, session_id: str) -> bool:
-        """Whether anybody waits for an item of the session's queue."""
-        return session_id in self._waiting
-
-    def tell_taken(self, session_id: str) -> None:
-        """A turn that is driven here took items: whoever waits for one looks at once."""
-        for news in self._waiting.get(session_id, ()):
-            news.came.set()
-
-    def tell_failed(self, session_id: str, turn_id: str, error: Exception) -> None:
-        """A turn cannot go on here: whoever waits for what is behind it is told."""
-        for news in self._waiting.get(session_id, ()):
-            news.failed(turn_id, error)
-
     async def _go_on(self, session_id: str) -> None:
         """Have a session's work taken up, for somebody who waits for it.
 
         Raises:
             LashError: The turn that comes first cannot go on here; what was accepted waits behind it.
         """
-        first = next(iter(await self._store.list_open_turns(session_id)), None)
+        first = await self._first_turn(session_id)
         if first is not None and first.cancellation is None:
             if first.parked is not None and needs_person(first):
                 raise behind(LashError(first.parked.code, first.parked.message), first.turn_id)

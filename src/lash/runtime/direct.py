@@ -13,7 +13,6 @@ from lash.llm.direct import DirectResult, OutputContract, direct_result
 from lash.llm.provider import Provider
 from lash.llm.request import LlmRequest, ModelSpec
 from lash.llm.retry import RetryPolicy
-from lash.llm.usage import Usage
 from lash.runtime.model_call import ModelCall
 
 
@@ -58,6 +57,4 @@ def result_of(contract: OutputContract, outcome: DirectOutcome) -> DirectResult[
 
 def booked(outcome: DirectOutcome) -> DirectCall:
     """What a call cost, as it is booked with the attempt that made it."""
-    answer = outcome.response or outcome.failure
-    usage = (answer.usage if answer else Usage()) + outcome.wasted
-    return DirectCall(record=outcome.record, usage=usage)
+    return DirectCall(record=outcome.record, usage=outcome.spent)

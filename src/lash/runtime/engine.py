@@ -6,7 +6,8 @@ every task but the lanes' own: lease keeper, sweep, the watch for requests to st
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import TypeVar
 
 from lash.core.cancel import Cancellation
 from lash.core.errors import LashError, SessionBusyError
@@ -17,7 +18,7 @@ from lash.runtime.arriving import Arrivals
 from lash.runtime.coherence import check_coherence
 from lash.runtime.environment import Environment
 from lash.runtime.events import QueuedInputAccepted, TurnEvent, TurnParked, TurnRestarted
-from lash.runtime.followers import Followers
+from lash.runtime.followers import Followers, ItemWaiters
 from lash.runtime.following import watch_stops
 from lash.runtime.history import Histories
 from lash.runtime.lane import Lane
@@ -37,6 +38,8 @@ from lash.sessions.model import (
 )
 from lash.sessions.store import Store
 
+T = TypeVar("T")
+
 _log = logging.getLogger("lash.runtime")
 
 #: How long a session that failed is left alone before it is picked up unasked; doubled every time, so
@@ -55,11 +58,10 @@ class Engine:
         self.effects = environment.host or _host_over(store, environment)
         self.histories = Histories(store)
         self.operations = OpenOperations(self.effects, store, environment)
-        self.arrivals = Arrivals(self)
-        self.sweep = Sweep(self)
         self._owner: LeaseOwner | None = None
         self.lanes: dict[str, Lane] = {}
         self.followers = Followers()
+        self.item_waiters = ItemWaiters()
         self.rests: dict[str, tuple[float, float]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.quiet = asyncio.Event()
@@ -70,12 +72,8 @@ class Engine:
         self.observations = Observations(
             store, environment.clock, environment.ids.new("replay"), drives=self.drives
         )
-
-    def in_use(self, session_id: str) -> bool:
-        """Whether anything here is under way in a session, or anybody waits for it."""
-        lane = self.lanes.get(session_id)
-        awaited = self.followers.any_of(session_id) or self.arrivals.awaited(session_id)
-        return awaited or (lane is not None and lane.at_work)
+        self.arrivals = Arrivals(self)
+        self.sweep = Sweep(self)
 
     # --- life -----------------------------------------------------------------------------------
 
@@ -117,7 +115,13 @@ class Engine:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    # --- steering -------------------------------------------------------------------------------
+    # --- who is at what -------------------------------------------------------------------------
+
+    def in_use(self, session_id: str) -> bool:
+        """Whether anything here is under way in a session, or anybody waits for it."""
+        lane = self.lanes.get(session_id)
+        awaited = self.followers.any_of(session_id) or self.item_waiters.any_of(session_id)
+        return awaited or (lane is not None and lane.at_work)
 
     def stop_turn(self, session_id: str, turn_id: str, cancellation: Cancellation) -> bool:
         """Have a turn that is driven here end as cancelled; False when it is not driven here."""
@@ -150,13 +154,24 @@ class Engine:
         Raises:
             SessionBusyError: Another live process drives the session.
         """
-        claimed = await self.store.claim_session(session_id, self.claim_request())
-        if isinstance(claimed, Busy) and self.store.is_dead(claimed.holder.owner):
-            again = self.claim_request(presumed_dead=claimed.holder.fencing_token)
-            claimed = await self.store.claim_session(session_id, again)
-        if isinstance(claimed, Busy):
-            raise busy(session_id, claimed.holder)
-        return claimed
+        return await self.claiming(
+            session_id, lambda claim: self.store.claim_session(session_id, claim)
+        )
+
+    async def claiming(
+        self, session_id: str, attempt: Callable[[LeaseClaim], Awaitable[T | Busy]]
+    ) -> T:
+        """What an attempt comes to that takes a session's lease, at once when its holder is proven dead.
+
+        Raises:
+            SessionBusyError: Another live process drives the session.
+        """
+        result = await attempt(self.claim_request())
+        if isinstance(result, Busy) and self.store.is_dead(result.holder.owner):
+            result = await attempt(self.claim_request(result.holder.fencing_token))
+        if isinstance(result, Busy):
+            raise busy(session_id, result.holder)
+        return result
 
     def announce(self, session_id: str, turn_id: str, event: TurnEvent) -> None:
         """Tell the followers of a turn what happens in it."""
@@ -169,7 +184,7 @@ class Engine:
         """A turn took items of the session's queue."""
         if input_ids:
             self.observations.queue_changed(session_id, "taken", input_ids)
-            self.arrivals.tell_taken(session_id)
+            self.item_waiters.taken(session_id)
 
     def settled(self, session_id: str, receipt: CommitReceipt, commit: TurnCommit) -> None:
         """A turn was committed: tell whoever waits for it, or for the one that goes on from it."""
@@ -192,7 +207,7 @@ class Engine:
         self._rest(session_id)
         self.followers.failed(session_id, turn_ids, error)
         if turn_ids and "waits_behind" not in getattr(error, "details", {}):
-            self.arrivals.tell_failed(session_id, turn_ids[0], error)
+            self.item_waiters.failed(session_id, turn_ids[0], error)
         self.observations.interrupted(session_id, turn_ids)
 
     def restarted(self, session_id: str, turn_id: str, restarted_as: str, why: str) -> None:

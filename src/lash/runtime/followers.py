@@ -1,8 +1,12 @@
-"""Who waits for a turn: each caller has a ticket of its own, so that none can take another's away."""
+"""Who waits for a turn, or for the turn that takes an item of a queue.
+
+Each caller has a ticket of its own, so that none can take another's away.
+"""
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeAlias
 
 from lash.core.tiers import DurabilityTier
@@ -145,3 +149,56 @@ class Followers:
         for waiting in tickets.values():
             for ticket in waiting:
                 ticket.fail(error)
+
+
+class News:
+    """What happens here in a session while somebody waits for an item of its queue.
+
+    Attributes:
+        came: Set when there is something new.
+        turn_id: The turn that cannot go on here, if one cannot.
+        error: Why not.
+    """
+
+    def __init__(self) -> None:
+        self.came = asyncio.Event()
+        self.turn_id = ""
+        self.error: Exception | None = None
+
+    def failed(self, turn_id: str, error: Exception) -> None:
+        """A turn of the session cannot go on here."""
+        self.turn_id, self.error = turn_id, error
+        self.came.set()
+
+
+class ItemWaiters:
+    """Who waits here for items of queues to be taken, by session."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, set[News]] = {}
+
+    @contextmanager
+    def listening(self, session_id: str) -> Iterator[News]:
+        """What happens in a session, for as long as somebody waits."""
+        news = News()
+        self._waiting.setdefault(session_id, set()).add(news)
+        try:
+            yield news
+        finally:
+            self._waiting[session_id].discard(news)
+            if not self._waiting[session_id]:
+                del self._waiting[session_id]
+
+    def any_of(self, session_id: str) -> bool:
+        """Whether anybody waits for an item of the session's queue."""
+        return session_id in self._waiting
+
+    def taken(self, session_id: str) -> None:
+        """A turn that is driven here took items: whoever waits for one looks at once."""
+        for news in self._waiting.get(session_id, ()):
+            news.came.set()
+
+    def failed(self, session_id: str, turn_id: str, error: Exception) -> None:
+        """A turn cannot go on here: whoever waits for what is behind it is told."""
+        for news in self._waiting.get(session_id, ()):
+            news.failed(turn_id, error)

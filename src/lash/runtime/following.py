@@ -9,9 +9,9 @@ from lash.core.cancel import Cancellation
 from lash.core.clock import Clock
 from lash.core.errors import LashError
 from lash.effects.racing import raced
-from lash.effects.waits.hints import changed_within, token_of
+from lash.effects.waits.hints import POLL_FIRST_S, POLL_MAX_S, changed_within, token_of
 from lash.runtime.agents import AgentRegistry
-from lash.runtime.followers import Followers, Ticket
+from lash.runtime.followers import Followers, News, Ticket
 from lash.runtime.refusals import behind, blocked, deleted, missing_agent
 from lash.sessions.accepting import KnownTurn, needs_person
 from lash.sessions.committing import follow_turn_id
@@ -24,11 +24,6 @@ _log = logging.getLogger("lash.runtime")
 
 #: How often requests to stop are looked for that other processes made.
 WATCH_S = 0.05
-
-#: How a turn that another process drives is followed: rows are the truth, read ever more seldom
-#: unless the store tells that it was written to.
-FOLLOW_FIRST_S = 0.025
-FOLLOW_MAX_S = 1.0
 
 
 class FollowHost(Protocol):
@@ -56,7 +51,7 @@ class FollowHost(Protocol):
 
 async def follow(host: FollowHost, followers: Followers, ticket: Ticket, clock: Clock) -> None:
     """Wait for a turn accepted before, driving it here whenever nobody else does."""
-    wait = FOLLOW_FIRST_S
+    wait = POLL_FIRST_S
     while not ticket.done and followers.has(ticket):
         try:
             token = await token_of(host.store)  # before looking: nothing is missed
@@ -66,7 +61,7 @@ async def follow(host: FollowHost, followers: Followers, ticket: Ticket, clock: 
             ticket.fail(error)
         else:
             await changed_within(host.store, clock, wait, token)
-            wait = min(wait * 2, FOLLOW_MAX_S)
+            wait = min(wait * 2, POLL_MAX_S)
 
 
 async def _look_after(host: FollowHost, followers: Followers, ticket: Ticket) -> None:
@@ -102,33 +97,13 @@ def goes_on_as(known: KnownTurn) -> str | None:
     return follow_turn_id(known.turn_id, known.input)
 
 
-class News:
-    """What happens here in a session while somebody waits for an item of its queue.
-
-    Attributes:
-        came: Set when there is something new.
-        turn_id: The turn that cannot go on here, if one cannot.
-        error: Why not.
-    """
-
-    def __init__(self) -> None:
-        self.came = asyncio.Event()
-        self.turn_id = ""
-        self.error: Exception | None = None
-
-    def failed(self, turn_id: str, error: Exception) -> None:
-        """A turn of the session cannot go on here."""
-        self.turn_id, self.error = turn_id, error
-        self.came.set()
-
-
 async def taking_turn(
     store: Store,
     clock: Clock,
     session_id: str,
     item_id: str,
     *,
-    news: "News",
+    news: News,
     see_to: Callable[[str], Awaitable[None]],
 ) -> str:
     """The turn that takes an item of a session's queue; waits until one does.
@@ -139,7 +114,7 @@ async def taking_turn(
         LashError: `turn_input_cancelled`, `turn_input_unknown`; why what comes first cannot go on here.
     """
     target = CancelTarget(kind="input_id", value=item_id)
-    wait = FOLLOW_FIRST_S
+    wait = POLL_FIRST_S
     while True:
         token = await token_of(store)
         item = await store.find_item(session_id, target)
@@ -162,7 +137,7 @@ async def taking_turn(
         await see_to(session_id)
         await raced(changed_within(store, clock, wait, token), news.came.wait())
         news.came.clear()
-        wait = min(wait * 2, FOLLOW_MAX_S)
+        wait = min(wait * 2, POLL_MAX_S)
 
 
 class StopHost(Protocol):

@@ -420,10 +420,10 @@ class Lane:
             children=host.arrivals,
         )
         history = await host.histories.at(head)
-        if agent is None:
-            await commit_undriven(context, turn, head)
-        else:
+        if agent is not None:
             await TurnDrive(context, agent, turn, history).run()
+        elif turn.cancellation is not None:
+            await commit_undriven(context, turn, head, turn.cancellation)
 
     def _committed(
         self, turn: AcceptedTurn, lease: Lease, receipt: CommitReceipt, commit: TurnCommit

@@ -1,20 +1,14 @@
 """Sessions as a whole: one that begins with another's history, and one that is removed for ever."""
 
-from typing import TYPE_CHECKING
-
 from lash.core.errors import ConflictError, LashError
-from lash.core.leases import Busy
 from lash.effects.shielding import shielded
-from lash.runtime.refusals import busy
+from lash.runtime.engine import Engine
 from lash.sessions.deleting import Deleted, DeleteReport
 from lash.sessions.forking import Forked, ForkRequest
 from lash.sessions.model import SessionHead
 
-if TYPE_CHECKING:
-    from lash.runtime.engine import Engine
 
-
-async def fork(engine: "Engine", request: ForkRequest) -> SessionHead:
+async def fork(engine: Engine, request: ForkRequest) -> SessionHead:
     """A new session that shares the history of another one.
 
     Raises:
@@ -29,7 +23,7 @@ async def fork(engine: "Engine", request: ForkRequest) -> SessionHead:
     raise kind(result.code, result.message, session_id=request.new_id)
 
 
-async def delete(engine: "Engine", session_id: str) -> DeleteReport | None:
+async def delete(engine: Engine, session_id: str) -> DeleteReport | None:
     """Remove a session for ever; None when there is nothing to remove.
 
     Raises:
@@ -46,13 +40,10 @@ async def delete(engine: "Engine", session_id: str) -> DeleteReport | None:
     return await shielded(_delete(engine, session_id))
 
 
-async def _delete(engine: "Engine", session_id: str) -> DeleteReport | None:
-    result = await engine.store.delete_session(session_id, engine.claim_request())
-    if isinstance(result, Busy) and engine.store.is_dead(result.holder.owner):
-        again = engine.claim_request(presumed_dead=result.holder.fencing_token)
-        result = await engine.store.delete_session(session_id, again)
-    if isinstance(result, Busy):
-        raise busy(session_id, result.holder)
+async def _delete(engine: Engine, session_id: str) -> DeleteReport | None:
+    result = await engine.claiming(
+        session_id, lambda claim: engine.store.delete_session(session_id, claim)
+    )
     if not isinstance(result, Deleted):
         return None
     engine.histories.forget(session_id)

@@ -13,7 +13,13 @@ import msgspec
 
 from lash.core.clock import Clock
 from lash.core.errors import LashError
-from lash.effects.waits.hints import HINT_S, changed_within, token_of
+from lash.effects.waits.hints import (
+    HINT_S,
+    POLL_FIRST_S,
+    POLL_MAX_S,
+    changed_within,
+    token_of,
+)
 from lash.runtime.events import (
     TurnEvent,
 )
@@ -42,9 +48,6 @@ from lash.turn.messages import Message
 
 _log = logging.getLogger("lash.runtime")
 
-#: How commits of other processes are looked for: ever more seldom, unless the store was written to.
-_FIRST_S = 0.025
-_MAX_S = 1.0
 #: Looking takes at most a tenth of the time, however many sessions are observed.
 _REST_PER_LOOK = 9
 #: How often a view is read again because the session moved on meanwhile.
@@ -353,7 +356,7 @@ class Observations:
     # --- commits of other processes -------------------------------------------------------------
 
     async def _follow(self) -> None:
-        wait = _FIRST_S
+        wait = POLL_FIRST_S
         while True:
             token = await token_of(self._store)  # before looking: nothing is missed
             began = self._clock.monotonic()
@@ -362,11 +365,11 @@ class Observations:
             for session in watched:
                 if not self._drives(session.id):
                     moved = await self._look_quietly(session) or moved
-            rest = min(_MAX_S, (self._clock.monotonic() - began) * _REST_PER_LOOK)
+            rest = min(POLL_MAX_S, (self._clock.monotonic() - began) * _REST_PER_LOOK)
             if rest > HINT_S:
                 await self._clock.sleep(rest)
             changed = await changed_within(self._store, self._clock, wait, token)
-            wait = _FIRST_S if changed or moved else min(wait * 2, _MAX_S)
+            wait = POLL_FIRST_S if changed or moved else min(wait * 2, POLL_MAX_S)
             self.replay.sweep()
 
     async def _look_quietly(self, session: _Session) -> bool:

@@ -1,24 +1,61 @@
 """Going on without being asked: picking up what nobody drives, and knowing when all of it rests (D8)."""
 
+import asyncio
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from lash.core.errors import LashError
+from lash.core.leases import Lease
 from lash.core.scopes import TurnScope, journal_key
-from lash.runtime.following import FOLLOW_FIRST_S, FOLLOW_MAX_S
+from lash.effects.waits.hints import POLL_FIRST_S, POLL_MAX_S
+from lash.runtime.agents import AgentRegistry
+from lash.runtime.environment import Environment
+from lash.runtime.lane import Lane
+from lash.runtime.observing import Observations
 from lash.runtime.refusals import missing_agent, parked_for
 from lash.sessions.accepting import OpenSession, waits_for_person
+from lash.sessions.model import Parked
+from lash.sessions.store import Store
 
-if TYPE_CHECKING:
-    from lash.runtime.engine import Engine
 _log = logging.getLogger("lash.runtime")
+
+
+class SweepHost(Protocol):
+    """What sweeping needs of the runtime it belongs to."""
+
+    store: Store
+    agents: AgentRegistry
+    environment: Environment
+    observations: Observations
+    lanes: dict[str, Lane]
+    quiet: asyncio.Event
+
+    def lane(self, session_id: str) -> Lane:
+        """The session's lane, made if there is none."""
+        ...
+
+    def is_quiet(self) -> bool:
+        """Whether whatever is driven here waits for the outside."""
+        ...
+
+    def is_live_stranger(self, held: Lease) -> bool:
+        """Whether a lease is another owner's who may be alive."""
+        ...
+
+    def rests_now(self, session_id: str) -> bool:
+        """Whether a session that failed is left alone for a while."""
+        ...
+
+    def parked(self, session_id: str, turn_id: str, parked: Parked) -> None:
+        """A turn does not go on by itself."""
+        ...
 
 
 class Sweep:
     """Looks through the store for work that this runtime can take up."""
 
-    def __init__(self, engine: "Engine") -> None:
+    def __init__(self, engine: SweepHost) -> None:
         self._engine = engine
 
     async def once(self, *, parked_too: bool = False) -> Sequence[OpenSession]:
@@ -50,12 +87,10 @@ class Sweep:
 
     def drivable(self, session: OpenSession) -> bool:
         """Whether the session's next turn could be driven here now."""
-        held = session.lease.held
-        if session.session_id in self._engine.lanes or (
-            held and self._engine.is_live_stranger(held)
-        ):
+        session_id, held = session.session_id, session.lease.held
+        if session_id in self._engine.lanes or self._engine.rests_now(session_id):
             return False
-        if self._engine.rests_now(session.session_id):
+        if held is not None and self._engine.is_live_stranger(held):
             return False
         return self.waits_for_agent(session) is None
 
@@ -63,12 +98,8 @@ class Sweep:
         """Why the session's next turn waits for another runtime, if it does."""
         if session.turns and session.turns[0].cancellation is not None:
             return None  # it only has to end
-        ref = session.agent
-        return (
-            missing_agent(ref, self._engine.agents)
-            if self._engine.agents.find(ref) is None
-            else None
-        )
+        ref, agents = session.agent, self._engine.agents
+        return missing_agent(ref, agents) if agents.find(ref) is None else None
 
     async def idle(self) -> None:
         """Wait until nothing accepted can go on without the outside.
@@ -76,7 +107,7 @@ class Sweep:
         What other live processes drive is waited for; parked turns and turns whose agent is missing
         here are not.
         """
-        wait = FOLLOW_FIRST_S
+        wait = POLL_FIRST_S
         while True:
             await self._engine.quiet.wait()
             found = await self.once()
@@ -87,7 +118,7 @@ class Sweep:
             if all(resting) and self._engine.is_quiet():
                 return
             await self._engine.environment.clock.sleep(wait)
-            wait = min(wait * 2, FOLLOW_MAX_S)
+            wait = min(wait * 2, POLL_MAX_S)
 
     async def _rests_elsewhere(self, session: OpenSession) -> bool:
         """Whether a session with open turns can only be carried on by the outside."""
@@ -105,10 +136,9 @@ class Sweep:
 
     async def slowly(self) -> None:
         """Look once in each lease's time, for as long as the runtime is open."""
+        environment = self._engine.environment
         while True:
-            await self._engine.environment.clock.sleep(
-                self._engine.environment.timings.ttl_ms / 1000
-            )
+            await environment.clock.sleep(environment.timings.ttl_ms / 1000)
             self._engine.observations.replay.sweep()
             try:
                 await self.once()

@@ -140,11 +140,7 @@ def bare_cancelled(
     What its recorded model calls have cost is booked; what they said cannot be made a history of.
     """
     assembled = assemble(outcome=None, done=True, messages=(), cancellation=cancellation)
-    spent = [
-        UsageEntry(source="turn", model=call.record.model, usage=call.wasted + answer.usage)
-        for call in calls
-        if (answer := call.response or call.failure) is not None
-    ]
+    spent = [UsageEntry(source="turn", model=call.record.model, usage=call.spent) for call in calls]
     return TurnCommit(
         session_id=turn.session_id,
         turn_id=turn.turn_id,

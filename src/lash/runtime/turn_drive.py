@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from lash.core.cancel import Cancellation, CancelToken
-from lash.core.causality import RuntimeInvocation, turn_effect
+from lash.core.causality import turn_effect
 from lash.core.clock import Clock
 from lash.core.errors import LashError, ReplayError
 from lash.core.seams import SeamObserver
@@ -34,7 +35,6 @@ from lash.effects.outcomes import (
 )
 from lash.effects.shielding import shielded
 from lash.effects.waits.model import AwaitEventKey, ToolCompletionWait
-from lash.llm.usage import Usage
 from lash.runtime.agents import AgentDefinition
 from lash.runtime.cancelling import being_cancelled
 from lash.runtime.checkpoints import Checkpoints
@@ -219,16 +219,16 @@ class TurnDrive:
                 return await self._run_tools(effect)
             case CheckpointEffect(checkpoint=checkpoint):
                 command: EffectCommand = CheckpointCommand(checkpoint=checkpoint)
-                key = self._replay_key(effect.id, command)
+                envelope = self._envelope(effect.id, command)
 
                 async def deliver() -> EffectOutcome:
                     check_stop(self._context.cancel)
-                    return await self._checkpoints.deliver(checkpoint, key)
+                    return await self._checkpoints.deliver(checkpoint, envelope.replay_key)
 
-                return await self._execute(effect.id, command, deliver)
+                return await self._execute(envelope, deliver)
             case SyncExecutionEnvironmentEffect(update_machine_config=update):
                 command = SyncExecutionEnvironmentCommand(update_machine_config=update)
-                return await self._execute(effect.id, command, self._synced)
+                return await self._execute(self._envelope(effect.id, command), self._synced)
             case ExecCodeEffect(language=language, code=code):
                 command = ExecCodeCommand(language=language, code=code)
 
@@ -236,7 +236,7 @@ class TurnDrive:
                     message = f"No dialect is registered for {language} code."
                     return EffectFailed(code="code_dialect_unknown", message=message)
 
-                return await self._execute(effect.id, command, refuse)
+                return await self._execute(self._envelope(effect.id, command), refuse)
 
     def _response(self, effect_id: int, outcome: EffectOutcome) -> MachineResponse:
         match outcome:
@@ -278,30 +278,26 @@ class TurnDrive:
             )
             outcome = await unless_stopped(context.cancel, context.clock, call.run())
             context.seams("model.after")
-            spent = _spent(outcome)
-            if spent is not None:
-                context.announce(UsageReported(protocol_iteration=iteration, usage=spent))
+            with suppress(LashError):  # counts that make no sense are the machine's to report
+                context.announce(UsageReported(protocol_iteration=iteration, usage=outcome.spent))
             return outcome
 
-        return await self._execute(effect.id, LlmCallCommand(request=effect.request), execute)
+        command = LlmCallCommand(request=effect.request)
+        return await self._execute(self._envelope(effect.id, command), execute)
 
     async def _run_tools(self, effect: ToolCallsEffect) -> EffectOutcome:
         command = ToolBatchCommand(batch_id=str(effect.id), calls=effect.calls)
-        invocation = self._invocation(effect.id, command)
+        envelope = self._envelope(effect.id, command)
 
         async def execute() -> EffectOutcome:
-            results = await self._tools.run_batch(invocation, effect.calls)
+            results = await self._tools.run_batch(envelope.invocation, effect.calls)
             return ToolBatchOutcome(results=results)
 
-        envelope = RuntimeEffectEnvelope(invocation=invocation, command=command)
         return await self._context.controller.execute(envelope, executors.tool_batch(execute))
 
     async def _execute(
-        self, effect_id: int, command: EffectCommand, perform: executors.Perform
+        self, envelope: RuntimeEffectEnvelope, perform: executors.Perform
     ) -> EffectOutcome:
-        envelope = RuntimeEffectEnvelope(
-            invocation=self._invocation(effect_id, command), command=command
-        )
         return await self._context.controller.execute(envelope, executors.turn(perform))
 
     async def _mint(self, call: str) -> AwaitEventKey:
@@ -335,12 +331,8 @@ class TurnDrive:
         """An agent's prompt and tools are fixed while its version runs; its limit may be changed."""
         return SyncExecutionEnvironmentOutcome(max_turns=self._setup.max_turns)
 
-    def _replay_key(self, effect_id: int, command: EffectCommand) -> str:
-        invocation = self._invocation(effect_id, command)
-        return RuntimeEffectEnvelope(invocation=invocation, command=command).replay_key
-
-    def _invocation(self, effect_id: int, command: EffectCommand) -> RuntimeInvocation:
-        return turn_effect(
+    def _envelope(self, effect_id: int, command: EffectCommand) -> RuntimeEffectEnvelope:
+        invocation = turn_effect(
             session_id=self._turn.session_id,
             turn_id=self._turn.turn_id,
             turn_index=self._history.head.turn_index + 1,
@@ -348,6 +340,7 @@ class TurnDrive:
             kind=command_kind(command),
             effect_id=effect_id,
         )
+        return RuntimeEffectEnvelope(invocation=invocation, command=command)
 
     # --- gathering and committing ---------------------------------------------------------------
 
@@ -405,16 +398,15 @@ class TurnDrive:
         return receipt
 
 
-async def commit_undriven(context: DriveContext, turn: AcceptedTurn, head: SessionHead) -> None:
+async def commit_undriven(
+    context: DriveContext, turn: AcceptedTurn, head: SessionHead, cancellation: Cancellation
+) -> None:
     """Commit a turn that is to stop as cancelled, without its agent, which nobody here has.
 
     Raises:
         LeaseLostError: Another process took over.
         StoreError: The store did not take the write; the turn stays accepted.
     """
-    cancellation = context.cancel.cancellation
-    if cancellation is None:
-        return
     outcomes = [
         decode_outcome(record.replay_key, record.outcome)
         for record in await context.store.load_journal(context.scope_key)
@@ -450,12 +442,3 @@ async def _landed(context: DriveContext, commit: TurnCommit) -> CommitReceipt:
     context.seams("commit.after")
     context.committed(result, commit)
     return result
-
-
-def _spent(outcome: LlmCallOutcome) -> Usage | None:
-    """What a call used in all; None when the counts make no sense, which the machine reports."""
-    result = outcome.response or outcome.failure
-    try:
-        return (result.usage if result else Usage()) + outcome.wasted
-    except LashError:
-        return None

@@ -15,7 +15,7 @@ from lash.core.clock import Clock
 from lash.core.errors import LashError, StoreError
 from lash.effects.racing import raced, set_when_cancelled
 from lash.effects.shielding import shielded
-from lash.effects.waits.hints import changed_within, token_of
+from lash.effects.waits.hints import POLL_FIRST_S, POLL_MAX_S, changed_within, token_of
 from lash.effects.waits.model import (
     AlreadyResolved,
     Resolution,
@@ -35,10 +35,6 @@ from lash.effects.waits.transitions import (
 )
 
 _log = logging.getLogger("lash.effects")
-
-#: Without hints, the rows are read after this long, then after twice as long, and so on.
-_POLL_FIRST_S = 0.025
-_POLL_MAX_S = 1.0
 
 
 class Parking(Protocol):
@@ -240,7 +236,7 @@ class WaitBoard:
             )
 
     async def _read(self) -> None:
-        wait = _POLL_FIRST_S
+        wait = POLL_FIRST_S
         while self._waiters:
             try:
                 # Read before the rows: a write in between moves it past what is remembered here.
@@ -250,7 +246,7 @@ class WaitBoard:
                 _log.warning("waits could not be read; trying again", exc_info=True)
                 token = None
             told = await self._pause(wait, token)
-            wait = _POLL_FIRST_S if told else min(wait * 2, _POLL_MAX_S)
+            wait = POLL_FIRST_S if told else min(wait * 2, POLL_MAX_S)
 
     async def _look(self) -> None:
         self._nudged.clear()

@@ -10,6 +10,11 @@ _log = logging.getLogger("lash.effects")
 #: How often a store's change token is looked at. A write is noticed within this and one read.
 HINT_S = 0.03
 
+#: How often rows are read that others may change: ever more seldom, unless the store says that somebody
+#: wrote.
+POLL_FIRST_S = 0.025
+POLL_MAX_S = 1.0
+
 
 class Changes(Protocol):
     """A store that may be able to tell that it was written to."""
