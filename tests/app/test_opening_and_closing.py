@@ -15,7 +15,7 @@ from lash.llm.request import LlmRequest
 from lash.llm.response import LlmResponse
 from lash.llm.stream import Emit
 from lash.runtime.environment import Environment
-from lash.sessions.store import Store
+from lash.runtime.stores import Store
 from lash.testing import ScriptedModel, calls, reply
 
 SCRIPT = [calls(("wait", {})), reply("Over.")]

@@ -21,6 +21,7 @@ from lash.effects.executors import LocalExecutor, PerformEnvelope, testing
 from lash.effects.hosts import StorePromises
 from lash.effects.journal import (
     AlreadyRecorded,
+    Authority,
     Journal,
     JournalEntry,
     JournalRecord,
@@ -44,8 +45,8 @@ from lash.llm.request import (
     TextBlock,
     ToolSpec,
 )
+from lash.runtime.stores import Store
 from lash.sessions.accepting import Accepted
-from lash.sessions.store import Store
 from lash.stores.memory import MemoryStore
 from lash.testing.clock import VirtualClock
 from lash.testing.conformance.samples import request
@@ -168,7 +169,7 @@ class SlowJournal:
         self,
         scope_key: str,
         records: Sequence[JournalRecord],
-        authority: WriteAuthority | None,
+        authority: Authority | None,
     ) -> RecordResult:
         await self._give_way()
         if self.broken is not None:
@@ -227,7 +228,7 @@ class World:
         self.clock = VirtualClock(start_ms=1_000_000)
         self.store: Store = make_store(self.clock)
         self.journal = SlowJournal(self.store)
-        self.authority: WriteAuthority | None = None
+        self.authority: Authority | None = None
 
     async def lease(self) -> None:
         accepted = await self.store.accept_turn(request("t1"))

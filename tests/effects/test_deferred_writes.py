@@ -18,7 +18,7 @@ from effect_samples import (
 
 from lash.core.errors import StoreError
 from lash.effects.commands import RuntimeValueCommand
-from lash.effects.journal import JournalRecord, Recorded, RecordResult, WriteAuthority
+from lash.effects.journal import Authority, JournalRecord, Recorded, RecordResult
 from lash.effects.outcomes import CheckpointOutcome, EffectOutcome, RuntimeValueOutcome
 
 NOW = RuntimeValueCommand(operation="now")
@@ -37,7 +37,7 @@ class Gated(SlowJournal):
         self,
         scope_key: str,
         records: Sequence[JournalRecord],
-        authority: WriteAuthority | None,
+        authority: Authority | None,
     ) -> RecordResult:
         key = records[-1].replay_key
         self.begun.append(key)
@@ -146,7 +146,7 @@ async def test_a_write_that_finds_the_one_before_it_just_done_goes_on(world: Wor
             self,
             scope_key: str,
             records: Sequence[JournalRecord],
-            authority: WriteAuthority | None,
+            authority: Authority | None,
         ) -> "asyncio.Future[RecordResult]":
             self.writes.append(tuple(record.replay_key for record in records))
             self.answer = asyncio.get_running_loop().create_future()

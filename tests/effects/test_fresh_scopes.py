@@ -8,11 +8,11 @@ import pytest
 from effect_samples import TOOL, Executor, SlowJournal, World, envelope, found
 
 from lash.effects.journal import (
+    Authority,
     Journal,
     JournalRecord,
     Recorded,
     RecordResult,
-    WriteAuthority,
 )
 
 
@@ -104,7 +104,7 @@ class Bottomless(SlowJournal):
         self,
         scope_key: str,
         records: Sequence[JournalRecord],
-        authority: WriteAuthority | None,
+        authority: Authority | None,
     ) -> RecordResult:
         return Recorded()
 

@@ -11,7 +11,7 @@ from lash.core.clock import SystemClock
 from lash.core.leases import LeaseOwner
 from lash.effects.hosts import EffectHost, InlineEffectHost, StoreEffectHost
 from lash.effects.journal import WriteAuthority
-from lash.sessions.store import Store
+from lash.runtime.stores import Store
 from lash.stores.memory import MemoryStore
 from lash.stores.sqlite import SqliteStore
 from lash.testing.clock import VirtualClock

@@ -16,7 +16,7 @@ from effect_samples import (
 
 from lash.core.errors import StoreError
 from lash.effects.commands import DirectCommand
-from lash.effects.journal import JournalRecord, RecordResult, WriteAuthority
+from lash.effects.journal import Authority, JournalRecord, RecordResult
 from lash.effects.journaling import KnownSurroundings
 
 BRIEF = (
@@ -37,7 +37,7 @@ class Watched(SlowJournal):
         self,
         scope_key: str,
         records: Sequence[JournalRecord],
-        authority: WriteAuthority | None,
+        authority: Authority | None,
     ) -> RecordResult:
         self.given += [(record.replay_key, record.surroundings_content) for record in records]
         return await super().record(scope_key, records, authority)

@@ -23,7 +23,7 @@ from lash.llm.request import LlmRequest, ToolResultBlock
 from lash.llm.response import LlmResponse
 from lash.llm.stream import Emit
 from lash.runtime.environment import RuntimeEvent
-from lash.sessions.store import Store
+from lash.runtime.stores import Store
 from lash.stores.sqlite import SqliteStore
 from lash.testing import KillAt, ScriptedModel, VirtualClock, calls, reply
 from lash.testing.scripted import Step, calls_made

@@ -11,7 +11,7 @@ import pytest
 
 import lash.app.runtime as facade
 from lash.runtime.environment import Environment
-from lash.sessions.store import Store
+from lash.runtime.stores import Store
 
 Hook = Callable[[], Awaitable[object]]
 

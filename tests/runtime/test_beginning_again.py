@@ -31,7 +31,7 @@ from lash.core.clock import SystemClock
 from lash.core.errors import StoreError
 from lash.events import TurnRestarted
 from lash.runtime.environment import RuntimeEvent
-from lash.sessions.store import Store
+from lash.runtime.stores import Store
 from lash.stores.sqlite import SqliteStore
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from lash.core.seams import Seam
-from lash.sessions.store import Store
+from lash.runtime.stores import Store
 from lash.stores.memory import MemoryStore
 from lash.testing.clock import VirtualClock
 from lash.testing.conformance import StoreConformance

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from lash.core.errors import StoreError
+from lash.runtime.stores import Store
 from lash.sessions.accepting import Accepted
 from lash.sessions.committing import CommitReceipt
 from lash.sessions.model import Parked
-from lash.sessions.store import Store
 from lash.stores.sqlite import SqliteStore, connection
 from lash.testing.clock import VirtualClock
 from lash.testing.conformance.samples import claim, record, request, turn_commit

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lash.sessions.store import Store
+from lash.runtime.stores import Store
 from lash.stores.sqlite import SqliteStore
 from lash.testing.clock import VirtualClock
 from lash.testing.conformance import StoreConformance

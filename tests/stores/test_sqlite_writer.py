@@ -12,9 +12,9 @@ import pytest
 from lash.core.errors import StoreError
 from lash.core.seams import Seam
 from lash.effects.journal import AlreadyRecorded, Recorded
+from lash.runtime.stores import Store
 from lash.sessions.accepting import Accepted
 from lash.sessions.committing import CommitReceipt
-from lash.sessions.store import Store
 from lash.stores.sqlite import SqliteStore
 from lash.testing.clock import VirtualClock
 from lash.testing.conformance.samples import BEN, record, request, turn_commit

@@ -44,6 +44,7 @@ from lash.effects.waits.model import (
     ResolvedTimeout,
     TurnTerminalWait,
 )
+from lash.runtime.stores import Store
 from lash.sessions.accepting import Accepted, ClaimedSession
 from lash.sessions.checking import Finding
 from lash.sessions.forking import ForkRequest
@@ -64,7 +65,6 @@ from lash.sessions.maintenance import VacuumReport, VacuumRequest
 from lash.sessions.model import AcceptedTurn, AgentRef, CompactContext, FrameOpen, Parked
 from lash.sessions.queueing import CheckpointClaim, Taken
 from lash.sessions.stopping import CancelRequest
-from lash.sessions.store import Store
 from lash.sessions.usage import UsageEntry
 from lash.stores.memory import MemoryStore
 from lash.stores.sqlite import SqliteStore

@@ -10,13 +10,13 @@ import pytest
 
 from lash.core.clock import Clock
 from lash.core.seams import Seam, SeamObserver
+from lash.runtime.stores import Store
 from lash.sessions.accepting import Accepted
 from lash.sessions.committing import CommitReceipt
 from lash.sessions.deleting import Deleted
 from lash.sessions.forking import Forked, ForkRequest
 from lash.sessions.ingress import ActiveTurn
 from lash.sessions.maintenance import VacuumRequest
-from lash.sessions.store import Store
 from lash.stores.memory import MemoryStore
 from lash.stores.sqlite import SqliteStore
 from lash.testing.clock import VirtualClock

@@ -8,7 +8,7 @@ from lash.core.leases import Fence, LeaseOwner
 from lash.core.scopes import ExecutionScope, journal_key
 from lash.effects.controller import EffectController
 from lash.effects.hosts import EffectHost, HostCapabilities, InlineEffectHost, StoreEffectHost
-from lash.effects.journal import JournalRecord, RecordResult, WriteAuthority
+from lash.effects.journal import Authority, JournalRecord, RecordResult, WriteAuthority
 from lash.effects.waits.board import Parking
 from lash.effects.waits.model import (
     AwaitEventKey,
@@ -18,8 +18,8 @@ from lash.effects.waits.model import (
     ResolveOutcome,
 )
 from lash.effects.waits.transitions import WaitPending, WaitRow, WaitState, row_of
+from lash.runtime.stores import Store
 from lash.sessions.model import AcceptedTurn, Parked
-from lash.sessions.store import Store
 from lash.stores.memory import MemoryStore
 from lash.testing.clock import VirtualClock
 from lash.testing.conformance import EffectHostConformance, StoreConformance, take_lease
@@ -44,7 +44,7 @@ class Eager(MemoryStore):
         self,
         scope_key: str,
         records: Sequence[JournalRecord],
-        authority: WriteAuthority | None,
+        authority: Authority | None,
     ) -> RecordResult:
         result = await super().record(scope_key, records, authority)
         await self.finish_scope(scope_key, [])
@@ -138,7 +138,7 @@ class Unfenced(StoreEffectHost):
         self,
         scope: ExecutionScope,
         *,
-        authority: WriteAuthority | None = None,
+        authority: Authority | None = None,
         fresh: bool = False,
         on_parked: Callable[[], None] | None = None,
     ) -> EffectController:

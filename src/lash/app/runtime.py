@@ -31,12 +31,12 @@ from lash.runtime.environment import Environment, OnEvent, unheard
 from lash.runtime.lifecycle import delete, fork
 from lash.runtime.operations import Operation
 from lash.runtime.replaying import ReplayReport, load_journal, replay_turn
+from lash.runtime.stores import Store
 from lash.sessions.checking import Finding
 from lash.sessions.deleting import DeleteReport
 from lash.sessions.forking import ForkRequest
 from lash.sessions.maintenance import VacuumReport, VacuumRequest
 from lash.sessions.model import AgentRef, SessionSummary
-from lash.sessions.store import Store
 
 T = TypeVar("T")
 

@@ -18,7 +18,7 @@ from lash.effects.journaling import decode_outcome
 from lash.effects.outcomes import ToolAttemptOutcome
 from lash.effects.waits.model import AwaitEventWaitIdentity, CustomWait, ToolCompletionWait
 from lash.effects.waits.transitions import WaitRow, is_due
-from lash.sessions.store import Store
+from lash.runtime.stores import Store
 
 AwaitedState: TypeAlias = Literal["waiting", "timed_out"]
 

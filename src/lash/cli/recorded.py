@@ -11,9 +11,9 @@ from lash.core.errors import LashError
 from lash.core.scopes import TurnScope, journal_key
 from lash.effects.journal import JournalEntry
 from lash.effects.keys import cancelled_key
+from lash.runtime.stores import Store
 from lash.sessions.accepting import KnownTurn
 from lash.sessions.model import AcceptedTurn, Parked, SessionSummary, TurnRecord
-from lash.sessions.store import Store
 from lash.turn.outcome import TurnOutcome
 
 TurnState: TypeAlias = Literal["committed"] | OpenState

@@ -10,6 +10,7 @@ from lash.cli.queued import queued_json
 from lash.cli.reading import now_ms
 from lash.core.errors import LashError
 from lash.core.scopes import TurnScope
+from lash.runtime.stores import Store
 from lash.sessions.ingress import QueuedItem
 from lash.sessions.model import (
     AcceptedTurn,
@@ -18,7 +19,7 @@ from lash.sessions.model import (
     SessionSummary,
     TurnRecord,
 )
-from lash.sessions.store import SessionStore, Store
+from lash.sessions.store import SessionStore
 
 OpenState: TypeAlias = Literal["running", "waiting", "parked", "queued"]
 

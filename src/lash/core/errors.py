@@ -223,6 +223,123 @@ CATALOGUE: Mapping[str, CodeInfo] = {
         "A tool left its answer to the outside without having asked for the key.", "tool"
     ),
     "tool_completion_timeout": CodeInfo("Nobody answered a tool call before its deadline.", "tool"),
+    # --- processes --------------------------------------------------------------------------------
+    "process_id_invalid": CodeInfo(
+        "A process id is blank, too long or holds a '#'.", "caller", terminal=True
+    ),
+    "process_registration_invalid": CodeInfo(
+        "A process cannot be registered as it was asked for.", "caller", terminal=True
+    ),
+    "process_conflict": CodeInfo(
+        "The process id is another process's: other code, arguments or origin.",
+        "caller",
+        terminal=True,
+    ),
+    "process_unknown": CodeInfo("No process of that id is stored.", "caller", terminal=True),
+    "process_no_longer_retained": CodeInfo(
+        "The process ended and was pruned; its id is not used again.", "caller", terminal=True
+    ),
+    "process_not_visible": CodeInfo(
+        "The session cannot see that process.", "caller", terminal=True
+    ),
+    "process_already_terminal": CodeInfo(
+        "The process has ended; nothing more happens to it.", "caller", terminal=True
+    ),
+    "process_signal_undeclared": CodeInfo(
+        "The process takes no signal of that name.", "caller", terminal=True
+    ),
+    "process_signal_name_invalid": CodeInfo(
+        "A signal's name is letters, digits, '_' and '-'.", "caller", terminal=True
+    ),
+    "process_event_undeclared": CodeInfo(
+        "The process declares no event of that type.", "code", terminal=True
+    ),
+    "process_event_reserved": CodeInfo(
+        "Events of that type are appended by lash itself.", "caller", terminal=True
+    ),
+    "process_event_without_key": CodeInfo(
+        "An event that must be appended once was given no replay key.", "caller", terminal=True
+    ),
+    "process_event_invalid": CodeInfo(
+        "An event's payload does not fit the schema its process declares.", "caller", terminal=True
+    ),
+    "process_event_conflict": CodeInfo(
+        "Another event was appended under the same key.", "caller", terminal=True
+    ),
+    "process_event_selector_failed": CodeInfo(
+        "An event's payload lacks what its type refers to.", "code", terminal=True
+    ),
+    "process_outcome_mismatch": CodeInfo(
+        "An event ends a process in another way than its type declares.", "code", terminal=True
+    ),
+    "process_completion_refused": CodeInfo(
+        "Whoever wants to end the process has no right to.", "caller", terminal=True
+    ),
+    "process_external_ref_conflict": CodeInfo(
+        "Where a process is really done is written once.", "caller", terminal=True
+    ),
+    "process_lease_lost": CodeInfo(
+        "Another worker took over the process; the loser wrote nothing.", "peer", retryable=True
+    ),
+    "process_missing": CodeInfo(
+        "Parked: no code of the process's name is registered here.", "code"
+    ),
+    "process_version_missing": CodeInfo(
+        "Parked: that version of the process is not registered here.", "code"
+    ),
+    "process_engine_missing": CodeInfo("Parked: this worker has no engine of that kind.", "code"),
+    "process_tool_missing": CodeInfo(
+        "The agent of a tool call that runs as a process has no such tool.", "code"
+    ),
+    "process_env_missing": CodeInfo(
+        "The environment a process runs under is not in the store.", "store"
+    ),
+    "process_failed": CodeInfo("A process raised an exception, or failed by its own word.", "code"),
+    "process_panicked": CodeInfo("The executor of a process command raised.", "lash"),
+    "process_cancelled": CodeInfo("The process was asked to stop.", "caller"),
+    "process_abandoned": CodeInfo("The process was given up; nobody knows how far it got.", "peer"),
+    "process_recovery_failed": CodeInfo(
+        "An attempt at a process got nowhere; it is begun again later.", "lash", retryable=True
+    ),
+    "process_result_timeout": CodeInfo(
+        "The process had not ended in time; it goes on.", "peer", retryable=True
+    ),
+    "process_signal_timeout": CodeInfo("No signal came before the deadline.", "peer"),
+    "process_step_timeout": CodeInfo("A step of a process took too long.", "code"),
+    "process_function_invalid": CodeInfo(
+        "A function cannot be a process as it is declared.", "caller", terminal=True
+    ),
+    "process_duplicate": CodeInfo(
+        "Two processes share a name and version.", "caller", terminal=True
+    ),
+    "process_unregistered": CodeInfo(
+        "The process function is not registered in this runtime.", "caller", terminal=True
+    ),
+    "process_arguments_invalid": CodeInfo(
+        "The arguments do not fit the process function.", "caller", terminal=True
+    ),
+    "process_result_invalid": CodeInfo(
+        "A process returned something that cannot be stored.", "code"
+    ),
+    "process_context_misused": CodeInfo(
+        "A process's context was used outside of its run, or inside one of its steps.",
+        "code",
+        terminal=True,
+    ),
+    "process_journal_left_over": CodeInfo(
+        "A process asked for other effects than its journal records: its code changed.",
+        "code",
+        terminal=True,
+    ),
+    "process_session_turn_failed": CodeInfo(
+        "The turn that a process stands for was stopped.", "code"
+    ),
+    "process_stopped_itself": CodeInfo("A process would wait for itself.", "caller", terminal=True),
+    "worker_module_invalid": CodeInfo(
+        "The module a worker was given cannot be imported or holds nothing to run.",
+        "caller",
+        terminal=True,
+    ),
     # --- steps and direct completions -----------------------------------------------------------------
     "durable_step_failed": CodeInfo("A durable step failed on every attempt.", "code"),
     "durable_effect_empty_step_id": CodeInfo(
@@ -267,9 +384,6 @@ CATALOGUE: Mapping[str, CodeInfo] = {
     ),
     "effect_panicked": CodeInfo(
         "An effect's executor raised an unexpected error.", "lash", terminal=True
-    ),
-    "process_panicked": CodeInfo(
-        "Carrying out a process command raised an unexpected error.", "lash", terminal=True
     ),
     "runtime_effect_local_executor_unavailable": CodeInfo(
         "Nothing here can perform the effect, and it is not recorded.", "lash", terminal=True

@@ -4,7 +4,7 @@ A host is one per runtime. `StoreEffectHost` keeps a journal and promises in a s
 `InlineEffectHost` runs every effect and keeps nothing. An engine outside can be a host of its own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol, TypeAlias
 
 from lash.core.cancel import CancelToken
@@ -16,7 +16,7 @@ from lash.core.seams import SeamObserver, unobserved
 from lash.core.tiers import DurabilityTier
 from lash.effects.controller import EffectController
 from lash.effects.inline import InlineController
-from lash.effects.journal import Journal, Retirement, RetireTarget, WriteAuthority
+from lash.effects.journal import Authority, Journal, JournalRecord, Retirement, RetireTarget
 from lash.effects.journaling import JournalingController, KnownSurroundings
 from lash.effects.shielding import shielded
 from lash.effects.transitions import DriftPolicy
@@ -140,8 +140,9 @@ class EffectHost(AwaitEventResolver, Protocol):
         self,
         scope: ExecutionScope,
         *,
-        authority: WriteAuthority | None = None,
+        authority: Authority | None = None,
         fresh: bool = False,
+        recorded: Sequence[JournalRecord] | None = None,
         on_parked: Callable[[], None] | None = None,
     ) -> EffectController:
         """A controller for the effects of one scope.
@@ -150,6 +151,7 @@ class EffectHost(AwaitEventResolver, Protocol):
             scope: Whose effects.
             authority: The lease that writes present; None for scopes that hold none.
             fresh: The scope was accepted just now, so nothing can be recorded in it yet.
+            recorded: All that is recorded in it, for callers that have read it.
             on_parked: Called when all that is under way begins to wait for the outside.
 
         Raises:
@@ -290,8 +292,9 @@ class StoreEffectHost(StorePromises):
         self,
         scope: ExecutionScope,
         *,
-        authority: WriteAuthority | None = None,
+        authority: Authority | None = None,
         fresh: bool = False,
+        recorded: Sequence[JournalRecord] | None = None,
         on_parked: Callable[[], None] | None = None,
     ) -> EffectController:
         """A controller with the scope's journal behind it."""
@@ -303,6 +306,7 @@ class StoreEffectHost(StorePromises):
             self,
             on_drift=self._on_drift,
             fresh=fresh,
+            recorded=recorded,
             surroundings=self._surroundings,
             on_parked=on_parked,
             seams=self._seams,
@@ -357,12 +361,13 @@ class InlineEffectHost(StorePromises):
         self,
         scope: ExecutionScope,
         *,
-        authority: WriteAuthority | None = None,
+        authority: Authority | None = None,
         fresh: bool = False,
+        recorded: Sequence[JournalRecord] | None = None,
         on_parked: Callable[[], None] | None = None,
     ) -> EffectController:
         """A controller that runs whatever it is asked for."""
-        del authority, fresh  # nothing is written, and nothing was
+        del authority, fresh, recorded  # nothing is written, and nothing was
         return InlineController(scope, self._clock, self, on_parked=on_parked)
 
     async def retire_effect_journal(self, target: RetireTarget) -> Retirement:

@@ -104,6 +104,17 @@ class WriteAuthority(Data):
     fence: Fence
 
 
+class ProcessAuthority(Data):
+    """Proof that a writer runs a process: the fence is checked in the write's transaction."""
+
+    process_id: str
+    fence: Fence
+
+
+#: Proof that a writer may write for a scope.
+Authority: TypeAlias = WriteAuthority | ProcessAuthority
+
+
 class Recorded(Data, tag_field="status", tag="recorded"):
     """All records are durable now."""
 
@@ -132,7 +143,7 @@ class Journal(Protocol):
         self,
         scope_key: str,
         records: Sequence[JournalRecord],
-        authority: WriteAuthority | None,
+        authority: Authority | None,
     ) -> Awaitable[RecordResult]:
         """Keep `records`, all or none, in one transaction with the fence check.
 

@@ -22,12 +22,13 @@ from lash.effects.envelope import RuntimeEffectEnvelope
 from lash.effects.executors import LocalExecutor
 from lash.effects.journal import (
     AlreadyRecorded,
+    Authority,
     FenceRefused,
     Journal,
     JournalRecord,
+    ProcessAuthority,
     Recorded,
     RecordResult,
-    WriteAuthority,
 )
 from lash.effects.keys import cancelled_key
 from lash.effects.occupancy import Occupancy
@@ -87,6 +88,8 @@ class JournalingController:
         waits: Carries out waits.
         on_drift: What to do when surroundings changed under a recorded effect.
         fresh: The scope was accepted just now, so nothing can be recorded in it yet.
+        recorded: All that is recorded in it, for callers that have read it. Each is let go of when it
+            was asked for.
         surroundings: What the store is known to have; shared by the controllers of a store.
         on_parked: Called when all that is under way begins to wait for the outside.
         seams: Told when a record is about to be written, and when it was.
@@ -96,12 +99,13 @@ class JournalingController:
         self,
         journal: Journal,
         scope: ExecutionScope,
-        authority: Callable[[], WriteAuthority | None],
+        authority: Callable[[], Authority | None],
         clock: Clock,
         waits: Waits,
         *,
         on_drift: DriftPolicy = "accept",
         fresh: bool = False,
+        recorded: Sequence[JournalRecord] | None = None,
         surroundings: KnownSurroundings | None = None,
         on_parked: Callable[[], None] | None = None,
         seams: SeamObserver = unobserved,
@@ -114,7 +118,8 @@ class JournalingController:
         self._clock = clock
         self._waits = waits
         self._on_drift = on_drift
-        self._fresh = fresh
+        self._fresh = fresh or recorded is not None
+        self._recorded = {record.replay_key: record for record in recorded or ()}
         self._seen: set[str] = set()
         self._seams = seams
         self._surroundings = surroundings or KnownSurroundings()
@@ -217,6 +222,10 @@ class JournalingController:
         waiting = self._deferred.get(key) or self._carried.get(key)
         if waiting is not None:
             return waiting
+        known = self._recorded.pop(key, None)
+        if known is not None:
+            self._note(key)  # asked for again, it is looked up
+            return known
         if self._fresh and key not in self._seen:
             return None
         return await self._journal.lookup(self._scope_key, key)
@@ -320,7 +329,7 @@ class JournalingController:
             self._seen.clear()
 
     async def _write(
-        self, record: JournalRecord, authority: WriteAuthority | None
+        self, record: JournalRecord, authority: Authority | None
     ) -> JournalRecord | None:
         """Record, together with what waited; the record that was there before, if there was one.
 
@@ -344,7 +353,7 @@ class JournalingController:
                 raise cancelled
 
     def _submit(
-        self, record: JournalRecord, authority: WriteAuthority | None
+        self, record: JournalRecord, authority: Authority | None
     ) -> "asyncio.Future[RecordResult]":
         """Offer a record to the store, with whatever waited for it."""
         offered = self._journal.record(self._scope_key, (*self.deferred(), record), authority)
@@ -357,7 +366,7 @@ class JournalingController:
     def _settled(
         self,
         write: "asyncio.Future[RecordResult]",
-        authority: WriteAuthority | None,
+        authority: Authority | None,
         *,
         carries: bool,
     ) -> JournalRecord | None:
@@ -384,8 +393,16 @@ class JournalingController:
             self._deferred = {**back, **self._deferred}
 
 
-def lease_lost(authority: WriteAuthority | None) -> LeaseLostError:
+def lease_lost(authority: Authority | None) -> LeaseLostError:
     """The error of a writer that finds another one in its place."""
+    if isinstance(authority, ProcessAuthority):
+        process_id = authority.process_id
+        return LeaseLostError(
+            "process_lease_lost",
+            f"Another worker took over process {process_id!r}; this one stopped and wrote nothing "
+            "more. The process goes on there.",
+            process_id=process_id,
+        )
     session_id = authority.session_id if authority else ""
     return LeaseLostError(
         "session_execution_lease_lost",

@@ -29,6 +29,7 @@ from lash.runtime.refusals import (
     closed,
 )
 from lash.runtime.selfwaits import outside
+from lash.runtime.stores import Store
 from lash.runtime.sweeping import Sweep
 from lash.sessions.accepting import ClaimedSession
 from lash.sessions.committing import CommitReceipt, TurnCommit
@@ -36,7 +37,6 @@ from lash.sessions.model import (
     Parked,
     TurnRecord,
 )
-from lash.sessions.store import Store
 
 T = TypeVar("T")
 

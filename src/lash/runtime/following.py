@@ -13,11 +13,11 @@ from lash.effects.waits.hints import POLL_FIRST_S, POLL_MAX_S, changed_within, t
 from lash.runtime.agents import AgentRegistry
 from lash.runtime.followers import Followers, News, Ticket
 from lash.runtime.refusals import behind, blocked, deleted, missing_agent
+from lash.runtime.stores import Store
 from lash.sessions.accepting import KnownTurn, needs_person
 from lash.sessions.committing import follow_turn_id
 from lash.sessions.ingress import CancelTarget
 from lash.sessions.model import TurnRecord
-from lash.sessions.store import Store
 from lash.turn.outcome import AgentFrameSwitch
 
 _log = logging.getLogger("lash.runtime")

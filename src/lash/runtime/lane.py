@@ -35,6 +35,7 @@ from lash.runtime.history import Histories
 from lash.runtime.refusals import behind, interrupted, missing_agent, parked_for, parks, torn_down
 from lash.runtime.selfwaits import outside
 from lash.runtime.stopping import trip
+from lash.runtime.stores import Store
 from lash.runtime.turn_drive import DriveContext, TurnDrive, commit_undriven
 from lash.sessions.accepting import (
     Accepted,
@@ -45,7 +46,6 @@ from lash.sessions.accepting import (
 )
 from lash.sessions.committing import CommitReceipt, TurnCommit
 from lash.sessions.model import AcceptedTurn, Parked, SessionHead
-from lash.sessions.store import Store
 
 _log = logging.getLogger("lash.runtime")
 

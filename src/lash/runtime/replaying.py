@@ -26,11 +26,11 @@ from lash.runtime.direct import BoundModel
 from lash.runtime.history import History
 from lash.runtime.refusals import missing_agent
 from lash.runtime.stopping import StopRequested
+from lash.runtime.stores import Store
 from lash.runtime.turn_drive import DriveContext, TurnDrive
 from lash.sessions.accepting import KnownTurn
 from lash.sessions.committing import CommitReceipt, TurnCommit
 from lash.sessions.model import AcceptedTurn, AgentRef, SessionHead, TurnRecord, messages_of
-from lash.sessions.store import Store
 from lash.turn.messages import Message
 
 Verdict: TypeAlias = Literal["identical", "drifted", "diverged"]

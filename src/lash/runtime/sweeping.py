@@ -14,9 +14,9 @@ from lash.runtime.environment import Environment
 from lash.runtime.lane import Lane
 from lash.runtime.observing import Observations
 from lash.runtime.refusals import missing_agent, parked_for
+from lash.runtime.stores import Store
 from lash.sessions.accepting import OpenSession, waits_for_person
 from lash.sessions.model import Parked
-from lash.sessions.store import Store
 
 _log = logging.getLogger("lash.runtime")
 

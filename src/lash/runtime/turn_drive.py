@@ -44,13 +44,13 @@ from lash.runtime.events import Announce, ModelRequestStarted, UsageReported
 from lash.runtime.history import History
 from lash.runtime.model_call import ModelCall
 from lash.runtime.stopping import StopRequested, check_stop, unless_stopped
+from lash.runtime.stores import Store
 from lash.runtime.tool_answers import call_record
 from lash.runtime.tool_dispatch import ToolDispatch
 from lash.runtime.turn_commit import TurnLedger, bare_cancelled, cancelled, commit_of
 from lash.runtime.turn_setup import input_messages, message_scope, set_up
 from lash.sessions.committing import CommitReceipt, TurnCommit
 from lash.sessions.model import AcceptedTurn, SessionHead
-from lash.sessions.store import Store
 from lash.turn.events import (
     DoneReported,
     ErrorReported,

@@ -19,6 +19,11 @@ class DeleteReport(Data):
         records: How many journal records were removed.
         waits: How many promises were revoked.
         orphans: The child sessions and the forks of the session, which live on, sorted.
+        removed_observers: How many processes the session could see. None was stopped.
+        discarded_wakes: How many wakes for it will not be delivered.
+        cleared_subscriptions: How many processes woke it.
+        orphaned_processes: Live processes that no session can see any more, sorted.
+        preserved_processes: Live processes that another session can still see, sorted.
     """
 
     session_id: str
@@ -30,6 +35,11 @@ class DeleteReport(Data):
     records: int = 0
     waits: int = 0
     orphans: tuple[str, ...] = ()
+    removed_observers: int = 0
+    discarded_wakes: int = 0
+    cleared_subscriptions: int = 0
+    orphaned_processes: tuple[str, ...] = ()
+    preserved_processes: tuple[str, ...] = ()
 
 
 class DeleteFacts(Data):

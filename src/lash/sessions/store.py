@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from lash.core.cancel import Cancellation
-from lash.core.leases import Fence, LeaseClaim, LeaseOwner, LeaseState
+from lash.core.leases import Fence, LeaseClaim, LeaseState
 from lash.core.tiers import DurabilityTier
-from lash.effects.journal import Journal, WriteAuthority
-from lash.effects.waits.store import AwaitEventStore
+from lash.effects.journal import WriteAuthority
 from lash.sessions.accepting import (
     AcceptRequest,
     AcceptResult,
@@ -216,25 +215,4 @@ class SessionStore(Protocol):
 
         Reads everything, one session after the other, beside whoever works.
         """
-        ...
-
-
-class Store(SessionStore, Journal, AwaitEventStore, Protocol):
-    """Everything a runtime keeps, in one place with one transaction domain."""
-
-    @property
-    def facets(self) -> Mapping[str, DurabilityTier]:
-        """What this store keeps, and how much of it survives the process."""
-        ...
-
-    def is_dead(self, owner: LeaseOwner) -> bool:
-        """Whether an owner is proven dead right now. False means only that there is no proof."""
-        ...
-
-    def register_owner(self, owner_id: str, incarnation: str) -> LeaseOwner:
-        """Announce an owner, with whatever proof of life this store knows."""
-        ...
-
-    async def aclose(self) -> None:
-        """Finish what was begun and let go of the database."""
         ...

@@ -14,6 +14,7 @@ from lash.core.seams import SeamObserver, unobserved
 from lash.core.tiers import DurabilityTier
 from lash.effects.journal import (
     AlreadyRecorded,
+    Authority,
     FenceRefused,
     JournalEntry,
     JournalRecord,
@@ -262,7 +263,7 @@ class MemoryStore:
         self,
         scope_key: str,
         records: Sequence[JournalRecord],
-        authority: WriteAuthority | None,
+        authority: Authority | None,
     ) -> RecordResult:
         """Append to a journal under a fence; without one, the first writer wins."""
         if authority is not None and not self._sessions.is_current(authority):

@@ -13,6 +13,7 @@ from lash.core.scopes import from_journal_key
 from lash.core.seams import SeamObserver
 from lash.effects.journal import (
     AlreadyRecorded,
+    Authority,
     FenceRefused,
     JournalEntry,
     JournalRecord,
@@ -20,7 +21,6 @@ from lash.effects.journal import (
     RecordResult,
     Retirement,
     RetireTarget,
-    WriteAuthority,
 )
 from lash.effects.transitions import SPILL_BYTES
 from lash.stores.contents import due_at_ms
@@ -71,7 +71,7 @@ class JournalTable:
         self,
         scope_key: str,
         records: Sequence[JournalRecord],
-        authority: WriteAuthority | None,
+        authority: Authority | None,
     ) -> "asyncio.Future[RecordResult]":
         """Append under a fence; without one, the first writer wins."""
         if len(records) == 1 and records[0].surroundings_content is None:
@@ -93,7 +93,7 @@ class JournalTable:
         return self._writer.submit(operation)
 
     def _append_one(
-        self, scope_key: str, record: JournalRecord, authority: WriteAuthority | None
+        self, scope_key: str, record: JournalRecord, authority: Authority | None
     ) -> Callable[[sqlite3.Connection], RecordResult]:
         """The usual write in one statement, fence check included.
 

@@ -12,6 +12,7 @@ from lash.core.seams import SeamObserver, unobserved
 from lash.core.tiers import DurabilityTier
 from lash.effects.journal import (
     AlreadyRecorded,
+    Authority,
     JournalEntry,
     JournalRecord,
     Recorded,
@@ -305,7 +306,7 @@ class SqliteStore:
         self,
         scope_key: str,
         records: Sequence[JournalRecord],
-        authority: WriteAuthority | None,
+        authority: Authority | None,
     ) -> Awaitable[RecordResult]:
         """Append to a journal under a fence; without one, the first writer wins."""
         return self._journal.record(scope_key, records, authority)

@@ -7,7 +7,7 @@ and how it is opened again over the same data, and pytest finds the tests:
 
     import pytest
 
-    from lash.sessions.store import Store
+    from lash.runtime.stores import Store
     from lash.testing.clock import VirtualClock
     from lash.testing.conformance import StoreConformance
     from my_package import MyStore

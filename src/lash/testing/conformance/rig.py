@@ -10,12 +10,12 @@ from lash.core.leases import Fence, Lease, LeaseOwner
 from lash.core.scopes import ExecutionScope, journal_key
 from lash.effects.journal import Recorded, WriteAuthority
 from lash.effects.waits.transitions import WaitRow, WaitState
+from lash.runtime.stores import Store
 from lash.sessions.accepting import Accepted, ClaimedSession
 from lash.sessions.committing import CommitReceipt
 from lash.sessions.ingress import Ingress, Payload, QueuedItem
 from lash.sessions.model import AgentRef, SessionHead, SessionState
 from lash.sessions.queueing import CheckpointClaim, Enqueued, Taken
-from lash.sessions.store import Store
 from lash.testing.clock import VirtualClock
 from lash.testing.conformance import samples
 from lash.turn.driver import CheckpointKind

@@ -16,7 +16,7 @@ from lash.core.leases import LeaseOwner
 from lash.core.scopes import ExecutionScope
 from lash.effects.controller import EffectController
 from lash.effects.hosts import EffectHost
-from lash.effects.journal import WriteAuthority
+from lash.effects.journal import Authority, WriteAuthority
 from lash.effects.waits.model import AwaitEventKey, AwaitEventWaitIdentity, CustomWait, Resolution
 from lash.testing.clock import VirtualClock
 from lash.testing.conformance.hosts.asking import OPERATION
@@ -99,7 +99,7 @@ class HostRig(Generic[S]):
         self,
         scope: ExecutionScope = OPERATION,
         *,
-        authority: WriteAuthority | None = None,
+        authority: Authority | None = None,
         host: EffectHost | None = None,
         on_parked: Callable[[], None] | None = None,
     ) -> EffectController:

@@ -17,11 +17,11 @@ from lash.effects import executors
 from lash.effects.commands import PeekAwaitEventCommand, RuntimeValueCommand
 from lash.effects.controller import Drift, EffectCounts
 from lash.effects.journal import (
+    Authority,
     RetireFinished,
     RetireOperation,
     RetireProcess,
     RetireSession,
-    WriteAuthority,
 )
 from lash.effects.outcomes import EffectFailed, PeekAwaitEventOutcome, RuntimeValueOutcome
 from lash.testing.conformance.hosts.asking import (
@@ -40,7 +40,7 @@ _NOW = envelope(RuntimeValueCommand(operation="now"), "e1")
 
 
 async def runs_again(
-    rig: HostRig[S], scope: ExecutionScope, authority: WriteAuthority | None = None
+    rig: HostRig[S], scope: ExecutionScope, authority: Authority | None = None
 ) -> bool:
     """Whether a step of a scope is executed, so that nothing was recorded of it."""
     charge = Counted(done())

@@ -1,0 +1,1 @@
+"""Durable processes: work that lives for seconds or months, independent of any session."""

@@ -1,0 +1,32 @@
+"""Everything a runtime keeps, in one place: the contracts of the domains together."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from lash.core.leases import LeaseOwner
+from lash.core.tiers import DurabilityTier
+from lash.effects.journal import Journal
+from lash.effects.waits.store import AwaitEventStore
+from lash.processes.store import ProcessStore
+from lash.sessions.store import SessionStore
+
+
+class Store(SessionStore, ProcessStore, Journal, AwaitEventStore, Protocol):
+    """Everything a runtime keeps, in one place with one transaction domain."""
+
+    @property
+    def facets(self) -> Mapping[str, DurabilityTier]:
+        """What this store keeps, and how much of it survives the process."""
+        ...
+
+    def is_dead(self, owner: LeaseOwner) -> bool:
+        """Whether an owner is proven dead right now. False means only that there is no proof."""
+        ...
+
+    def register_owner(self, owner_id: str, incarnation: str) -> LeaseOwner:
+        """Announce an owner, with whatever proof of life this store knows."""
+        ...
+
+    async def aclose(self) -> None:
+        """Finish what was begun and let go of the database."""
+        ...
