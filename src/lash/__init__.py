@@ -9,6 +9,7 @@ from lash.app.completions import Completions
 from lash.app.live import LiveTurn
 from lash.app.live_view import LiveView
 from lash.app.model import Model
+from lash.app.processes import ProcessHandle
 from lash.app.queued import QueuedInput
 from lash.app.results import HistoryMessage, TurnResult, TypedTurnResult
 from lash.app.runtime import Runtime
@@ -20,6 +21,8 @@ from lash.core.errors import (
     DirectError,
     LashError,
     LeaseLostError,
+    ProcessCancelledError,
+    ProcessError,
     ReplayError,
     SessionBusyError,
     StepError,
@@ -33,6 +36,8 @@ from lash.llm.direct import DirectResult
 from lash.llm.retry import RetryPolicy
 from lash.llm.usage import Usage
 from lash.runtime.operations import Operation
+from lash.runtime.processes.context import ChildProcess, ProcessContext, TurnAnswer
+from lash.runtime.processes.function import ProcessFunction, process
 from lash.runtime.replaying import ReplayReport
 from lash.runtime.steps import StepRetry
 from lash.sessions.usage import SessionUsageReport, diff_usage_reports
@@ -46,6 +51,7 @@ __all__ = [
     "AwaitEventKey",
     "CancelReceipt",
     "ChildAnswer",
+    "ChildProcess",
     "Completions",
     "ConfigurationError",
     "ConflictError",
@@ -63,6 +69,11 @@ __all__ = [
     "Operation",
     "ParkedSession",
     "PendingCompletion",
+    "ProcessCancelledError",
+    "ProcessContext",
+    "ProcessError",
+    "ProcessFunction",
+    "ProcessHandle",
     "PromptLayer",
     "QueuedInput",
     "ReplayError",
@@ -80,11 +91,13 @@ __all__ = [
     "ToolContext",
     "ToolError",
     "ToolRetry",
+    "TurnAnswer",
     "TurnResult",
     "TypedTurnResult",
     "Usage",
     "WaitError",
     "diff_usage_reports",
     "events",
+    "process",
     "tool",
 ]

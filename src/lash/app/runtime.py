@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar, cast, get_args, overload
+from typing import Any, Self, TypeVar, cast, get_args, overload
 from weakref import WeakValueDictionary
 
 from lash.app.agent import Agent
 from lash.app.checks import check_id
 from lash.app.completions import Completions
 from lash.app.model import ModelLike, Models
+from lash.app.processes import Processes
 from lash.app.session import ParkedSession, Session
 from lash.core.clock import Clock, IdSource, SystemClock, SystemIds
 from lash.core.durations import milliseconds
@@ -30,6 +31,8 @@ from lash.runtime.engine import Engine
 from lash.runtime.environment import Environment, OnEvent, unheard
 from lash.runtime.lifecycle import delete, fork
 from lash.runtime.operations import Operation
+from lash.runtime.processes.function import ProcessFunction, ProcessFunctions
+from lash.runtime.processes.worker import CONCURRENCY
 from lash.runtime.replaying import ReplayReport, load_journal, replay_turn
 from lash.runtime.stores import Store
 from lash.sessions.checking import Finding
@@ -50,6 +53,10 @@ class Runtime:
         store: A path to a SQLite file; `":memory:"`, whose sessions die with the process; or a store
             of your own, which the runtime closes when it is closed.
         agents: The agents this process can run. Work of others is left for whoever has them.
+        processes: The process functions this process can run; see `lash.process`.
+        process_concurrency: How many processes run here at once; those that wait do not count.
+        run_processes: Run processes here. Without, they are started and watched here and run by other
+            workers over the same store.
         on_drift: What to do when an agent's instructions, tools or model changed under a turn that
             is resumed: use what was recorded and report it (`accept`), park the turn (`refuse`), or
             begin it again from its input under a new id (`restart`).
@@ -65,7 +72,7 @@ class Runtime:
     Raises:
         ConfigurationError: `agent_duplicate`, `model_invalid`, `provider_unknown`,
             `provider_not_installed`, `provider_not_configured`, `store_url_unknown`,
-            `drift_policy_unknown`.
+            `drift_policy_unknown`, `process_duplicate`, `process_function_invalid`.
     """
 
     def __init__(
@@ -73,6 +80,9 @@ class Runtime:
         store: str | Path | Store,
         *,
         agents: Sequence[Agent] = (),
+        processes: Sequence[ProcessFunction[..., Any]] = (),
+        process_concurrency: int = CONCURRENCY,
+        run_processes: bool = True,
         on_drift: DriftPolicy = "accept",
         on_event: OnEvent | None = None,
         process_lifetime_keys: bool = False,
@@ -104,7 +114,11 @@ class Runtime:
             process_lifetime_keys=process_lifetime_keys,
             resolve_model=self._models.resolve,
             on_event=on_event or unheard,
+            processes=tuple(processes),
+            process_concurrency=_check_concurrency(process_concurrency),
+            run_processes=run_processes,
         )
+        ProcessFunctions(self._environment.processes)
         self._engine: Engine | None = None
         self._opened: dict[str, int] = {}
         self._arrivals: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -355,6 +369,11 @@ class Runtime:
         raise failure
 
     @property
+    def processes(self) -> Processes:
+        """Background work: start it, look at it, steer it."""
+        return Processes(self.engine)
+
+    @property
     def completions(self) -> Completions:
         """Answers what waits for the outside."""
         return Completions(self.engine)
@@ -503,6 +522,15 @@ def _check_location(location: str | Path) -> None:
             "store_url_unknown",
             "The store's path is blank; pass the path of a file, or ':memory:'.",
         )
+
+
+def _check_concurrency(limit: object) -> int:
+    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+        raise ConfigurationError(
+            "process_function_invalid",
+            f"process_concurrency must be a whole number of at least 1, not {limit!r}.",
+        )
+    return limit
 
 
 def _check_agents(agents: object) -> None:

@@ -24,7 +24,11 @@ DEFAULT_SESSION = "default"
 
 #: Before these, nothing was promised to anyone yet, so there is nothing to resume.
 _UNACCEPTED = ("accept.before", "accept.inside")
-KILLABLE: tuple[str, ...] = tuple(seam for seam in get_args(Seam) if seam not in _UNACCEPTED)
+KILLABLE: tuple[str, ...] = tuple(
+    seam
+    for seam in get_args(Seam)
+    if seam not in _UNACCEPTED and not seam.startswith(("process.", "wakes."))
+)
 
 _DESCRIPTION = """\
 lash runs LLM agents whose work survives the process: every model call and tool

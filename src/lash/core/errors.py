@@ -588,6 +588,25 @@ class WaitError(LashError):
         self.retryable = False
 
 
+class ProcessError(LashError):
+    """A process did not succeed: it failed, was cancelled or abandoned, or never ended in time.
+
+    The code is the failure's own, or `process_cancelled`, `process_abandoned`,
+    `process_no_longer_retained`, `process_result_timeout`.
+    """
+
+
+class ProcessCancelledError(LashError):
+    """Raised inside a process that was asked to stop, once: where it waits, or at its next effect.
+
+    Let it pass to end as cancelled; catch it to clean up first. What is asked for afterwards runs.
+    """
+
+    def __init__(self, reason: str | None = None) -> None:
+        self.reason = reason
+        super().__init__("process_cancelled", reason or "The process was asked to stop.")
+
+
 class DirectError(LashError):
     """A direct completion came to nothing usable: `direct_failed`, `invalid_structured_output`."""
 

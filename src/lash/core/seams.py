@@ -5,7 +5,7 @@ and the demo install an observer that kills the process there.
 """
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 Seam: TypeAlias = Literal[
     "accept.before",
@@ -29,6 +29,54 @@ Seam: TypeAlias = Literal[
     "cancel.inside",
     "fork.inside",
     "delete.inside",
+    "process.register.before",
+    "process.register.inside",
+    "process.register.after",
+    "process.append.before",
+    "process.append.inside",
+    "process.append.after",
+    "process.claim.before",
+    "process.claim.inside",
+    "process.claim.after",
+    "process.release.before",
+    "process.release.inside",
+    "process.release.after",
+    "process.park.before",
+    "process.park.inside",
+    "process.park.after",
+    "process.wait.before",
+    "process.wait.inside",
+    "process.wait.after",
+    "process.resume.before",
+    "process.resume.inside",
+    "process.resume.after",
+    "process.complete.before",
+    "process.complete.inside",
+    "process.complete.after",
+    "process.complete_by_authority.before",
+    "process.complete_by_authority.inside",
+    "process.complete_by_authority.after",
+    "process.abandon.before",
+    "process.abandon.inside",
+    "process.abandon.after",
+    "process.continue.before",
+    "process.continue.inside",
+    "process.continue.after",
+    "process.external_ref.before",
+    "process.external_ref.inside",
+    "process.external_ref.after",
+    "process.request_abandon.before",
+    "process.request_abandon.inside",
+    "process.request_abandon.after",
+    "process.retarget.before",
+    "process.retarget.inside",
+    "process.retarget.after",
+    "process.observers.before",
+    "process.observers.inside",
+    "process.observers.after",
+    "wakes.before",
+    "wakes.inside",
+    "wakes.after",
 ]
 
 SeamObserver: TypeAlias = Callable[[Seam], None]
@@ -37,3 +85,8 @@ SeamObserver: TypeAlias = Callable[[Seam], None]
 def unobserved(seam: Seam) -> None:
     """The observer of production: nothing happens at a seam."""
     del seam
+
+
+def process_seam(write: str, place: Literal["before", "inside", "after"]) -> Seam:
+    """The seam of something done to a process, by the tag of what is done."""
+    return cast("Seam", f"process.{write}.{place}")

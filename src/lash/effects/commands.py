@@ -107,11 +107,15 @@ class ProcessEffectCommand(Data, tag_field="type", tag="process"):
     command: ProcessCommand
 
 
-RuntimeValueOperation: TypeAlias = Literal["now", "random", "uuid"]
+RuntimeValueOperation: TypeAlias = Literal["now", "random", "uuid", "settled", "cancelled"]
 
 
 class RuntimeValueCommand(Data, tag_field="type", tag="runtime_value"):
-    """Read the clock (milliseconds), a random number in [0, 1) of 53 bits, or a fresh id."""
+    """Read the clock (milliseconds), a random number in [0, 1) of 53 bits, or a fresh id.
+
+    Or keep which of several branches of a process came first, or at which of its effects it was told to
+    stop: what happened to happen, and steers what follows.
+    """
 
     operation: RuntimeValueOperation
 

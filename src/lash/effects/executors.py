@@ -70,6 +70,11 @@ class LocalExecutor:
         return await perform(envelope)
 
     @property
+    def waits_itself(self) -> bool:
+        """Whether it carries out a wait, which otherwise the host does."""
+        return self._accepts is not None and "await_event" in self._accepts
+
+    @property
     def used(self) -> bool:
         """Whether the effect was really performed, rather than answered from its record."""
         return self._used
@@ -159,6 +164,11 @@ def runtime_value(perform: Perform) -> LocalExecutor:
 def processes(perform: PerformEnvelope) -> LocalExecutor:
     """Carries out process commands, by a registry of processes."""
     return LocalExecutor("processes", frozenset({"process"}), perform)
+
+
+def signals(perform: Perform) -> LocalExecutor:
+    """Waits for a signal of a process, whose log says which one it is."""
+    return LocalExecutor("signals", frozenset({"await_event"}), lambda _: perform())
 
 
 def triggers(perform: PerformEnvelope) -> LocalExecutor:

@@ -63,7 +63,7 @@ async def perform(
         LashError: Nothing is to be recorded; see `EffectController.execute`.
     """
     match envelope.command:
-        case AwaitEventCommand(key=key):
+        case AwaitEventCommand(key=key) if not executor.waits_itself:
             executor.spend()
             resolution = await waits.await_await_event(
                 key,

@@ -246,10 +246,10 @@ class Arrivals:
         if isinstance(result, Enqueued):
             self._engine.observations.queue_changed(item.session_id, "enqueued", [item.item_id])
         if item.state == "deferred_next_turn":
-            await self._see_to(item.session_id)
+            await self.see_to(item.session_id)
         return item
 
-    async def _see_to(self, session_id: str) -> None:
+    async def see_to(self, session_id: str) -> None:
         """Have a session's work taken up here, unless another process is at it or the agent is not."""
         if self._engine.closing:
             return
@@ -336,7 +336,7 @@ class Arrivals:
             if lacking and not await self._engine.held_elsewhere(session_id):
                 raise behind(missing_agent(first.agent, self._engine.agents), first.turn_id)
         if session_id not in self._engine.lanes and not self._engine.rests_now(session_id):
-            await self._see_to(session_id)
+            await self.see_to(session_id)
 
     # --- stopping -------------------------------------------------------------------------------
 
@@ -352,7 +352,7 @@ class Arrivals:
             known = await self._store.find_turn(request.session_id, outcome.turn_id)
             here = self._engine.stop_turn(request.session_id, outcome.turn_id, outcome.cancellation)
             if not here and known is not None and known.open is not None:
-                await self._see_to(request.session_id)
+                await self.see_to(request.session_id)
         return outcome
 
     async def _end_of_chain(self, record: TurnRecord) -> TurnRecord:

@@ -13,17 +13,27 @@ from lash.core.cancel import Cancellation
 from lash.core.errors import LashError, SessionBusyError
 from lash.core.leases import Busy, Lease, LeaseClaim, LeaseOwner
 from lash.effects.hosts import EffectHost, InlineEffectHost, StoreEffectHost
+from lash.processes.model import ProcessParked
 from lash.runtime.agents import AgentRegistry
 from lash.runtime.arriving import Arrivals
 from lash.runtime.coherence import check_coherence
 from lash.runtime.environment import Environment
-from lash.runtime.events import QueuedInputAccepted, TurnEvent, TurnParked, TurnRestarted
+from lash.runtime.events import (
+    ProcessFaultEvent,
+    ProcessParkedEvent,
+    QueuedInputAccepted,
+    TurnEvent,
+    TurnParked,
+    TurnRestarted,
+)
 from lash.runtime.followers import Followers, ItemWaiters
 from lash.runtime.following import watch_stops
 from lash.runtime.history import Histories
 from lash.runtime.lane import Lane
 from lash.runtime.observing import Observations
 from lash.runtime.open_operations import OpenOperations
+from lash.runtime.processes.side import ProcessSide
+from lash.runtime.processes.worker import ProcessFault
 from lash.runtime.refusals import (
     busy,
     closed,
@@ -73,6 +83,7 @@ class Engine:
             store, environment.clock, environment.ids.new("replay"), drives=self.drives
         )
         self.arrivals = Arrivals(self)
+        self.processes = ProcessSide(self, self.operations, environment.process_engines)
         self.sweep = Sweep(self)
 
     # --- life -----------------------------------------------------------------------------------
@@ -93,6 +104,7 @@ class Engine:
         self.spawn(self._keep_leases(), "lash-lease-keeper")
         self.spawn(self.sweep.slowly(), "lash-sweep")
         self.spawn(watch_stops(self, self._busy, self.environment.clock), "lash-stop-watch")
+        await self.processes.start()
         for session in found:
             if session.parked is not None and session.session_id in self.lanes:
                 await self.lanes[session.session_id].claimed()
@@ -100,6 +112,7 @@ class Engine:
     async def stop(self) -> None:
         """Stop driving and give every lease back; accepted work stays and resumes elsewhere."""
         self.closing = True
+        await self.processes.worker.stop()
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -242,6 +255,36 @@ class Engine:
         self._left.add(session_id)
         self._busy.set()
 
+    async def see_to(self, session_id: str) -> None:
+        """Have a session's work taken up, here or by whoever drives it."""
+        await self.arrivals.see_to(session_id)
+
+    def busy(self) -> None:
+        """A process is being run, or looked at."""
+        self.quiet.clear()
+
+    def process_parked(self, process_id: str, parked: ProcessParked) -> None:
+        """A process does not go on by itself: tell those who watch."""
+        self.environment.tell(
+            ProcessParkedEvent(
+                process_id=process_id,
+                code=parked.code,
+                message=parked.message,
+                waits_for=parked.waits_for,
+            )
+        )
+
+    def process_fault(self, fault: ProcessFault) -> None:
+        """Something went wrong with a process that is none of its own doing."""
+        self.environment.tell(
+            ProcessFaultEvent(
+                process_id=fault.process_id,
+                operation=fault.operation,
+                code=fault.code,
+                message=fault.message,
+            )
+        )
+
     async def take_over(self) -> None:
         """Drive what was left to processes that have given it up since."""
         for session_id in tuple(self._left):
@@ -271,7 +314,8 @@ class Engine:
 
     def is_quiet(self) -> bool:
         """Whether whatever is driven here waits for the outside."""
-        return all(lane.waits_for_outside for lane in self.lanes.values())
+        lanes = all(lane.waits_for_outside for lane in self.lanes.values())
+        return lanes and self.processes.quiet
 
     def lane(self, session_id: str) -> Lane:
         """The session's lane, made if there is none.
@@ -303,10 +347,9 @@ class Engine:
             await self.environment.clock.sleep(timings.renew_ms / 1000)
             held = [lane.authority for lane in self.lanes.values()]
             leases = [authority for authority in held if authority is not None]
-            if not leases:
-                continue
             try:
-                lost = await self.store.renew_leases(leases, timings.ttl_ms)
+                await self.processes.worker.keep_leases()
+                lost = await self.store.renew_leases(leases, timings.ttl_ms) if leases else ()
             except Exception:  # noqa: BLE001  the next renewal may come in time
                 _log.warning("leases could not be renewed; trying again", exc_info=True)
                 continue

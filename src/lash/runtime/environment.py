@@ -1,9 +1,9 @@
 """What a runtime is given from outside: time, identity, models, and who watches."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from lash.core.clock import Clock, IdSource, SystemIds
 from lash.core.errors import ConfigurationError
@@ -12,11 +12,19 @@ from lash.core.seams import SeamObserver, unobserved
 from lash.effects.hosts import EffectHost
 from lash.effects.transitions import DriftPolicy
 from lash.runtime.direct import BoundModel
-from lash.runtime.events import TurnParked, TurnRestarted
+from lash.runtime.events import (
+    ProcessFaultEvent,
+    ProcessParkedEvent,
+    TurnParked,
+    TurnRestarted,
+)
+from lash.runtime.processes.engines import ProcessEngine
+from lash.runtime.processes.function import ProcessFunction
+from lash.runtime.processes.worker import CONCURRENCY
 
 _log = logging.getLogger("lash.runtime")
 
-RuntimeEvent: TypeAlias = TurnParked | TurnRestarted
+RuntimeEvent: TypeAlias = TurnParked | TurnRestarted | ProcessParkedEvent | ProcessFaultEvent
 OnEvent: TypeAlias = Callable[[RuntimeEvent], None]
 
 
@@ -43,6 +51,10 @@ class Environment:
         process_lifetime_keys: Let tools hand out keys that die with the process.
         resolve_model: Finds the model that a caller names.
         on_event: Told what a person has to know of.
+        processes: The process functions that can be run here.
+        process_concurrency: How many processes run at once; what waits does not count.
+        run_processes: Whether processes are run here at all.
+        process_engines: Engines of the host's own.
     """
 
     clock: Clock
@@ -54,6 +66,10 @@ class Environment:
     process_lifetime_keys: bool = False
     resolve_model: Callable[[object], BoundModel] = _no_models
     on_event: OnEvent = unheard
+    processes: Sequence[ProcessFunction[..., Any]] = ()
+    process_concurrency: int = CONCURRENCY
+    run_processes: bool = True
+    process_engines: Sequence[ProcessEngine] = ()
 
     def tell(self, event: RuntimeEvent) -> None:
         """Tell the observer; what it raises is logged and changes nothing."""

@@ -116,6 +116,27 @@ class TurnRestarted(Data, tag_field="type", tag="turn_restarted"):
     message: str
 
 
+class ProcessParkedEvent(Data, tag_field="type", tag="process_parked"):
+    """A process does not go on by itself: a person has to decide, or its code is not here."""
+
+    process_id: str
+    code: str
+    message: str
+    waits_for: Literal["person", "code"] = "person"
+
+
+class ProcessFaultEvent(Data, tag_field="type", tag="process_fault"):
+    """Something went wrong with a process that is none of its own doing; it is tried again.
+
+    `operation` says at what: `claim_lease`, `renew_lease`, `run`.
+    """
+
+    process_id: str
+    operation: str
+    code: str
+    message: str
+
+
 TurnEvent: TypeAlias = (
     ModelRequestStarted
     | TextDelta

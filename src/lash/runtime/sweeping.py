@@ -13,6 +13,7 @@ from lash.runtime.agents import AgentRegistry
 from lash.runtime.environment import Environment
 from lash.runtime.lane import Lane
 from lash.runtime.observing import Observations
+from lash.runtime.processes.side import ProcessSide
 from lash.runtime.refusals import missing_agent, parked_for
 from lash.runtime.stores import Store
 from lash.sessions.accepting import OpenSession, waits_for_person
@@ -30,6 +31,7 @@ class SweepHost(Protocol):
     observations: Observations
     lanes: dict[str, Lane]
     quiet: asyncio.Event
+    processes: ProcessSide
 
     def lane(self, session_id: str) -> Lane:
         """The session's lane, made if there is none."""
@@ -111,11 +113,13 @@ class Sweep:
         while True:
             await self._engine.quiet.wait()
             found = await self.once()
+            await self._engine.processes.worker.scan()
             if not self._engine.is_quiet():
                 self._engine.quiet.clear()  # set again by the last lane that ends, or begins to wait
                 continue
             resting = [await self._rests_elsewhere(session) for session in found]
-            if all(resting) and self._engine.is_quiet():
+            others = await self._engine.processes.worker.rests()
+            if all(resting) and others and self._engine.is_quiet():
                 return
             await self._engine.environment.clock.sleep(wait)
             wait = min(wait * 2, POLL_MAX_S)
@@ -142,5 +146,6 @@ class Sweep:
             self._engine.observations.replay.sweep()
             try:
                 await self.once()
+                await self._engine.processes.worker.scan()
             except Exception:  # noqa: BLE001  the next one may find the store again
                 _log.warning("the sweep could not read the store", exc_info=True)

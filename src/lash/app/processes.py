@@ -1,0 +1,656 @@
+"""The processes of a runtime: what an application does with them (process spec; facade 8)."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import timedelta
+from typing import Any, Generic, TypeVar, cast, overload
+
+from lash.app.checks import check_id
+from lash.core.durations import Duration, milliseconds
+from lash.core.errors import LashError, ProcessError
+from lash.core.json import JsonObject, JsonValue, to_json
+from lash.processes.events import ProcessEvent
+from lash.processes.listing import (
+    ChangePage,
+    LiveReference,
+    ProcessFilter,
+    PruneReport,
+    PruneRequest,
+    StatusFilter,
+)
+from lash.processes.model import (
+    AbandonRequest,
+    ExternalInput,
+    ExternalRef,
+    HostOriginator,
+    Originator,
+    ProcessIdentity,
+    ProcessProvenance,
+    ProcessRecord,
+    ProcessRegistration,
+    SessionOriginator,
+    originator_id,
+)
+from lash.processes.outcomes import (
+    ExternalOwner,
+    ObservedOutput,
+    ProcessAwaitOutput,
+    ProcessCancelled,
+    ProcessFailure,
+    ProcessFailureClass,
+    ProcessSuccess,
+)
+from lash.processes.registration import RegisterRequest, check_process_id
+from lash.processes.wakes import WakeDelivery, WakeState
+from lash.processes.writes import (
+    ChangeObservers,
+    CompleteByAuthority,
+    ProcessWrite,
+    RequestAbandon,
+    RetargetWakes,
+    SetExternalRef,
+    Superseded,
+)
+from lash.runtime.engine import Engine
+from lash.runtime.processes.admission import AdmissionReport
+from lash.runtime.processes.function import ProcessFunction
+from lash.runtime.processes.refusals import failure_of, standing
+from lash.runtime.processes.side import ProcessSide
+from lash.runtime.processes.tool_calls import tool_request
+from lash.runtime.processes.turns import turn_request
+
+R = TypeVar("R")
+
+#: How many events are read at once.
+_PAGE = 256
+
+#: How many changes are read at once.
+_CHANGES = 256
+
+
+class ProcessHandle(Generic[R]):
+    """A process, wherever it runs. Holding one, or dropping it, changes nothing.
+
+    Attributes:
+        id: The process.
+    """
+
+    def __init__(
+        self, side: ProcessSide, process_id: str, read: Callable[[JsonValue], R] | None = None
+    ) -> None:
+        self._side = side
+        self._read = read
+        self.id = process_id
+
+    def __repr__(self) -> str:
+        return f"ProcessHandle({self.id!r})"
+
+    async def result(self, *, timeout: Duration | None = None) -> R:  # noqa: ASYNC109  part of the face
+        """What the process came to; waits until it ended.
+
+        Args:
+            timeout: How long to wait at most; the process goes on.
+
+        Raises:
+            ProcessError: It failed (with its own code); `process_cancelled`, `process_abandoned`,
+                `process_no_longer_retained`; `process_result_timeout` (retryable).
+            LashError: `process_unknown`, `value_not_of_type`, `runtime_closed`.
+        """
+        ended = await self.outcome(timeout=timeout)
+        if isinstance(ended, ProcessSuccess):
+            return cast("R", ended.value) if self._read is None else self._read(ended.value)
+        raise failure_of(self.id, ended) or LashError("process_failed", "It did not succeed.")
+
+    async def outcome(self, *, timeout: Duration | None = None) -> ObservedOutput:  # noqa: ASYNC109  as above
+        """How the process ended, as a value; waits until it did.
+
+        Raises:
+            ProcessError: `process_result_timeout`. LashError: `process_unknown`, `runtime_closed`.
+        """
+        limit = None if timeout is None else milliseconds(timeout, "timeout") / 1000
+        try:
+            async with asyncio.timeout(limit):
+                return await self._side.registry.outcome(self.id)
+        except TimeoutError as error:
+            raise ProcessError(
+                "process_result_timeout",
+                f"Process {self.id!r} had not ended after {limit} s; it goes on.",
+                process_id=self.id,
+            ) from error
+
+    async def status(self) -> ProcessRecord:
+        """The process as it stands.
+
+        Raises:
+            LashError: `process_unknown`, `process_no_longer_retained`.
+        """
+        return await self._side.registry.load(self.id)
+
+    async def events(self, *, after: int = 0, follow: bool = True) -> AsyncIterator[ProcessEvent]:
+        """The process's log behind a sequence number; with `follow`, until the process has ended.
+
+        Raises:
+            LashError: `process_unknown`, `process_no_longer_retained`.
+        """
+        registry = self._side.registry
+        with registry.news.listening(self.id) as came:
+            while True:
+                came.clear()
+                record = await registry.load(self.id)  # before the log: nothing is missed
+                page = await registry.store.process_events(self.id, after=after, limit=_PAGE)
+                for event in page:
+                    after = event.sequence
+                    yield event
+                if len(page) == _PAGE:
+                    continue
+                if not follow or (record.retired and after >= record.state.sequence):
+                    return
+                if record.state.sequence <= after:
+                    registry.check_open()
+                    await came.wait()
+
+    async def signal(
+        self,
+        name: str,
+        payload: object = None,
+        *,
+        id: str | None = None,  # noqa: A002  what the face calls it everywhere
+    ) -> ProcessEvent:
+        """Send the process a signal, kept until it asks for one, whoever runs it, and while nobody does.
+
+        Args:
+            name: Which signal.
+            payload: What it says; must have a JSON form that fits what the process declares.
+            id: Your own name for it: the same id and payload is one signal, however often it is sent.
+
+        Raises:
+            LashError: `process_unknown`, `process_no_longer_retained`, `process_already_terminal`,
+                `process_signal_name_invalid`, `process_signal_undeclared`, `process_event_invalid`,
+                `value_not_json`. ConflictError: `process_event_conflict`: the id was used before.
+        """
+        return await self._side.registry.signal(self.id, name, payload, id)
+
+    async def cancel(self, reason: str | None = None) -> ProcessRecord:
+        """Ask the process to stop; as a rule it still runs when this returns.
+
+        Wait for its `outcome` to learn what came of it: it may clean up first, or come to its end all
+        the same. One that has ended stays as it is.
+
+        Raises:
+            LashError: `process_unknown`, `process_no_longer_retained`.
+        """
+        return await self._side.registry.cancel(self.id, reason)
+
+
+class Processes:
+    """Background work of a runtime: `runtime.processes`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._side = engine.processes
+
+    # --- starting -------------------------------------------------------------------------------
+
+    async def start(
+        self,
+        function: ProcessFunction[..., R],
+        /,
+        *args: object,
+        id: str | None = None,  # noqa: A002  what the face calls it everywhere
+        session: str | None = None,
+        label: str | None = None,
+        **keywords: object,
+    ) -> ProcessHandle[R]:
+        """Start a process, durably: when this returns it is accepted and will be finished.
+
+            handle = await runtime.processes.start(refund, "o-7", id="refund-o-7")
+
+        Args:
+            function: What runs; one of the runtime's `processes`.
+            *args: Its arguments, behind the context. They are validated here, not when it runs.
+            id: Your own name for the process: the same id with the same arguments is the same process,
+                with others a conflict.
+            session: The session that is accountable for it: it may see the process, and is woken by it.
+            label: What it is shown as; the function's name by default.
+            **keywords: Its arguments, by name.
+
+        Raises:
+            ConfigurationError: `process_unregistered`. ConflictError: `process_conflict`.
+            LashError: `process_arguments_invalid`, `value_not_json`, `process_id_invalid`,
+                `process_no_longer_retained`, `runtime_closed`.
+        """
+        self._side.functions.check(function)
+        arguments = function.arguments(args, keywords)
+        owner = _session(session)
+        request = function.registration(
+            self._id(id),
+            arguments,
+            provenance=_provenance(owner),
+            wake_session_id=owner,
+            observers=() if owner is None else (owner,),
+            label=label,
+        )
+        record, _ = await self._side.worker.register(request)
+        return ProcessHandle(self._side, record.process_id, function.read_result)
+
+    async def start_named(
+        self,
+        name: str,
+        args: JsonObject,
+        *,
+        id: str | None = None,  # noqa: A002  what the face calls it everywhere
+        session: str | None = None,
+    ) -> ProcessHandle[Any]:
+        """Start a process of a registered function by its name, with arguments as JSON.
+
+        Raises:
+            As `start`.
+        """
+        function = self._side.functions.named(name)
+        request = function.registration(
+            self._id(id),
+            function.arguments((), args),
+            provenance=_provenance(_session(session)),
+            wake_session_id=session,
+            observers=() if session is None else (session,),
+        )
+        record, _ = await self._side.worker.register(request)
+        return ProcessHandle(self._side, record.process_id, function.read_result)
+
+    async def start_turn(
+        self,
+        agent: str,
+        prompt: str,
+        *,
+        id: str | None = None,  # noqa: A002  what the face calls it everywhere
+        session: str | None = None,
+        output: object = None,
+    ) -> ProcessHandle[Any]:
+        """Have an agent work on something in the background, in a session of its own or in `session`.
+
+        Raises:
+            ConfigurationError: `agent_unknown`. ConflictError: `process_conflict`.
+        """
+        request = turn_request(
+            self._engine.agents,
+            self._id(id),
+            agent=agent,
+            prompt=prompt,
+            session_id=session,
+            output=output,
+            provenance=ProcessProvenance(),
+        )
+        record, _ = await self._side.worker.register(request)
+        return ProcessHandle(self._side, record.process_id)
+
+    async def start_tool(
+        self,
+        agent: str,
+        tool: str,
+        args: JsonObject,
+        *,
+        id: str | None = None,  # noqa: A002  what the face calls it everywhere
+        session: str | None = None,
+    ) -> ProcessHandle[Any]:
+        """Call a tool of an agent in the background.
+
+        Raises:
+            ConfigurationError: `agent_unknown`. ConflictError: `process_conflict`.
+            LashError: `process_tool_missing`, `invalid_tool_args`.
+        """
+        told = to_json(args)
+        request = tool_request(
+            self._engine.agents.newest(agent),
+            self._id(id),
+            tool,
+            told if isinstance(told, dict) else {},
+            provenance=_provenance(_session(session)),
+            session_id=session,
+            wake_session_id=session,
+            observers=() if session is None else (session,),
+        )
+        record, _ = await self._side.worker.register(request)
+        return ProcessHandle(self._side, record.process_id)
+
+    async def start_external(
+        self,
+        metadata: object = None,
+        *,
+        id: str | None = None,  # noqa: A002  what the face calls it everywhere
+        session: str | None = None,
+        reference: tuple[str, str] | None = None,
+    ) -> ProcessHandle[Any]:
+        """Keep the record of work that somebody else does, until `complete` or `fail` is called for it.
+
+        Args:
+            metadata: What is known of it; its `label`, `name` or `title` is what it is shown as.
+            id: Your own name for it.
+            session: The session that is accountable for it and may see it.
+            reference: Where it is really done: a system and its id there.
+
+        Raises:
+            ConflictError: `process_conflict`. LashError: `value_not_json`, `process_id_invalid`.
+        """
+        told = to_json(metadata)
+        owner = _session(session)
+        request = RegisterRequest(
+            registration=ProcessRegistration(
+                process_id=self._id(id),
+                input=ExternalInput(metadata=told),
+                disposition="externally_owned",
+                identity=ProcessIdentity(kind="external", label=_label_of(told)),
+                provenance=_provenance(owner),
+                open_signals=True,
+                wake_session_id=owner,
+            ),
+            observers=() if owner is None else (owner,),
+        )
+        record, _ = await self._side.worker.register(request)
+        if reference is not None:
+            backend, there = reference
+            await self._write(
+                record.process_id,
+                SetExternalRef(external_ref=ExternalRef(backend=backend, id=there)),
+            )
+        return ProcessHandle(self._side, record.process_id)
+
+    # --- looking --------------------------------------------------------------------------------
+
+    @overload
+    def handle(self, process_id: str) -> ProcessHandle[Any]: ...
+
+    @overload
+    def handle(self, process_id: str, function: ProcessFunction[..., R]) -> ProcessHandle[R]: ...
+
+    def handle(
+        self, process_id: str, function: ProcessFunction[..., Any] | None = None
+    ) -> ProcessHandle[Any]:
+        """A handle on a process that is there, or will be; with its function, results are read as typed."""
+        check_process_id(process_id)
+        return ProcessHandle(self._side, process_id, function.read_result if function else None)
+
+    async def get(self, process_id: str) -> ProcessRecord:
+        """A process as it stands.
+
+        Raises:
+            LashError: `process_unknown`, `process_no_longer_retained`.
+        """
+        return await self._side.registry.load(process_id)
+
+    async def list(
+        self,
+        *,
+        status: StatusFilter = "live",
+        name: str | None = None,
+        kind: str | None = None,
+        session: str | None = None,
+        originator: Originator | None = None,
+        parent: str | None = None,
+        parked: bool | None = None,
+        after: str = "",
+        limit: int = 1000,
+    ) -> Sequence[ProcessRecord]:
+        """Processes by id, those that are live by default.
+
+        Args:
+            status: A status, `live`, `retired` or `any`.
+            name: Of this function (or agent).
+            kind: Of this kind: `python`, `tool`, `session_turn`, `external`.
+            session: Which this session may see.
+            originator: Who is accountable.
+            parent: Children of this process.
+            parked: Only what does not go on by itself, or only what does.
+            after: Ids behind this one.
+            limit: At most so many.
+        """
+        wanted = ProcessFilter(
+            status=status,
+            definition=name,
+            kind=kind,
+            originator=None if originator is None else originator_id(originator),
+            parent_id=parent,
+            observed_by=session,
+            parked=parked,
+        )
+        return await self._engine.store.list_processes(wanted, after=after, limit=limit)
+
+    async def events(
+        self, process_id: str, *, after: int = 0, limit: int = 1000
+    ) -> Sequence[ProcessEvent]:
+        """A process's log behind a sequence number.
+
+        Raises:
+            LashError: `process_unknown`, `process_no_longer_retained`.
+        """
+        await self._side.registry.load(process_id)
+        return await self._engine.store.process_events(process_id, after=after, limit=limit)
+
+    async def changes(self, cursor: int = 0, *, limit: int = _CHANGES) -> ChangePage:
+        """What changed behind a cursor, each process once at its latest; go on with the page's cursor.
+
+        A reader that does so misses nothing, whoever writes. Pruned processes come as tombstones.
+        """
+        return await self._engine.store.processes_changed_since(cursor, limit)
+
+    async def follow(self, cursor: int | None = None) -> AsyncIterator[ProcessRecord]:
+        """Every process as it changes, from a cursor or from now on, for as long as you listen."""
+        store = self._engine.store
+        at = await store.change_cursor() if cursor is None else cursor
+        clock = self._engine.environment.clock
+        while not self._engine.closing:
+            page = await store.processes_changed_since(at, _CHANGES)
+            at = page.cursor
+            for change in page.changes:
+                record = getattr(change, "record", None)
+                if record is not None:
+                    yield record
+            if not page.changes:
+                await clock.sleep(0.05)
+
+    async def live_references(self) -> Sequence[LiveReference]:
+        """Which code live processes need: look before you take a version away."""
+        return await self._engine.store.live_references()
+
+    async def wakes(
+        self, process_id: str, state: WakeState | None = None
+    ) -> Sequence[WakeDelivery]:
+        """A process's wakes and what became of them."""
+        return await self._engine.store.list_wakes(process_id, state)
+
+    # --- steering -------------------------------------------------------------------------------
+
+    async def signal(
+        self,
+        process_id: str,
+        name: str,
+        payload: object = None,
+        *,
+        id: str | None = None,  # noqa: A002  what the face calls it everywhere
+    ) -> ProcessEvent:
+        """Send a process a signal; see `ProcessHandle.signal`."""
+        return await self._side.registry.signal(process_id, name, payload, id)
+
+    async def cancel(self, process_id: str, reason: str | None = None) -> ProcessRecord:
+        """Ask a process to stop; see `ProcessHandle.cancel`."""
+        return await self._side.registry.cancel(process_id, reason)
+
+    async def abandon(
+        self, process_id: str, *, by: str = "host", reason: str | None = None
+    ) -> ProcessRecord:
+        """Give a process up: it ends as abandoned, without another word from its code.
+
+        For what cannot go on: work whose worker is gone for good, whose code will never be back, or
+        that does not answer to `cancel`. A live worker drops it as soon as it hears of it.
+
+        Raises:
+            LashError: `process_unknown`, `process_already_terminal`, `process_no_longer_retained`.
+        """
+        check_id(by, "process_registration_invalid", "Who gives a process up")
+        request = AbandonRequest(
+            requested_by=by, requested_at_ms=self._engine.environment.clock.now_ms(), reason=reason
+        )
+        record = await self._write(process_id, RequestAbandon(request=request))
+        self._side.worker.nudge(process_id)
+        return record
+
+    async def complete(
+        self, process_id: str, value: object = None, *, granted_to: str | None = None
+    ) -> ProcessRecord:
+        """Say that work done elsewhere came to its end.
+
+        Raises:
+            LashError: `process_completion_refused`: it is not externally owned;
+                `process_already_terminal`: it ended before, in another way; `value_not_json`.
+        """
+        return await self._complete(process_id, ProcessSuccess(value=to_json(value)), granted_to)
+
+    async def fail(
+        self,
+        process_id: str,
+        message: str,
+        *,
+        code: str = "external",
+        failure_class: ProcessFailureClass = "external",
+        granted_to: str | None = None,
+    ) -> ProcessRecord:
+        """Say that work done elsewhere failed.
+
+        Raises:
+            LashError: As `complete`.
+        """
+        outcome = ProcessFailure(failure_class=failure_class, code=code, message=message)
+        return await self._complete(process_id, outcome, granted_to)
+
+    async def complete_cancelled(
+        self, process_id: str, message: str, *, granted_to: str | None = None
+    ) -> ProcessRecord:
+        """Say that work done elsewhere was stopped.
+
+        Raises:
+            LashError: As `complete`.
+        """
+        return await self._complete(process_id, ProcessCancelled(message=message), granted_to)
+
+    async def _complete(
+        self, process_id: str, outcome: ProcessAwaitOutput, granted_to: str | None
+    ) -> ProcessRecord:
+        write = CompleteByAuthority(outcome=outcome, authority=ExternalOwner(granted_to=granted_to))
+        result = standing(await self._side.registry.write(process_id, write), process_id)
+        if isinstance(result, Superseded):
+            raise LashError(
+                "process_already_terminal",
+                f"Process {process_id!r} ended before, and otherwise ({result.record.status}).",
+                process_id=process_id,
+            )
+        return result.record
+
+    async def wake_session(self, process_id: str, session_id: str | None) -> ProcessRecord:
+        """Send a process's wakes to another session from here on, or nowhere.
+
+        Raises:
+            LashError: `process_unknown`, `process_no_longer_retained`.
+        """
+        return await self._write(process_id, RetargetWakes(session_id=_session(session_id)))
+
+    async def show_to(self, process_id: str, session_id: str, *, by: str = "host") -> ProcessRecord:
+        """Let a session see a process.
+
+        Raises:
+            LashError: `process_unknown`, `process_no_longer_retained`.
+        """
+        check_id(session_id, "session_id_invalid", "A session id")
+        return await self._write(process_id, ChangeObservers(by=by, add=(session_id,)))
+
+    async def hide_from(
+        self, process_id: str, session_id: str, *, by: str = "host"
+    ) -> ProcessRecord:
+        """Let a session see a process no longer.
+
+        Raises:
+            LashError: `process_unknown`, `process_no_longer_retained`.
+        """
+        return await self._write(process_id, ChangeObservers(by=by, remove=(session_id,)))
+
+    async def redrive_wake(self, process_id: str, sequence: int) -> bool:
+        """Try a discarded wake again; False when there is none."""
+        found = await self._engine.store.redrive_wake(process_id, sequence)
+        self._side.wakes.woken()
+        return found
+
+    async def drive(self) -> AdmissionReport:
+        """Look through the store now for what nobody runs; the worker does so by itself."""
+        return await self._side.worker.scan(parked_too=True)
+
+    # --- keeping --------------------------------------------------------------------------------
+
+    async def prune(
+        self,
+        older_than: timedelta = timedelta(0),
+        *,
+        name: str | None = None,
+        through: int | None = None,
+    ) -> PruneReport:
+        """Forget processes that ended longer ago than `older_than`: events, journals and all.
+
+        What is left of each is its id, which is not used again, and how it ended. Live processes, and
+        those whose wakes are not delivered yet, are never touched.
+
+        Args:
+            older_than: Leave alone what changed more lately than this.
+            name: Only of this function.
+            through: Only what your projector has seen: the cursor it has got to in `changes`.
+
+        Raises:
+            LashError: `duration_invalid`.
+        """
+        age_ms = milliseconds(older_than, "older_than")
+        now_ms = self._engine.environment.clock.now_ms()
+        request = PruneRequest(
+            before_ms=now_ms - age_ms + 1 if not age_ms else now_ms - age_ms,
+            filter=ProcessFilter(status="retired", definition=name),
+            through=through,
+        )
+        total = PruneReport()
+        while True:  # a bounded piece at a time, so that no writer waits long
+            step = await self._engine.store.prune_processes(request)
+            total = PruneReport(
+                processes=total.processes + step.processes,
+                events=total.events + step.events,
+                records=total.records + step.records,
+                kept_for_wakes=step.kept_for_wakes,
+            )
+            if not step.more or not step.processes:
+                return total
+
+    # --- small things ---------------------------------------------------------------------------
+
+    async def _write(self, process_id: str, write: ProcessWrite) -> ProcessRecord:
+        result = await self._side.registry.write(process_id, write)
+        return standing(result, process_id).record
+
+    def _id(self, given: object) -> str:
+        if given is None:
+            return self._engine.environment.ids.new("process")
+        return check_process_id(given)
+
+
+def _session(given: object) -> str | None:
+    if given is None:
+        return None
+    check_id(given, "session_id_invalid", "A session id")
+    return str(given)
+
+
+def _provenance(session: str | None) -> ProcessProvenance:
+    originator: Originator = (
+        HostOriginator() if session is None else SessionOriginator(session_id=session)
+    )
+    return ProcessProvenance(originator=originator)
+
+
+def _label_of(metadata: JsonValue) -> str | None:
+    """What an external process is shown as: the first name its metadata holds."""
+    if not isinstance(metadata, dict):
+        return None
+    names = (metadata.get(key) for key in ("label", "name", "title"))
+    return next((name for name in names if isinstance(name, str) and name.strip()), None)

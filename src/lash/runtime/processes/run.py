@@ -1,0 +1,547 @@
+"""One run of a process: its lease, its journal, its permit, and how it ends (process spec 5.5).
+
+A run writes nothing once its lease is lost. Task cancellation ends a run and not the process: whatever
+was recorded stays, and the process is begun again by whoever claims it next.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
+
+import msgspec
+
+from lash.core.clock import Clock
+from lash.core.errors import LashError, LeaseLostError, ReplayError
+from lash.core.json import JsonValue
+from lash.core.leases import Lease
+from lash.core.scopes import ProcessScope, journal_key
+from lash.core.text import described
+from lash.effects.hosts import EffectHost
+from lash.effects.journal import JournalRecord, ProcessAuthority
+from lash.effects.journaling import lease_lost
+from lash.effects.waits.model import AwaitEventKey, ProcessSignalWait
+from lash.processes.events import ProcessEvent
+from lash.processes.model import (
+    ProcessParked,
+    ProcessRecord,
+    ProcessRetry,
+    ProcessSegment,
+    WaitKind,
+    WaitState,
+    authority_of,
+    segment_scope_id,
+)
+from lash.processes.outcomes import (
+    AbandonEvidence,
+    AbandonWriter,
+    ProcessAbandoned,
+    ProcessAwaitOutput,
+)
+from lash.processes.registration import RegisterRequest
+from lash.processes.writes import (
+    AlreadyApplied,
+    AppendEvent,
+    ClearWait,
+    CompleteRun,
+    ContinueRun,
+    MarkWait,
+    ParkRun,
+    ProcessWrite,
+    ReleaseRun,
+    Superseded,
+    Written,
+)
+from lash.runtime.processes.controlling import RunController
+from lash.runtime.processes.engines import Continue, Engines, ProcessEngine
+from lash.runtime.processes.inbox import SignalInbox
+from lash.runtime.processes.permits import Slot
+from lash.runtime.processes.refusals import standing
+from lash.runtime.processes.registry import ProcessRegistry
+from lash.runtime.processes.replayed import Replayed, branch_of, effect_of
+from lash.runtime.recorded_code import CodeServices
+from lash.runtime.stores import Store
+
+_log = logging.getLogger("lash.runtime")
+
+#: A wait is written down once it has lasted this long: most are over before.
+MARK_AFTER_S = 0.05
+
+#: How long a process rests after an attempt that got nowhere; doubled every time.
+_REST_FIRST_MS = 100
+_REST_MAX_MS = 300_000
+
+#: How a run ended: the process ended, waits or rests; or the run did, and the process goes on elsewhere.
+Ending: TypeAlias = Literal["settled", "parked", "resting", "released", "lost"]
+
+#: What goes on as soon as code comes.
+_WAITING_FOR_CODE = frozenset(
+    {
+        "process_missing",
+        "process_version_missing",
+        "process_engine_missing",
+        "process_tool_missing",
+        "agent_missing",
+        "agent_unknown",
+        "agent_version_missing",
+    }
+)
+
+
+class RunHost(Protocol):
+    """What a run needs of the worker it belongs to."""
+
+    store: Store
+    effects: EffectHost
+    registry: ProcessRegistry
+    engines: Engines
+    services: CodeServices
+    clock: Clock
+
+    def turn_request(
+        self,
+        record: ProcessRecord,
+        process_id: str,
+        *,
+        agent: str,
+        prompt: str,
+        session_id: str | None,
+        output: object,
+    ) -> RegisterRequest:
+        """What registers a turn of an agent as a child of a process."""
+        ...
+
+    def spawn(self, work: Coroutine[object, object, None], name: str) -> None:
+        """Run something in the background."""
+        ...
+
+    def resting(self) -> None:
+        """A run waits for the outside now."""
+        ...
+
+
+@dataclass(slots=True)
+class _Segment:
+    """What belongs to the segment that is being run."""
+
+    scope_id: str
+    controller: RunController
+    inbox: SignalInbox
+    fresh: bool
+
+    @property
+    def scope_key(self) -> str:
+        return journal_key(ProcessScope(process_id=self.scope_id))
+
+
+class ProcessRun:
+    """Runs one process while its lease is held here."""
+
+    def __init__(
+        self, host: RunHost, record: ProcessRecord, lease: Lease, permits: asyncio.Semaphore
+    ) -> None:
+        self._host = host
+        self._lease = lease
+        self._slot = Slot(permits, self._parked, self._resumed)
+        self._segment: _Segment | None = None
+        self._why: Literal["lost", "stopping", "given_up"] | None = None
+        self._writer: AbandonWriter = "reconciled_request"
+        self._task: asyncio.Task[object] | None = None
+        self._kind: WaitKind | None = None
+        self._wanted: WaitState | None = None
+        self._stored: WaitState | None = None
+        self._marking = False
+        self._timer: asyncio.TimerHandle | None = None
+        self.record = record
+
+    def __repr__(self) -> str:
+        return f"ProcessRun({self.record.process_id!r})"
+
+    # --- what the code sees ---------------------------------------------------------------------
+
+    @property
+    def authority(self) -> ProcessAuthority:
+        """The proof that the run's writes present."""
+        return authority_of(self.record.process_id, self._lease)
+
+    @property
+    def parked(self) -> bool:
+        """Whether all of it waits for the outside."""
+        return self._slot.parked
+
+    @property
+    def scope_id(self) -> str:
+        """The id that the segment's effects are recorded under."""
+        return self._here.scope_id
+
+    @property
+    def controller(self) -> RunController:
+        """Where effects are executed."""
+        return self._here.controller
+
+    @property
+    def inbox(self) -> SignalInbox:
+        """Where signals come from."""
+        return self._here.inbox
+
+    @property
+    def fresh(self) -> bool:
+        """Whether nothing of the segment can have been recorded before."""
+        return self._here.fresh
+
+    @property
+    def registry(self) -> ProcessRegistry:
+        """The processes of the runtime."""
+        return self._host.registry
+
+    @property
+    def services(self) -> CodeServices:
+        """Time, chance and models."""
+        return self._host.services
+
+    @property
+    def clock(self) -> Clock:
+        """Where time comes from."""
+        return self._host.clock
+
+    async def signal_key(self, wait: ProcessSignalWait) -> AwaitEventKey:
+        """The name of a wait for a signal."""
+        return await self._host.effects.await_event_key(self.controller.scope, wait)
+
+    def turn_request(
+        self,
+        process_id: str,
+        *,
+        agent: str,
+        prompt: str,
+        session_id: str | None,
+        output: object,
+    ) -> RegisterRequest:
+        """What registers a turn of an agent as a child process."""
+        return self._host.turn_request(
+            self.record,
+            process_id,
+            agent=agent,
+            prompt=prompt,
+            session_id=session_id,
+            output=output,
+        )
+
+    async def append(self, event_type: str, payload: JsonValue, replay_key: str) -> ProcessEvent:
+        """Append an event of the process's own, once.
+
+        Raises:
+            ReplayError: `effect_replay_mismatch`: another one was appended under this key before.
+            LashError: What the event's type, or the process, does not allow.
+        """
+        process_id = self.record.process_id
+        write = AppendEvent(
+            event_type=event_type,
+            payload=payload,
+            replay_key=replay_key,
+            fence=self._lease.fence,
+        )
+        if not self.fresh:
+            # Most of a replay only reads.
+            known = await self._host.store.find_event(process_id, replay_key)
+            if known is not None and (known.event_type, known.payload) == (event_type, payload):
+                return known
+        try:
+            result = standing(
+                await self.registry.write(process_id, write), process_id, self.authority
+            )
+        except LashError as error:
+            if error.code == "process_event_conflict":
+                raise ReplayError(
+                    "effect_replay_mismatch",
+                    f"Process {process_id!r} appended another {event_type!r} here when it ran before: "
+                    "its code changed. Go on with the version that did, or begin a new process.",
+                    replay_key=replay_key,
+                ) from error
+            raise
+        if isinstance(result, Superseded) or result.event is None:
+            raise lease_lost(self.authority)
+        return result.event
+
+    @property
+    def _here(self) -> _Segment:
+        if self._segment is None:
+            message = "the run of a process has not begun"
+            raise RuntimeError(message)
+        return self._segment
+
+    # --- from outside ---------------------------------------------------------------------------
+
+    def lose(self) -> None:
+        """The lease is gone: stop at once and write nothing."""
+        self._end("lost")
+
+    def stop(self) -> None:
+        """Stop running; the process goes on with whoever claims it next."""
+        self._end("stopping")
+
+    def give_up(self, writer: AbandonWriter) -> None:
+        """Stop running, and say that nobody ever will."""
+        self._writer = writer
+        self._end("given_up")
+
+    def _end(self, why: Literal["lost", "stopping", "given_up"]) -> None:
+        if self._why is None and self._task is not None:
+            self._why = why
+            self._task.cancel()
+
+    def told(self, record: ProcessRecord) -> None:
+        """Something was written to the process; perhaps it is to stop."""
+        if record.change < self.record.change:
+            return
+        self.record = record
+        if record.state.abandon_request is not None:
+            self.give_up("reconciled_request")
+        elif record.state.cancel is not None and self._segment is not None:
+            self.controller.stop(record.state.cancel.reason)
+
+    # --- running --------------------------------------------------------------------------------
+
+    async def drive(self) -> Ending:
+        """Run the process until it ended, or cannot go on here."""
+        self._task = asyncio.current_task()
+        engine = self._host.engines.find(self.record)
+        try:
+            return await self._drive(engine)
+        except LeaseLostError:
+            return "lost"
+        except asyncio.CancelledError:
+            ending = await self._stopped()
+            if self._why is None:
+                raise  # not ours to stop: somebody tears everything down
+            return ending
+        except LashError as error:
+            return await self._failed(error)
+        except Exception as error:  # noqa: BLE001  the process is begun again later
+            _log.exception("process %s met an unexpected error", self.record.process_id)
+            return await self._failed(LashError("process_recovery_failed", described(error)))
+        finally:
+            self._unmark()
+            self._slot.close()
+
+    async def _drive(self, engine: ProcessEngine | None) -> Ending:
+        if engine is None:
+            raise self._host.engines.refusal(self.record) or LashError(
+                "process_engine_missing", "No engine of that kind is here."
+            )
+        attempt = self.record.state.started.attempt if self.record.state.started else 1
+        fresh = attempt == 1 and not self.record.state.segment.ordinal
+        while True:
+            await self._open(fresh=fresh, ordered=engine.ordered)
+            outcome = await engine.run(self)
+            await self._slot.ensure()
+            if not isinstance(outcome, Continue):
+                return await self._complete(outcome)
+            await self._continue(outcome.payload)
+            fresh = True
+
+    async def _open(self, *, fresh: bool, ordered: bool) -> None:
+        """Begin a segment, with all that is recorded of it."""
+        host, state = self._host, self.record.state
+        scope_id = segment_scope_id(self.record.process_id, state.segment.ordinal)
+        scope = ProcessScope(process_id=scope_id)
+        recorded: Sequence[JournalRecord] = ()
+        if not fresh:
+            recorded = await host.store.load_journal(journal_key(scope))
+        inner = host.effects.scoped(
+            scope, authority=self.authority, fresh=fresh, recorded=None if fresh else recorded
+        )
+        inbox = SignalInbox(
+            host.store,
+            host.registry.news,
+            host.clock,
+            self.record.process_id,
+            state.segment.signals,
+        )
+        for name, sequence in _signals_taken(recorded):
+            inbox.mark_taken(name, [sequence])
+        replayed = Replayed(recorded, ordered=ordered)
+        controller = RunController(inner, replayed, self._slot, self._note, host.store)
+        self._segment = _Segment(scope_id, controller, inbox, fresh)
+        if state.cancel is not None:
+            controller.stop(state.cancel.reason)
+
+    async def _continue(self, payload: JsonValue) -> None:
+        here, before = self._here, self.record.state.segment
+        segment = ProcessSegment(
+            ordinal=before.ordinal + 1, payload=payload, signals=here.inbox.cursors()
+        )
+        write = ContinueRun(
+            fence=self._lease.fence,
+            segment=segment,
+            records=tuple(here.controller.deferred()),
+            scope_key=here.scope_key,
+        )
+        self.record = (await self._write(write)).record
+
+    async def _complete(self, outcome: ProcessAwaitOutput) -> Ending:
+        here = self._segment
+        write = CompleteRun(
+            fence=self._lease.fence,
+            outcome=outcome,
+            records=tuple(here.controller.deferred()) if here else (),
+            scope_key=here.scope_key if here else "",
+        )
+        self._unmark()
+        await self._write(write)
+        return "settled"
+
+    async def _stopped(self) -> Ending:
+        """The run's task was cancelled: by the worker, or by whoever tears the loop down."""
+        if self._why == "lost":
+            return "lost"
+        if self._why == "given_up":
+            started = self.record.state.started
+            evidence = AbandonEvidence(
+                writer=self._writer,
+                epoch_ms=self._host.clock.now_ms(),
+                owner=started.owner if started else None,
+            )
+            return await self._quietly(
+                CompleteRun(
+                    fence=self._lease.fence,
+                    outcome=ProcessAbandoned(evidence=evidence),
+                    scope_key=self._segment.scope_key if self._segment else "",
+                ),
+                "settled",
+            )
+        return await self._quietly(ReleaseRun(fence=self._lease.fence), "released")
+
+    async def _failed(self, error: LashError) -> Ending:
+        """The surroundings failed, or the code is not the one that began: the process goes on later."""
+        code, message = str(error.code), error.message
+        fence = self._lease.fence
+        if isinstance(error, ReplayError) or code in _WAITING_FOR_CODE:
+            _log.warning("process %s is parked: %s", self.record.process_id, error)
+            parked = ProcessParked(
+                code=code,
+                message=message,
+                waits_for="code" if code in _WAITING_FOR_CODE else "person",
+            )
+            return await self._quietly(ParkRun(fence=fence, parked=parked), "parked")
+        _log.warning("process %s rests: %s", self.record.process_id, error)
+        rest = min(_REST_FIRST_MS << min(self.record.state.failures, 20), _REST_MAX_MS)
+        retry = ProcessRetry(
+            code=code, message=message, next_attempt_at_ms=self._host.clock.now_ms() + rest
+        )
+        return await self._quietly(ReleaseRun(fence=fence, retry=retry), "resting")
+
+    async def _quietly(self, write: ProcessWrite, ending: Ending) -> Ending:
+        """Write the last thing a run writes. If the store does not take it the lease runs out by itself."""
+        try:
+            self.record = (await self._write(write)).record
+            return ending
+        except LeaseLostError:
+            return "lost"
+        except Exception:  # noqa: BLE001  as above
+            _log.warning(
+                "the lease of process %s could not be given back",
+                self.record.process_id,
+                exc_info=True,
+            )
+            return "lost"
+
+    async def _write(self, write: ProcessWrite) -> Written | AlreadyApplied | Superseded:
+        process_id = self.record.process_id
+        return standing(await self.registry.write(process_id, write), process_id, self.authority)
+
+    # --- saying that it waits -------------------------------------------------------------------
+
+    def _note(self, kind: WaitKind) -> None:
+        self._kind = kind
+
+    @asynccontextmanager
+    async def waiting(self, kind: WaitKind) -> AsyncIterator[None]:
+        """For engines: wait for something that is no effect, without the permit."""
+        self._kind = kind
+        self._slot.begin()
+        self._slot.begin_waiting()
+        try:
+            yield
+        finally:
+            self._slot.end_waiting()
+            self._slot.end()
+        await self._slot.ensure()
+
+    def _parked(self) -> None:
+        self._host.resting()
+        self._timer = asyncio.get_running_loop().call_later(MARK_AFTER_S, self._mark)
+
+    def _resumed(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._want(None)
+
+    def _mark(self) -> None:
+        self._timer = None
+        if self._kind is not None:
+            self._want(WaitState(kind=self._kind, since_ms=self._host.clock.now_ms()))
+
+    def _unmark(self) -> None:
+        """What comes next says where the process stands."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._wanted = self._stored
+
+    def _want(self, wait: WaitState | None) -> None:
+        self._wanted = wait
+        if not self._marking and self._wanted != self._stored:
+            self._marking = True
+            self._host.spawn(self._write_marks(), "lash-process-mark")
+
+    async def _write_marks(self) -> None:
+        fence = self._lease.fence
+        try:
+            while self._wanted != self._stored:
+                wait = self._wanted
+                write: ProcessWrite = (
+                    ClearWait(fence=fence) if wait is None else MarkWait(fence=fence, wait=wait)
+                )
+                await self.registry.write(self.record.process_id, write)
+                self._stored = wait
+        except Exception:  # noqa: BLE001  it only tells what is going on
+            _log.debug("what a process waits for could not be written down", exc_info=True)
+            self._stored = self._wanted
+        finally:
+            self._marking = False
+
+
+class _Ok(msgspec.Struct):
+    """What is read of a recorded wait for a signal."""
+
+    resolution: "_Resolution"
+
+
+class _Resolution(msgspec.Struct):
+    status: str
+    payload: "_Payload | None" = None
+
+
+class _Payload(msgspec.Struct):
+    sequence: int = 0
+
+
+_OK = msgspec.json.Decoder(_Ok)
+
+
+def _signals_taken(records: Sequence[JournalRecord]) -> Sequence[tuple[str, int]]:
+    """Which signals the journal says were taken, by name."""
+    found: list[tuple[str, int]] = []
+    for record in records:
+        effect = effect_of(record.replay_key)
+        name = effect[len(branch_of(effect)) + 1 :] if effect.startswith("&") else effect
+        if record.kind != "await_event" or not name.startswith("signal:"):
+            continue
+        resolution = _OK.decode(record.outcome).resolution
+        if resolution.status == "ok" and resolution.payload is not None:
+            found.append((name.split(":")[1], resolution.payload.sequence))
+    return found

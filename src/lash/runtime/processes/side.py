@@ -1,0 +1,134 @@
+"""The processes' side of a runtime: registry, worker, outbox and engines, put together."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from lash.core.causality import ProcessCauseRef
+from lash.core.errors import LashError
+from lash.effects.hosts import EffectHost, StoreEffectHost
+from lash.processes.model import ProcessProvenance, ProcessRecord
+from lash.processes.registration import RegisterRequest
+from lash.runtime.agents import AgentRegistry
+from lash.runtime.children import ChildrenHost
+from lash.runtime.environment import Environment
+from lash.runtime.processes.engines import Engines, ProcessEngine
+from lash.runtime.processes.function import ProcessFunctions
+from lash.runtime.processes.python_engine import PythonEngine
+from lash.runtime.processes.registry import ProcessRegistry
+from lash.runtime.processes.tool_calls import ToolCallEngine
+from lash.runtime.processes.turns import SessionTurnEngine, turn_request
+from lash.runtime.processes.wakes import WakeDelivery
+from lash.runtime.processes.worker import ProcessWorker, WorkerHost
+from lash.runtime.recorded_code import CodeServices
+from lash.runtime.stores import Store
+
+
+class SideHost(WorkerHost, Protocol):
+    """What the processes of a runtime need of it."""
+
+    store: Store
+    agents: AgentRegistry
+    environment: Environment
+    effects: EffectHost
+    closing: bool
+
+    @property
+    def arrivals(self) -> ChildrenHost:
+        """Through which agents are asked."""
+        ...
+
+    async def see_to(self, session_id: str) -> None:
+        """Have a session's work taken up."""
+        ...
+
+
+class ProcessSide:
+    """Everything a runtime has to do with processes.
+
+    Args:
+        host: The runtime.
+        services: Time, chance and models for their code.
+        engines: Engines besides those every runtime has.
+    """
+
+    def __init__(
+        self, host: SideHost, services: CodeServices, engines: Sequence[ProcessEngine] = ()
+    ) -> None:
+        environment, store = host.environment, host.store
+        self._host = host
+        self.functions = ProcessFunctions(environment.processes)
+        self.effects = host.effects
+        if not host.effects.capabilities.owns_replay:
+            # Nothing survives the runtime, but a process that rests or waits goes on within it.
+            self.effects = StoreEffectHost(
+                store, environment.clock, tier=store.tier, seams=environment.seams
+            )
+        self.registry = ProcessRegistry(
+            store=store,
+            clock=environment.clock,
+            ids=environment.ids,
+            seams=environment.seams,
+            check_open=self._check_open,
+        )
+        self.wakes = WakeDelivery(
+            store, environment.clock, environment.seams, host.see_to, host.resting
+        )
+        self.registry.woken = self.wakes.woken
+        own: list[ProcessEngine] = [
+            PythonEngine(self.functions),
+            SessionTurnEngine(host.arrivals),
+            ToolCallEngine(host.agents, self.effects, host.arrivals, environment.seams),
+        ]
+        self.engines = Engines([*own, *engines])
+        self.worker = ProcessWorker(
+            host=host,
+            store=store,
+            effects=self.effects,
+            registry=self.registry,
+            engines=self.engines,
+            services=services,
+            clock=environment.clock,
+            timings=environment.timings,
+            turn_request=self._turn_request,
+            concurrency=environment.process_concurrency,
+            enabled=environment.run_processes,
+        )
+
+    async def start(self) -> None:
+        """Take up what nobody runs, and deliver what was not delivered."""
+        self.worker.spawn(self.wakes.run(), "lash-wakes")
+        await self.worker.start()
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing here can go on without the outside."""
+        return self.worker.quiet and self.wakes.quiet
+
+    def _check_open(self) -> None:
+        if self._host.closing:
+            raise LashError("runtime_closed", "The runtime is closed; open it again to go on.")
+
+    def _turn_request(
+        self,
+        record: ProcessRecord,
+        process_id: str,
+        *,
+        agent: str,
+        prompt: str,
+        session_id: str | None,
+        output: object,
+    ) -> RegisterRequest:
+        above = record.registration
+        return turn_request(
+            self._host.agents,
+            process_id,
+            agent=agent,
+            prompt=prompt,
+            session_id=session_id,
+            output=output,
+            provenance=ProcessProvenance(
+                originator=above.provenance.originator,
+                caused_by=ProcessCauseRef(process_id=record.process_id),
+                parent_id=record.process_id,
+            ),
+        )

@@ -1,0 +1,203 @@
+"""The engine of tool calls: any tool of an agent, run as a process (process spec 5.7)."""
+
+from typing import assert_never
+
+import msgspec
+
+from lash.core.causality import RuntimeInvocation, scope_effect
+from lash.core.errors import LashError, StoreError
+from lash.core.json import JsonObject
+from lash.core.seams import SeamObserver
+from lash.effects.commands import PreparedToolCall
+from lash.effects.hosts import EffectHost
+from lash.effects.waits.model import AwaitEventKey, ToolCompletionWait
+from lash.processes.model import (
+    ProcessEnv,
+    ProcessIdentity,
+    ProcessProvenance,
+    ProcessRecord,
+    ProcessRegistration,
+    ToolCallInput,
+)
+from lash.processes.outcomes import (
+    ProcessAwaitOutput,
+    ProcessCancelled,
+    ProcessFailure,
+    ProcessSuccess,
+)
+from lash.processes.registration import RegisterRequest, env_ref_of
+from lash.runtime.agents import AgentDefinition, AgentRegistry, default_model
+from lash.runtime.children import Children, ChildrenHost
+from lash.runtime.events import TurnEvent
+from lash.runtime.processes.run import ProcessRun
+from lash.runtime.tool_dispatch import ToolDispatch
+from lash.sessions.model import AgentRef, SessionHead
+from lash.turn.tools import (
+    PendingToolCall,
+    ToolCancelled,
+    ToolFailed,
+    ToolOutput,
+    ToolSuccess,
+)
+
+TOOL_CALL = "tool_call"
+
+#: Before the id of a process, where a tool that belongs to no session is told which one it works for.
+_NO_SESSION = "process-env:"
+
+
+def tool_request(
+    agent: AgentDefinition,
+    process_id: str,
+    tool: str,
+    args: JsonObject,
+    *,
+    provenance: ProcessProvenance,
+    session_id: str | None = None,
+    wake_session_id: str | None = None,
+    observers: tuple[str, ...] = (),
+) -> RegisterRequest:
+    """What registers a call of an agent's tool as a process.
+
+    Raises:
+        LashError: `process_tool_missing`, `invalid_tool_args`.
+    """
+    found = agent.tools.get(tool)
+    if found is None:
+        known = ", ".join(sorted(agent.tools)) or "none"
+        raise LashError(
+            "process_tool_missing",
+            f"Agent {agent.ref.name!r} has no tool {tool!r}; it has: {known}. Nothing was registered.",
+            tool=tool,
+        )
+    found.check(args)
+    env = ProcessEnv(
+        agent_name=agent.ref.name, agent_version=agent.ref.version, session_id=session_id
+    )
+    call = PreparedToolCall(call_id=process_id, tool_id=found.id, tool_name=tool, args=args)
+    return RegisterRequest(
+        registration=ProcessRegistration(
+            process_id=process_id,
+            input=ToolCallInput(call=call),
+            disposition="rerunnable",
+            identity=ProcessIdentity(kind="tool", label=tool, definition=agent.ref.name),
+            provenance=provenance,
+            env_ref=env_ref_of(env),
+            wake_session_id=wake_session_id,
+        ),
+        observers=observers,
+        env=env,
+    )
+
+
+class ToolCallEngine:
+    """Runs tools of agents outside of any turn."""
+
+    kind = TOOL_CALL
+    ordered = False
+
+    def __init__(
+        self, agents: AgentRegistry, effects: EffectHost, host: ChildrenHost, seams: SeamObserver
+    ) -> None:
+        self._agents = agents
+        self._effects = effects
+        self._host = host
+        self._seams = seams
+
+    def refusal(self, record: ProcessRecord) -> LashError | None:
+        """Nothing is known before the environment was read: a missing agent parks the process then."""
+        del record
+        return None
+
+    async def run(self, run: ProcessRun) -> ProcessAwaitOutput:
+        """Call the tool, attempt by attempt; an answer it left to the outside is waited for."""
+        call = _call_of(run.record)
+        env = await run.registry.env(run.record)
+        agent = self._agent_of(run.record, env)
+        if call.tool_name not in agent.tools:
+            raise LashError(
+                "process_tool_missing",
+                f"Process {run.record.process_id!r} calls the tool {call.tool_name!r}, which agent "
+                f"{agent.ref.name!r} does not have here. It waits for a worker that has it.",
+                tool=call.tool_name,
+            )
+        session_id = env.session_id or f"{_NO_SESSION}{run.record.process_id}"
+        dispatch = ToolDispatch(
+            agent.tools,
+            run.controller,
+            run.clock,
+            announce=_unheard,
+            seams=self._seams,
+            mint=lambda place: self._mint(run, place),
+            models=default_model(agent, run.services.resolve_model),
+            cancel=run.controller.cancel,
+            children=lambda call_id, key, cancel: Children(
+                host=self._host,
+                parent=SessionHead(session_id=session_id, agent=agent.ref, created_at_ms=0),
+                turn_id=run.record.process_id,
+                call_id=call_id,
+                call_key=key,
+                announce=_unheard,
+                cancel=cancel,
+                clock=run.clock,
+            ),
+        )
+        pending = PendingToolCall(call_id=call.call_id, tool_name=call.tool_name, args=call.args)
+        (completed,) = await dispatch.run_batch(
+            _parent(session_id, run.record.process_id), [pending]
+        )
+        return outcome_of(completed.output)
+
+    def _agent_of(self, record: ProcessRecord, env: ProcessEnv) -> AgentDefinition:
+        ref = AgentRef(name=env.agent_name or "", version=env.agent_version or "1")
+        agent = self._agents.find(ref)
+        if agent is None:
+            raise LashError(
+                "agent_missing",
+                f"Process {record.process_id!r} calls a tool of agent {ref.name!r} (version "
+                f"{ref.version!r}), which is not registered here. It waits for a worker that has it.",
+                agent=ref.name,
+                version=ref.version,
+            )
+        return agent
+
+    async def _mint(self, run: ProcessRun, place: str) -> AwaitEventKey:
+        wait = ToolCompletionWait(tool_call_id=place)
+        return await self._effects.await_event_key(run.controller.scope, wait)
+
+
+def _call_of(record: ProcessRecord) -> PreparedToolCall:
+    given = record.registration.input
+    if not isinstance(given, ToolCallInput):
+        raise StoreError("store_corrupt", f"Process {record.process_id!r} is no call of a tool.")
+    return given.call
+
+
+def _parent(session_id: str, process_id: str) -> RuntimeInvocation:
+    invocation = scope_effect(kind="tool_batch", key="tool")
+    scope = msgspec.structs.replace(invocation.scope, session_id=session_id, turn_id=process_id)
+    return msgspec.structs.replace(invocation, scope=scope)
+
+
+def _unheard(event: TurnEvent) -> None:
+    del event
+
+
+def outcome_of(output: ToolOutput) -> ProcessAwaitOutput:
+    """How a process ended that called a tool; one to one."""
+    control = None if output.control is None else msgspec.to_builtins(output.control)
+    match output.outcome:
+        case ToolSuccess(payload=payload):
+            return ProcessSuccess(value=payload, control=control)
+        case ToolFailed(payload=failure):
+            return ProcessFailure(
+                failure_class=failure.failure_class,
+                code=failure.code,
+                message=failure.message,
+                raw=failure.raw,
+                control=control,
+            )
+        case ToolCancelled(payload=cancellation):
+            return ProcessCancelled(message=cancellation.message, control=control)
+        case _:
+            assert_never(output.outcome)
