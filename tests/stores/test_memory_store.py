@@ -25,6 +25,7 @@ def test_it_says_that_it_dies_with_the_process() -> None:
     assert store.tier == "ephemeral"
     assert dict(store.facets) == {
         "sessions": "ephemeral",
+        "processes": "ephemeral",
         "journal": "ephemeral",
         "await_events": "ephemeral",
     }

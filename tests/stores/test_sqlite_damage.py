@@ -20,6 +20,7 @@ from lash.core.leases import Fence
 from lash.core.scopes import RuntimeOperationScope, journal_key
 from lash.effects.journal import (
     JournalRecord,
+    ProcessAuthority,
     RetireFinished,
     RetireOperation,
     RetireSession,
@@ -28,6 +29,18 @@ from lash.effects.journal import (
 from lash.effects.transitions import SPILL_BYTES
 from lash.effects.waits.model import ResolvedCancelled, ResolvedOk
 from lash.llm.usage import Usage
+from lash.processes.listing import ProcessFilter, PruneRequest
+from lash.processes.model import RecoveryDisposition
+from lash.processes.outcomes import ExternalOwner
+from lash.processes.registration import RegisterRequest, env_ref_of
+from lash.processes.writes import (
+    AppendEvent,
+    ClaimRun,
+    CompleteByAuthority,
+    CompleteRun,
+    ReleaseRun,
+    RetargetWakes,
+)
 from lash.sessions.accepting import Accepted
 from lash.sessions.deleting import Deleted
 from lash.sessions.forking import ForkRequest
@@ -46,6 +59,7 @@ from lash.sessions.stopping import CancelRequest
 from lash.sessions.usage import UsageEntry
 from lash.stores.sqlite import SqliteStore
 from lash.testing.clock import VirtualClock
+from lash.testing.conformance.processes import samples as processes
 from lash.testing.conformance.samples import (
     ANA,
     SUPPORT,
@@ -66,6 +80,7 @@ Operation = Callable[[SqliteStore], Awaitable[object]]
 _OPERATION = journal_key(RuntimeOperationScope(operation_id="o"))
 _PARKED = Parked(code="agent_missing", message="none here")
 _NEXT = NextTurn()
+_EXTERNAL: RecoveryDisposition = "externally_owned"
 _AT_CHECKPOINT = CheckpointClaim(
     session_id="s", turn_id="t3", checkpoint="after_work", effect_key="c1", fence=FENCE
 )
@@ -94,6 +109,15 @@ def _stop(turn_id: str) -> CancelRequest:
 
 
 _LARGE = '"' + "x" * SPILL_BYTES + '"'
+
+#: Of the lease under which process `p` runs in the database below.
+_RUN = Fence(fencing_token=1, nonce="nonce-of-ana-1")
+_PROCESS = processes.scope("p")
+
+
+def _ring(text: str) -> AppendEvent:
+    return processes.ring(text, key=text)
+
 
 #: Reading, and writing what can be done again and again.
 _OPERATIONS: list[Operation] = [
@@ -144,6 +168,48 @@ _OPERATIONS: list[Operation] = [
     lambda store: store.fork_session(ForkRequest(source_id="s", new_id="f")),
     lambda store: store.fork_session(ForkRequest(source_id="s", new_id="g", node_id="t1.m0")),
     lambda store: store.check(),
+    lambda store: store.load_process("p"),
+    lambda store: store.load_process("gone"),
+    lambda store: store.load_env(env_ref_of(processes.ENV)),
+    lambda store: store.list_processes(ProcessFilter(observed_by="s")),
+    lambda store: store.list_processes(ProcessFilter(status="live", definition="refund")),
+    lambda store: store.list_processes(ProcessFilter(status="completed")),
+    lambda store: store.runnable_processes(),
+    lambda store: store.runnable_processes(through="z"),
+    lambda store: store.last_runnable(),
+    lambda store: store.next_runnable_at(),
+    lambda store: store.process_events("p"),
+    lambda store: store.process_events("p", event_type="ring"),
+    lambda store: store.recent_events("p", 2),
+    lambda store: store.find_event("p", "one"),
+    lambda store: store.count_events("p", "ring", 9),
+    lambda store: store.observers_of("p"),
+    lambda store: store.processes_changed_since(0),
+    lambda store: store.changed_ids(0),
+    lambda store: store.change_cursor(),
+    lambda store: store.live_references(),
+    lambda store: store.count_live(),
+    lambda store: store.list_wakes("p"),
+    lambda store: store.list_wakes("p", "pending"),
+    lambda store: store.register_process(_registered("p")),
+    lambda store: store.register_process(_registered("gone")),
+    lambda store: store.register_process(_registered("new")),
+    lambda store: store.write_process("p", processes.note(1, key="n")),
+    lambda store: store.write_process("p", _ring("one")),
+    lambda store: store.write_process("gone", _ring("one")),
+    lambda store: store.write_process("p", ClaimRun(claim=claim(ANA))),
+    lambda store: store.renew_processes([ProcessAuthority(process_id="p", fence=_RUN)], 30_000),
+    lambda store: store.record(
+        _PROCESS, [record("r9")], ProcessAuthority(process_id="p", fence=_RUN)
+    ),
+    lambda store: store.transfer_observers("s", "t", ["p"], "host"),
+    lambda store: store.deliver_wakes(),
+    lambda store: store.redrive_wake("p", 4),
+    lambda store: store.deliver_wakes(),
+    lambda store: store.write_process(
+        "p", CompleteRun(fence=_RUN, outcome=processes.DONE, scope_key=_PROCESS)
+    ),
+    lambda store: store.prune_processes(PruneRequest(before_ms=2**62)),
     lambda store: store.retire(RetireFinished(before_ms=2**62)),
     lambda store: store.retire(RetireOperation(operation_id="o")),
     lambda store: store.retire(RetireSession(session_id="s")),
@@ -155,6 +221,14 @@ _OPERATIONS: list[Operation] = [
     lambda store: store.vacuum(VacuumRequest(before_ms=2**62)),
     lambda store: store.check(),
 ]
+
+
+def _registered(process_id: str) -> RegisterRequest:
+    asked = processes.refund(process_id, wake_session_id="s")
+    return RegisterRequest(
+        registration=asked, observers=("s",), env=processes.ENV, claim=claim(ANA)
+    )
+
 
 _JUNK = [
     "'{'",
@@ -216,7 +290,26 @@ async def fill(path: Path) -> None:
     await store.open_wait(wait_row(store, "w1", deadline_at_ms=2**60))
     await store.resolve_wait(wait_row(store, "w2"), ResolvedOk(payload=1))
     await store.revoke_session_waits("gone")
+    await fill_processes(store)
     await store.aclose()
+
+
+async def fill_processes(store: SqliteStore) -> None:
+    """One that was pruned, one that runs and has wakes in every state, and one that rests."""
+    await store.register_process(RegisterRequest(registration=processes.refund("gone", _EXTERNAL)))
+    ending = CompleteByAuthority(outcome=processes.DONE, authority=ExternalOwner())
+    await store.write_process("gone", ending)
+    pruned = await store.prune_processes(PruneRequest(before_ms=2**62))
+    assert pruned.processes == 1
+    await store.register_process(_registered("p"))
+    await store.record(_PROCESS, [record("r1")], ProcessAuthority(process_id="p", fence=_RUN))
+    await store.write_process("p", _ring("one"))
+    assert (await store.deliver_wakes()).delivered == ("s",)
+    await store.write_process("p", _ring("two"))
+    await store.write_process("p", RetargetWakes(session_id="nobody"))
+    await store.write_process("p", _ring("three"))
+    await store.register_process(_registered("q"))
+    await store.write_process("q", ReleaseRun(fence=_RUN, retry=processes.rest(2**52)))
 
 
 def columns(path: Path) -> Sequence[tuple[str, str]]:
@@ -232,7 +325,7 @@ def columns(path: Path) -> Sequence[tuple[str, str]]:
 def damage(path: Path, table: str, column: str, junk: str) -> bool:
     """Put junk into every row, or where it must be unique into one; False where it cannot be put."""
     with closing(sqlite3.connect(path)) as other:
-        for where in ("", f" WHERE rowid = (SELECT min(rowid) FROM {table})"):  # noqa: S608  our own names
+        for where in ("", f" WHERE {_first(other, table)}"):
             try:
                 other.execute(f"UPDATE {table} SET {column} = {junk}{where}")  # noqa: S608
             except sqlite3.IntegrityError:
@@ -240,6 +333,14 @@ def damage(path: Path, table: str, column: str, junk: str) -> bool:
             other.commit()
             return True
     return False
+
+
+def _first(other: sqlite3.Connection, table: str) -> str:
+    """What is true of the first row only."""
+    (sql,) = other.execute("SELECT sql FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+    keys = other.execute(f"SELECT name FROM pragma_table_info('{table}') WHERE pk > 0")  # noqa: S608  our own names
+    key = ", ".join(name for (name,) in keys) if "WITHOUT ROWID" in sql else "rowid"
+    return f"({key}) = (SELECT {key} FROM {table} ORDER BY {key} LIMIT 1)"  # noqa: S608
 
 
 async def noticed(whole: Path, directory: Path, junk: str) -> set[str]:
@@ -286,6 +387,18 @@ _NEVER_READ = {
     "journal.scope",
     "leases.session_id",
     "nodes.id",
+    "process_clock.singleton",
+    "process_envs.env_ref",
+    "process_events.process_id",
+    "processes.definition",
+    "processes.kind",
+    "processes.label",
+    "processes.originator",
+    "processes.parent_id",
+    "processes.parked",
+    "processes.status",
+    "processes.updated_at_ms",
+    "processes.wake_session_id",
     "queue.kind",
     "queue.scope",
     "queue.settled_at_ms",

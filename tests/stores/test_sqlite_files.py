@@ -79,7 +79,7 @@ async def test_the_file_says_whose_it_is_and_in_which_version(path: Path) -> Non
         names = other.execute("SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'")
         found = sorted(name for (name,) in names)
     assert application.to_bytes(4, "big") == b"lash"
-    assert version == 3
+    assert version == 4
     assert mode == "wal"
     assert found == [
         "await_events",
@@ -102,6 +102,28 @@ async def test_the_file_says_whose_it_is_and_in_which_version(path: Path) -> Non
         "nodes",
         "nodes_by_id",
         "nodes_by_parent",
+        "process_clock",
+        "process_envs",
+        "process_events",
+        "process_events_by_key",
+        "process_events_by_type",
+        "process_observers",
+        "process_observers_by_process",
+        "process_tombstones",
+        "process_tombstones_by_change",
+        "process_wakes",
+        "process_wakes_due",
+        "process_wakes_of_session",
+        "process_wakes_pending",
+        "processes",
+        "processes_by_change",
+        "processes_by_definition",
+        "processes_by_parent",
+        "processes_ended",
+        "processes_live",
+        "processes_resting",
+        "processes_runnable",
+        "processes_waking",
         "queue",
         "queue_by_source",
         "queue_by_turn",
@@ -260,14 +282,14 @@ def test_what_another_program_left_half_written_stays_its_own(path: Path) -> Non
 
 async def test_a_newer_schema_is_left_alone(path: Path) -> None:
     await filled(path)
-    execute(path, "PRAGMA user_version = 4")
+    execute(path, "PRAGMA user_version = 5")
     before = path.read_bytes()
 
     error = refused(path)
 
     assert (error.code, error.terminal) == ("store_schema_newer", True)
     assert "Upgrade lash-runtime" in error.message
-    assert error.details["found"] == 4
+    assert error.details["found"] == 5
     assert path.read_bytes() == before
 
 

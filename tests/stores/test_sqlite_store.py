@@ -31,6 +31,7 @@ async def test_it_says_that_all_of_it_survives_the_process(tmp_path: Path) -> No
     assert store.tier == "durable"
     assert dict(store.facets) == {
         "sessions": "durable",
+        "processes": "durable",
         "journal": "durable",
         "await_events": "durable",
     }

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from version_one import write_version_one
+from version_three import write_version_three
 from version_two import write_version_two
 
 from lash.core.errors import StoreError
@@ -26,12 +27,14 @@ from lash.effects.journal import (
 from lash.effects.transitions import SPILL_BYTES
 from lash.effects.waits.transitions import WaitPending
 from lash.llm.usage import Usage
+from lash.processes.registration import Registered, RegisterRequest
 from lash.sessions.accepting import AlreadyAccepted
 from lash.sessions.committing import CommitReceipt
 from lash.sessions.forking import Forked, ForkRequest
 from lash.sessions.model import AcceptedTurn, AgentRef, Parked, SessionHead, TurnRecord, TurnTiming
 from lash.stores.sqlite import SqliteStore, schema
 from lash.testing.clock import VirtualClock
+from lash.testing.conformance.processes.samples import ENV, refund
 from lash.testing.conformance.samples import (
     SUPPORT,
     record,
@@ -299,7 +302,7 @@ async def test_the_second_version_keeps_its_sessions_and_its_secret(second: Path
         assert store.signing_secret == bytes(range(32))
 
 
-@pytest.mark.parametrize("version", ["path", "second"])
+@pytest.mark.parametrize("version", ["path", "second", "third"])
 async def test_nothing_in_it_is_found_wanting(version: str, request: pytest.FixtureRequest) -> None:
     async with upgraded(request.getfixturevalue(version)) as store:
         found = await store.check()
@@ -337,6 +340,62 @@ async def test_an_upgrade_of_the_second_version_that_breaks_leaves_it_as_it_was(
 
     assert rows(second, "PRAGMA user_version") == [(2,)]
     assert rows(second, "SELECT name FROM sqlite_master WHERE name = 'queue'") == []
+
+
+# --- from the third version -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def third(tmp_path: Path) -> Path:
+    path = tmp_path / "third.db"
+    write_version_three(path)
+    return path
+
+
+async def test_the_third_version_keeps_its_sessions_its_queue_and_its_journals(third: Path) -> None:
+    async with upgraded(third) as store:
+        (summary,) = await store.list_sessions()
+        assert (summary.session_id, summary.turns, summary.queued) == ("s", 1, 1)
+        assert [node.node_id for node in await store.load_path("s")] == ["t1.m0", "t1.m1"]
+        assert [item.item_id for item in await store.list_queue("s")] == ["i1"]
+        assert [kept.replay_key for kept in await store.load_journal(PROCESS)] == ["r1"]
+        assert store.signing_secret == bytes(range(32))
+
+
+async def test_processes_begin_in_a_database_of_the_third_version(third: Path) -> None:
+    async with upgraded(third) as store:
+        assert await store.change_cursor() == 0
+        answer = await store.register_process(RegisterRequest(registration=refund("p"), env=ENV))
+        assert isinstance(answer, Registered)
+        assert answer.record.change == 1
+    async with upgraded(third) as store:
+        assert await store.load_process("p") == answer.record
+        assert await store.changed_ids(0) == (["p"], 1)
+        assert list(await store.check()) == []
+
+
+async def test_an_upgraded_third_version_is_laid_out_like_a_new_one(
+    third: Path, tmp_path: Path
+) -> None:
+    async with upgraded(third):
+        pass
+    new = tmp_path / "new.db"
+    await SqliteStore(new, VirtualClock()).aclose()
+
+    assert layout(third) == layout(new)
+
+
+async def test_an_upgrade_of_the_third_version_that_breaks_leaves_it_as_it_was(
+    third: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = (*schema.MIGRATIONS[4], "INSERT INTO no_such_table VALUES (1)")
+    with monkeypatch.context() as patched:
+        patched.setitem(schema.MIGRATIONS, 4, broken)
+        with pytest.raises(StoreError, match="no_such_table"):
+            SqliteStore(third, VirtualClock())
+
+    assert rows(third, "PRAGMA user_version") == [(3,)]
+    assert rows(third, "SELECT name FROM sqlite_master WHERE name LIKE 'process%'") == []
 
 
 # --- while it happens -----------------------------------------------------------------------------

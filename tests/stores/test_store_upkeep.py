@@ -133,6 +133,7 @@ async def test_a_deleted_session_leaves_a_tombstone_and_a_token_and_nothing_else
     left = {name: count(path, name) for name in tables}
     assert {name: rows for name, rows in left.items() if rows} == {
         "meta": 1,
+        "process_clock": 1,
         "leases": 2,
         "deleted_sessions": 2,
         "revoked_sessions": 2,

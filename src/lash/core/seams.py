@@ -74,6 +74,7 @@ Seam: TypeAlias = Literal[
     "process.observers.before",
     "process.observers.inside",
     "process.observers.after",
+    "process.prune.inside",
     "wakes.before",
     "wakes.inside",
     "wakes.after",

@@ -284,11 +284,13 @@ class ProcessSegment(Data):
         ordinal: Which segment it is, from 0.
         payload: What the engine goes on with, in place of the input's payload.
         signals: Which signals earlier segments took, by name.
+        told: Whether an earlier segment was told to stop; it is told once.
     """
 
     ordinal: int = 0
     payload: JsonValue = None
     signals: Mapping[str, SignalCursor] = {}
+    told: bool = False
 
 
 class ProcessState(Data):

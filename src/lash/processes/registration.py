@@ -9,7 +9,7 @@ import jsonschema.exceptions
 import msgspec
 
 from lash.core.errors import LashError
-from lash.core.json import Data, digest, encode
+from lash.core.json import Data, digest, digest_bytes, encode
 from lash.core.leases import Lease, LeaseClaim
 from lash.core.text import is_utf8
 from lash.processes.event_types import (
@@ -184,7 +184,8 @@ def fingerprint(registration: ProcessRegistration, observers: Sequence[str]) -> 
         if name != "process_id"
     }
     content["observers"] = sorted(set(observers))
-    return digest("process-registration", content)
+    # All of it is JSON already, checked where it came in.
+    return digest_bytes("process-registration", encode(content))
 
 
 def differences(known: ProcessRegistration, asked: ProcessRegistration) -> tuple[str, ...]:

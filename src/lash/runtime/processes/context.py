@@ -126,6 +126,10 @@ class RunView(Protocol):
         """Append an event of the process's own."""
         ...
 
+    async def register(self, request: RegisterRequest) -> ProcessRecord:
+        """Register a child process."""
+        ...
+
     async def signal_key(self, wait: ProcessSignalWait) -> AwaitEventKey:
         """The name of a wait for a signal."""
         ...
@@ -511,7 +515,7 @@ class ProcessContext(RecordedCode):
         }
 
         async def perform(_: RuntimeEffectEnvelope) -> EffectOutcome:
-            record, _result = await self._run.registry.register(request)
+            record = await self._run.register(request)
             stood = differences(record.registration, registration)
             started: JsonObject = {"process_id": record.process_id, "differs": list(stood)}
             return ProcessOutcome(result=ProcessStarted(record=started))

@@ -40,7 +40,7 @@ from lash.processes.outcomes import (
     ProcessAbandoned,
     ProcessAwaitOutput,
 )
-from lash.processes.registration import RegisterRequest
+from lash.processes.registration import AlreadyRegistered, Registered, RegisterRequest
 from lash.processes.writes import (
     AlreadyApplied,
     AppendEvent,
@@ -111,6 +111,12 @@ class RunHost(Protocol):
         output: object,
     ) -> RegisterRequest:
         """What registers a turn of an agent as a child of a process."""
+        ...
+
+    async def register(
+        self, request: RegisterRequest
+    ) -> tuple[ProcessRecord, Registered | AlreadyRegistered]:
+        """Register a process, and begin it here if there is room."""
         ...
 
     def spawn(self, work: Coroutine[object, object, None], name: str) -> None:
@@ -209,6 +215,11 @@ class ProcessRun:
     async def signal_key(self, wait: ProcessSignalWait) -> AwaitEventKey:
         """The name of a wait for a signal."""
         return await self._host.effects.await_event_key(self.controller.scope, wait)
+
+    async def register(self, request: RegisterRequest) -> ProcessRecord:
+        """Register a child, and have it begun here if there is room."""
+        record, _ = await self._host.register(request)
+        return record
 
     def turn_request(
         self,
@@ -365,13 +376,17 @@ class ProcessRun:
         replayed = Replayed(recorded, ordered=ordered)
         controller = RunController(inner, replayed, self._slot, self._note, host.store)
         self._segment = _Segment(scope_id, controller, inbox, fresh)
+        controller.told = controller.told or state.segment.told
         if state.cancel is not None:
             controller.stop(state.cancel.reason)
 
     async def _continue(self, payload: JsonValue) -> None:
         here, before = self._here, self.record.state.segment
         segment = ProcessSegment(
-            ordinal=before.ordinal + 1, payload=payload, signals=here.inbox.cursors()
+            ordinal=before.ordinal + 1,
+            payload=payload,
+            signals=here.inbox.cursors(),
+            told=here.controller.told,
         )
         write = ContinueRun(
             fence=self._lease.fence,

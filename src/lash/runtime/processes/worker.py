@@ -26,12 +26,16 @@ from lash.runtime.processes.engines import Engines
 from lash.runtime.processes.registry import ProcessRegistry
 from lash.runtime.processes.run import ProcessRun
 from lash.runtime.recorded_code import CodeServices
+from lash.runtime.stopping import CLOSE_PATIENCE_S
 from lash.runtime.stores import Store
 
 _log = logging.getLogger("lash.runtime")
 
 #: How many processes run at once; what waits does not count.
 CONCURRENCY = 64
+
+#: Runs that would not stop. They are kept from being collected while they run; nobody waits for them.
+_abandoned: set[asyncio.Task[None]] = set()
 
 #: How often it is looked whether other owners have died, in seconds.
 _OWNERS_S = 0.5
@@ -159,7 +163,9 @@ class ProcessWorker:
                 run.stop()
         self.registry.news.bump_all()
         if self._tasks:
-            await asyncio.wait(self._tasks)
+            # Code that keeps its cancellation to itself is not waited for: its lease runs out.
+            await asyncio.wait(self._tasks, timeout=CLOSE_PATIENCE_S)
+        _abandoned.update(self._tasks)
         return DrainReport(
             abandoned=tuple(run.record.process_id for run in bound if run.record.retired),
             deferred=tuple(run.record.process_id for run in bound if not run.record.retired),

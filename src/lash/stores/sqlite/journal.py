@@ -8,7 +8,6 @@ from typing import NamedTuple
 from lash.core.clock import Clock
 from lash.core.errors import StoreError
 from lash.core.json import digest_bytes
-from lash.core.leases import is_current
 from lash.core.scopes import from_journal_key
 from lash.core.seams import SeamObserver
 from lash.effects.journal import (
@@ -25,8 +24,8 @@ from lash.effects.journal import (
 from lash.effects.transitions import SPILL_BYTES
 from lash.stores.contents import due_at_ms
 from lash.stores.sqlite import queries, retiring
+from lash.stores.sqlite.authorities import fenced_append, is_authorised
 from lash.stores.sqlite.columns import Row, checked, row_type
-from lash.stores.sqlite.heads import read_lease
 from lash.stores.sqlite.readers import Readers
 from lash.stores.sqlite.schema import process_of_scope, session_of_scope
 from lash.stores.sqlite.writer import Refusal, Writer
@@ -58,6 +57,24 @@ class _Entry(NamedTuple):
     due_at_ms: int | None
 
 
+@row_type
+class _Values(NamedTuple):
+    """The columns of a record behind its scope."""
+
+    replay_key: str
+    kind: str
+    identity: str
+    surroundings: str
+    envelope: str
+    outcome: str
+    recorded_at_ms: int
+    duration_ms: float
+    fencing_token: int
+    blob: str | None
+    bytes: int
+    due_at_ms: int | None
+
+
 class JournalTable:
     """The journal of a database; see `lash.effects.journal.Journal`."""
 
@@ -80,9 +97,7 @@ class JournalTable:
             )
 
         def operation(connection: sqlite3.Connection) -> RecordResult:
-            if authority is not None and not is_current(
-                read_lease(connection, authority.session_id), authority.fence
-            ):
+            if authority is not None and not is_authorised(connection, authority):
                 return FenceRefused()
             winner = add_records(connection, scope_key, records)
             if winner is not None:
@@ -106,13 +121,10 @@ class JournalTable:
             if authority is None:
                 added = connection.execute(queries.APPEND, (*values, scope_key))
             else:
-                fence = authority.fence
-                proof = (authority.session_id, fence.fencing_token, fence.nonce)
-                added = connection.execute(queries.APPEND_FENCED, (*values, scope_key, *proof))
+                statement, proof = fenced_append(authority)
+                added = connection.execute(statement, (*values, scope_key, *proof))
             if added.rowcount != 1:
-                if authority is not None and not is_current(
-                    read_lease(connection, authority.session_id), authority.fence
-                ):
+                if authority is not None and not is_authorised(connection, authority):
                     return FenceRefused()
                 scope = scope_of(connection, scope_key)
                 if connection.execute(queries.ADD_RECORD, (scope, *values)).rowcount != 1:
@@ -223,6 +235,23 @@ def add_records(
     return None
 
 
+def prepared(records: Sequence[JournalRecord]) -> Sequence[tuple[JournalRecord, _Values]]:
+    """Records with their columns, so that nothing but SQLite itself can refuse to append them."""
+    return [(record, _values(record)) for record in records]
+
+
+def add_prepared(
+    connection: sqlite3.Connection,
+    scope_key: str,
+    records: Sequence[tuple[JournalRecord, _Values]],
+) -> None:
+    """Append to a scope's journal what is not in it."""
+    if records:
+        scope = scope_of(connection, scope_key)
+        for record, values in records:
+            _add_values(connection, scope, record, values)
+
+
 def find_record(
     connection: sqlite3.Connection, scope_key: str, replay_key: str
 ) -> JournalRecord | None:
@@ -238,7 +267,12 @@ def has_record(connection: sqlite3.Connection, scope_key: str, replay_key: str) 
 
 def _add(connection: sqlite3.Connection, scope: int, record: JournalRecord) -> bool:
     """Append a record unless its key is taken; with it what it refers to."""
-    values = _values(record)
+    return _add_values(connection, scope, record, _values(record))
+
+
+def _add_values(
+    connection: sqlite3.Connection, scope: int, record: JournalRecord, values: _Values
+) -> bool:
     if connection.execute(queries.ADD_RECORD, (scope, *values)).rowcount != 1:
         return False
     _add_blob(connection, record, values)
@@ -246,24 +280,6 @@ def _add(connection: sqlite3.Connection, scope: int, record: JournalRecord) -> b
         given = (record.surroundings, record.surroundings_content)
         connection.execute(queries.ADD_SURROUNDINGS, given)
     return True
-
-
-@row_type
-class _Values(NamedTuple):
-    """The columns of a record behind its scope."""
-
-    replay_key: str
-    kind: str
-    identity: str
-    surroundings: str
-    envelope: str
-    outcome: str
-    recorded_at_ms: int
-    duration_ms: float
-    fencing_token: int
-    blob: str | None
-    bytes: int
-    due_at_ms: int | None
 
 
 def _values(record: JournalRecord) -> _Values:

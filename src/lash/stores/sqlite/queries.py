@@ -271,22 +271,26 @@ ADD_RECORD = """
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (scope, replay_key) DO NOTHING
 """
-#: The same where the scope is there already.
-APPEND = """
+_APPEND_TO = """
     INSERT INTO journal (replay_key, kind, identity, surroundings, envelope, outcome, recorded_at_ms,
                          duration_ms, fencing_token, blob, bytes, due_at_ms, scope)
     SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, id FROM scopes WHERE scope_key = ?
-    ON CONFLICT (scope, replay_key) DO NOTHING
 """
-#: And where the writer holds the session's lease.
-APPEND_FENCED = """
-    INSERT INTO journal (replay_key, kind, identity, surroundings, envelope, outcome, recorded_at_ms,
-                         duration_ms, fencing_token, blob, bytes, due_at_ms, scope)
-    SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, id FROM scopes WHERE scope_key = ? AND EXISTS (
+#: The same where the scope is there already.
+APPEND = f"{_APPEND_TO} ON CONFLICT (scope, replay_key) DO NOTHING"
+#: And where the writer holds the lease, of the session or of the process.
+APPEND_FENCED = f"""
+    {_APPEND_TO} AND EXISTS (
         SELECT 1 FROM leases WHERE session_id = ? AND fencing_token = ? AND nonce = ?
     )
     ON CONFLICT (scope, replay_key) DO NOTHING
-"""
+"""  # noqa: S608
+APPEND_FENCED_BY_PROCESS = f"""
+    {_APPEND_TO} AND EXISTS (
+        SELECT 1 FROM processes WHERE process_id = ? AND fencing_token = ? AND nonce = ?
+    )
+    ON CONFLICT (scope, replay_key) DO NOTHING
+"""  # noqa: S608
 ADD_BLOB = "INSERT OR IGNORE INTO blobs (digest, content) VALUES (?, ?)"
 ADD_SURROUNDINGS = "INSERT OR IGNORE INTO surroundings (digest, content) VALUES (?, ?)"
 SURROUNDINGS = "SELECT content FROM surroundings WHERE digest = ?"

@@ -64,68 +64,14 @@ class QueueTable:
 
     async def enqueue(self, request: EnqueueRequest) -> EnqueueResult:
         """Put an item into a session's queue."""
-        return await self._writer.submit(lambda connection: self._enqueue(connection, request))
 
-    def _enqueue(self, connection: sqlite3.Connection, request: EnqueueRequest) -> EnqueueResult:
-        session_id = request.session_id
-        head, accepted = heads.read_head(connection, session_id)
-        result = plan_enqueue(self._facts(connection, request, head, accepted), request)
-        if not isinstance(result, Enqueued):
+        def operation(connection: sqlite3.Connection) -> EnqueueResult:
+            result = enqueue(connection, request, self._clock.now_ms())
+            if isinstance(result, Enqueued):
+                self._seams("enqueue.inside")
             return result
-        now_ms = result.item.enqueued_at_ms
-        if result.new_session:
-            heads.add_session(connection, result.head, now_ms)
-        else:
-            connection.execute(queries.COUNT_ACCEPTED, (now_ms, session_id))
-        add_item(connection, result.item)
-        self._seams("enqueue.inside")
-        return result
 
-    def _facts(
-        self,
-        connection: sqlite3.Connection,
-        request: EnqueueRequest,
-        head: SessionHead | None,
-        accepted: int,
-    ) -> EnqueueFacts:
-        session_id, key = request.session_id, request.source_key
-        known = find_item(
-            connection, session_id, CancelTarget(kind="input_id", value=request.item_id)
-        )
-        turn: KnownTurn | None = None
-        if known is None and key is not None:
-            known = find_item(connection, session_id, CancelTarget(kind="source_key", value=key))
-            turn = rows.find_turn_by_source(connection, session_id, key)
-        open_turn, is_over = self._target(connection, request)
-        return EnqueueFacts(
-            now_ms=self._clock.now_ms(),
-            next_sequence=accepted + 1,
-            deleted=head is None and heads.is_deleted(connection, session_id),
-            head=head,
-            known=known,
-            key_of_turn=turn.turn_id if turn else None,
-            target=open_turn,
-            target_is_over=is_over,
-        )
-
-    def _target(
-        self, connection: sqlite3.Connection, request: EnqueueRequest
-    ) -> tuple[AcceptedTurn | None, bool]:
-        """The open turn that an item is sent to, and whether the one it names is over."""
-        ingress = request.ingress
-        if not isinstance(ingress, ActiveTurn):
-            return None, False
-        if not ingress.turn_id:
-            turns = rows.open_turns(connection, request.session_id)
-            return (turns[0] if turns else None), False
-        known = rows.find_turn(connection, request.session_id, ingress.turn_id)
-        if known is None:
-            return None, False
-        if known.open is not None:
-            return known.open, False
-        # What is sent to a turn that handed its task over belongs to who goes on with it.
-        open_turns = rows.open_turns(connection, request.session_id)
-        return going_on(known, known.turn_id, open_turns), True
+        return await self._writer.submit(operation)
 
     # --- checkpoints ----------------------------------------------------------------------------
 
@@ -205,6 +151,70 @@ class QueueTable:
         return await self._readers.read(
             lambda connection: find_item(connection, session_id, target)
         )
+
+
+# --- entering -----------------------------------------------------------------------------------------
+
+
+def enqueue(connection: sqlite3.Connection, request: EnqueueRequest, now_ms: int) -> EnqueueResult:
+    """Put an item into a session's queue; it is stored when this returns."""
+    session_id = request.session_id
+    head, accepted = heads.read_head(connection, session_id)
+    result = plan_enqueue(_enqueue_facts(connection, request, head, accepted, now_ms), request)
+    if not isinstance(result, Enqueued):
+        return result
+    if result.new_session:
+        heads.add_session(connection, result.head, now_ms)
+    else:
+        connection.execute(queries.COUNT_ACCEPTED, (now_ms, session_id))
+    add_item(connection, result.item)
+    return result
+
+
+def _enqueue_facts(
+    connection: sqlite3.Connection,
+    request: EnqueueRequest,
+    head: SessionHead | None,
+    accepted: int,
+    now_ms: int,
+) -> EnqueueFacts:
+    session_id, key = request.session_id, request.source_key
+    known = find_item(connection, session_id, CancelTarget(kind="input_id", value=request.item_id))
+    turn: KnownTurn | None = None
+    if known is None and key is not None:
+        known = find_item(connection, session_id, CancelTarget(kind="source_key", value=key))
+        turn = rows.find_turn_by_source(connection, session_id, key)
+    open_turn, is_over = _target(connection, request)
+    return EnqueueFacts(
+        now_ms=now_ms,
+        next_sequence=accepted + 1,
+        deleted=head is None and heads.is_deleted(connection, session_id),
+        head=head,
+        known=known,
+        key_of_turn=turn.turn_id if turn else None,
+        target=open_turn,
+        target_is_over=is_over,
+    )
+
+
+def _target(
+    connection: sqlite3.Connection, request: EnqueueRequest
+) -> tuple[AcceptedTurn | None, bool]:
+    """The open turn that an item is sent to, and whether the one it names is over."""
+    ingress = request.ingress
+    if not isinstance(ingress, ActiveTurn):
+        return None, False
+    if not ingress.turn_id:
+        turns = rows.open_turns(connection, request.session_id)
+        return (turns[0] if turns else None), False
+    known = rows.find_turn(connection, request.session_id, ingress.turn_id)
+    if known is None:
+        return None, False
+    if known.open is not None:
+        return known.open, False
+    # What is sent to a turn that handed its task over belongs to who goes on with it.
+    open_turns = rows.open_turns(connection, request.session_id)
+    return going_on(known, known.turn_id, open_turns), True
 
 
 # --- what belongs into the transactions of turns ------------------------------------------------------

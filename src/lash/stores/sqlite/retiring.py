@@ -4,7 +4,6 @@ import sqlite3
 from collections.abc import Sequence
 
 from lash.core.scopes import (
-    ProcessScope,
     RuntimeOperationScope,
     TurnScope,
     from_journal_key,
@@ -18,8 +17,9 @@ from lash.effects.journal import (
     RetireSession,
     RetireTarget,
 )
-from lash.stores.sqlite import queries
+from lash.stores.sqlite import process_queries, queries
 from lash.stores.sqlite.columns import array, checked, column
+from lash.stores.sqlite.schema import process_of_scope
 
 
 def retire(connection: sqlite3.Connection, target: RetireTarget, limit: int) -> Retirement:
@@ -77,9 +77,13 @@ def _unclaimed(connection: sqlite3.Connection, before_ms: int, limit: int) -> li
 
 
 def _may_be_claimed(connection: sqlite3.Connection, scope_key: str) -> bool:
-    """Whether somebody may still come: a turn that is open, or a process, which is retired as such."""
+    """Whether somebody may still come: a turn that is open, or a process, which is pruned as such."""
     scope = from_journal_key(scope_key)
     if isinstance(scope, TurnScope):
         turn = (scope.session_id, scope.turn_id)
         return connection.execute(queries.HAS_OPEN_INPUT, turn).fetchone() is not None
-    return isinstance(scope, ProcessScope)
+    process_id = process_of_scope(scope)
+    if process_id is None:
+        return False
+    pruned = connection.execute(process_queries.IS_TOMBSTONE, (process_id,)).fetchone()
+    return pruned is None

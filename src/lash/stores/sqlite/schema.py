@@ -10,10 +10,11 @@ from lash.core.scopes import (
     from_journal_key,
     scope_session_id,
 )
+from lash.stores.sqlite import process_schema
 
 #: "lash" in ASCII: marks a file as ours.
 APPLICATION_ID = 0x6C617368
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 # What came with version 2, made alike for new and for older files.
 
@@ -283,6 +284,7 @@ SCHEMA = (
     "CREATE UNIQUE INDEX journal_by_key ON journal (scope, replay_key)",
     *_SECOND,
     *_THIRD,
+    *process_schema.TABLES,
 )
 
 #: Statements that bring a database from the version before a key to that key.
@@ -351,6 +353,7 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         SELECT session_id, 'turn', '', usage FROM sessions WHERE turn_index > 0
         """,
     ),
+    4: process_schema.TABLES,
 }
 
 
@@ -360,8 +363,8 @@ def session_of_scope(scope: ExecutionScope | None) -> str | None:
 
 
 def process_of_scope(scope: ExecutionScope | None) -> str | None:
-    """The process a scope is, if it is one."""
-    return scope.process_id if isinstance(scope, ProcessScope) else None
+    """The process a scope is, if it is one. Each segment of a process is a scope of its own (`id#n`)."""
+    return scope.process_id.partition("#")[0] if isinstance(scope, ProcessScope) else None
 
 
 def _turn_of_scope(scope: ExecutionScope | None) -> str | None:

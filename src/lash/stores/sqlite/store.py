@@ -52,6 +52,7 @@ from lash.sessions.usage import UsageEntry
 from lash.stores.sqlite.connection import connect, prepare, read_secret
 from lash.stores.sqlite.journal import JournalTable
 from lash.stores.sqlite.owners import OwnerLocks
+from lash.stores.sqlite.process_facet import ProcessFacet
 from lash.stores.sqlite.queue import QueueTable
 from lash.stores.sqlite.readers import Readers
 from lash.stores.sqlite.reading import SessionReadings
@@ -62,8 +63,8 @@ from lash.stores.sqlite.waits import AwaitEventTable
 from lash.stores.sqlite.writer import Writer
 
 
-class SqliteStore:
-    """Sessions, journal and waits in one SQLite file.
+class SqliteStore(ProcessFacet):
+    """Sessions, processes, journal and waits in one SQLite file.
 
     Args:
         path: The file; created if `create` and it does not exist.
@@ -92,6 +93,7 @@ class SqliteStore:
         self._writer = Writer(connection, path)
         self._owners = OwnerLocks(path)
         self._readers = Readers(path)
+        super().__init__(self._writer, self._readers, clock, seams)
         self._sessions = SessionTables(self._writer, clock, seams, self._owners.is_dead)
         self._reading = SessionReadings(self._readers, clock, self._owners.is_dead)
         self._queue = QueueTable(self._writer, self._readers, clock, seams)
@@ -108,7 +110,8 @@ class SqliteStore:
     @property
     def facets(self) -> Mapping[str, DurabilityTier]:
         """All of it survives the process."""
-        return {"sessions": self.tier, "journal": self.tier, "await_events": self.tier}
+        kept = ("sessions", "processes", "journal", "await_events")
+        return dict.fromkeys(kept, self.tier)
 
     @property
     def transactions(self) -> int:

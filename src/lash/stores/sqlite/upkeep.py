@@ -29,6 +29,8 @@ from lash.sessions.maintenance import VacuumReport, VacuumRequest
 from lash.sessions.model import SessionHead, SessionNode
 from lash.stores.sqlite import checking, graph, heads, retiring, upkeep_queries, waits
 from lash.stores.sqlite.columns import checked, column, text
+from lash.stores.sqlite.forgetting import forget_session
+from lash.stores.sqlite.process_checking import check_processes
 from lash.stores.sqlite.readers import Readers
 from lash.stores.sqlite.vacuuming import Vacuum
 from lash.stores.sqlite.writer import Writer
@@ -113,6 +115,7 @@ class Upkeep:
         if not isinstance(plan, DeletePlan):
             return plan
         report = _remove(connection, session_id, facts.now_ms)
+        report = forget_session(connection, report, self._clock)
         heads.put_free_lease(connection, session_id, plan.lease.fencing_token)
         self._seams("delete.inside")
         return Deleted(report=report)
@@ -137,6 +140,7 @@ class Upkeep:
 
             await self._readers.read(look)
         found.extend(await self._readers.read(checking.check_scopes))
+        found.extend(await check_processes(self._readers))
         return found
 
 

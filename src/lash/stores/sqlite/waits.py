@@ -147,16 +147,34 @@ def cancel_scope_waits(
     return _cancel(connection, found, now_ms)
 
 
+def ends_of_scope_waits(
+    connection: sqlite3.Connection, scope_key: str, now_ms: int
+) -> Sequence[tuple[str, Resolution]]:
+    """What becomes of what is pending in a scope once it is over; nothing is written."""
+    return _ends(connection.execute(queries.WAITS_OF_SCOPE, (scope_key,)).fetchall(), now_ms)
+
+
+def end_waits(
+    connection: sqlite3.Connection, ends: Sequence[tuple[str, Resolution]], now_ms: int
+) -> Sequence[str]:
+    """Write what becomes of promises; the key ids that were cancelled."""
+    for key_id, resolution in ends:
+        _resolve(connection, key_id, resolution, now_ms)
+    return [key_id for key_id, how in ends if isinstance(how, ResolvedCancelled)]
+
+
 def _cancel(connection: sqlite3.Connection, found: Sequence[Row], now_ms: int) -> Sequence[str]:
-    cancelled: list[str] = []
+    return end_waits(connection, _ends(found, now_ms), now_ms)
+
+
+def _ends(found: Sequence[Row], now_ms: int) -> Sequence[tuple[str, Resolution]]:
+    ends: list[tuple[str, Resolution]] = []
     for row in map(_wait, found):
         state = wait_state(row, row, revoked=False)
         proposed = plan_sweep(state, turn_control=row.turn_control, now_ms=now_ms)
         if proposed is not None:
-            _resolve(connection, row.key_id, proposed, now_ms)
-        if isinstance(proposed, ResolvedCancelled):
-            cancelled.append(row.key_id)
-    return cancelled
+            ends.append((row.key_id, proposed))
+    return ends
 
 
 def revoke_waits(connection: sqlite3.Connection, session_id: str, now_ms: int) -> Sequence[str]:

@@ -15,9 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
-import msgspec
-
-from lash.core.errors import StoreError
 from lash.stores.sqlite.connection import closed_error, translated
 
 T = TypeVar("T")
@@ -135,12 +132,13 @@ class Writer:
     def _perform(self, pending: _Pending[object], *, alone: bool) -> None:
         connection = self._connection
         if pending.whole:
+            written = connection.total_changes
             try:
                 pending.result = pending.operation(connection)
-            except (StoreError, msgspec.MsgspecError) as error:
-                pending.error = translated(
-                    error, self._path
-                )  # it could not read, and wrote nothing
+            except Exception as error:
+                if isinstance(error, sqlite3.Error) or connection.total_changes != written:
+                    raise  # some of it may stand: nobody's work does
+                pending.error = translated(error, self._path)
             return
         # Also for one that is alone: it may refuse after it has written.
         connection.execute("SAVEPOINT operation")
