@@ -44,12 +44,19 @@ class Gate:
             assert self._open[self._passed].wait(30), "nobody opened the gate"
 
 
+def by_thread(store: SqliteStore) -> None:
+    """Have the thread take everything, as on a slow disk."""
+    store._writer._slow = 1_000_000
+
+
 @asynccontextmanager
 async def opened(
     path: Path, seams: Callable[[Seam], None] | None = None
 ) -> AsyncIterator[SqliteStore]:
     clock = VirtualClock()
     store = SqliteStore(path, clock, seams=seams) if seams else SqliteStore(path, clock)
+    if seams:
+        by_thread(store)  # a gate holds up whoever commits, and the loop has to go on
     try:
         yield store
     finally:
@@ -112,6 +119,71 @@ async def test_an_operation_on_its_own_is_one_transaction(path: Path) -> None:
         await store.load_path("s")
         await store.list_sessions()
         assert store.transactions == 3
+
+
+async def test_what_comes_alone_is_committed_where_it_was_submitted(path: Path) -> None:
+    places: list[int] = []
+    async with opened(path) as store:
+        for _ in range(3):
+            await store._writer.submit(lambda _: places.append(threading.get_ident()))
+        assert places == [threading.get_ident()] * 3
+        assert store.transactions == 3
+
+
+async def test_what_is_submitted_in_one_step_is_one_transaction_beside_the_loop(path: Path) -> None:
+    places: list[int] = []
+    async with opened(path) as store:
+        work = [store._writer.submit(lambda _: places.append(threading.get_ident())) for _ in "abc"]
+        await asyncio.gather(*work)
+        assert threading.get_ident() not in places
+        assert (len(places), store.transactions) == (3, 1)
+
+
+async def test_the_loop_goes_on_while_another_program_holds_the_lock(path: Path) -> None:
+    async with opened(path) as store:
+        await store.accept_turn(request("t1", session="before"))
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            waiting = asyncio.ensure_future(store.accept_turn(request("t1", session="after")))
+            await give_way()
+            assert not waiting.done()
+            other.execute("COMMIT")
+            assert isinstance(await waiting, Accepted)
+        assert count(path, "inputs") == 2
+
+
+async def test_a_slow_disk_is_left_to_the_thread(path: Path) -> None:
+    clock, places = VirtualClock(), list[int]()
+    store = SqliteStore(path, clock)
+    try:
+
+        def slow(_: sqlite3.Connection) -> None:
+            places.append(threading.get_ident())
+            clock.advance(1)
+
+        await store._writer.submit(slow)
+        await store._writer.submit(slow)
+    finally:
+        await store.aclose()
+    assert places[0] == threading.get_ident() != places[1]
+
+
+def appending(order: list[int], place: int) -> Callable[[sqlite3.Connection], None]:
+    return lambda _: order.append(place)
+
+
+async def test_operations_run_in_the_order_they_were_submitted(path: Path) -> None:
+    order: list[int] = []
+    async with opened(path) as store:
+        work: list[asyncio.Future[None]] = []
+        for step in range(40):
+            for number in range(1 + step % 3):  # alone, and in groups
+                place = 10 * step + number
+                work.append(store._writer.submit(appending(order, place)))
+            await asyncio.sleep(0)
+        await asyncio.gather(*work)
+    assert order == sorted(order)
+    assert len(order) == 79
 
 
 async def test_a_refusal_in_a_group_leaves_the_others_whole(path: Path) -> None:

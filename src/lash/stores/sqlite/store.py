@@ -90,7 +90,7 @@ class SqliteStore(ProcessFacet):
         except BaseException:
             connection.close()
             raise
-        self._writer = Writer(connection, path)
+        self._writer = Writer(connection, path, clock.monotonic)
         self._owners = OwnerLocks(path)
         self._readers = Readers(path)
         super().__init__(self._writer, self._readers, clock, seams)

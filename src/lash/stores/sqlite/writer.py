@@ -1,10 +1,13 @@
-"""The one writer: a thread that groups all waiting operations into one commit (ARCHITECTURE D11).
+"""The one writer: all that waits goes into one commit, and what comes alone is committed at once (D11).
 
-1. Operations run in the order they were submitted, each in a savepoint of its own, so that one that
-   raises leaves the others whole. One that says it writes all or nothing by itself needs none.
+1. Operations run in the order they were submitted, each whole or not at all.
 2. Results are handed back only after the commit; a failed commit is told to every one of them.
 3. Submitting is synchronous: once `submit` has returned, the operation will be tried, whatever
    becomes of the task that waits for it.
+4. An operation that nothing else waits with is committed on the event loop, on a connection that never
+   waits for a lock: handing it to a thread and back costs almost as much as the commit. Several are
+   grouped by the thread, beside which the loop goes on; so is everything while the thread is at work,
+   another process holds the lock, or the disk is slow.
 """
 
 import asyncio
@@ -13,65 +16,47 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TypeVar
 
-from lash.stores.sqlite.connection import closed_error, translated
+from lash.stores.sqlite.committing import Committer, Operation, Pending, Refusal
+from lash.stores.sqlite.connection import closed_error, connect
 
 T = TypeVar("T")
-Operation = Callable[[sqlite3.Connection], T]
+
+__all__ = ["Operation", "Refusal", "Writer"]
 
 #: The most operations one commit takes. Enough to spread a sync over many; few enough that the first
 #: of them does not wait long.
 _MAX_GROUP = 256
 
-
-class Refusal(Exception, Generic[T]):  # noqa: N818  control flow: it rolls one operation back
-    """Raised by an operation that has written and must not have: its result is what it carries."""
-
-    def __init__(self, result: T) -> None:
-        super().__init__()
-        self.result = result
-
-
-class _Pending(Generic[T]):
-    """One submitted operation and where its result goes."""
-
-    __slots__ = ("error", "future", "loop", "operation", "result", "whole")
-
-    def __init__(
-        self,
-        operation: Operation[T],
-        loop: asyncio.AbstractEventLoop,
-        future: "asyncio.Future[T]",
-        *,
-        whole: bool,
-    ) -> None:
-        self.operation = operation
-        self.whole = whole
-        self.loop = loop
-        self.future = future
-        self.result: T | None = None
-        self.error: Exception | None = None
-
-    def deliver(self) -> None:
-        """Hand the outcome to the waiting task, if it still waits. Runs on its loop."""
-        if self.future.done():
-            return
-        if self.error is not None:
-            self.future.set_exception(self.error)
-        else:
-            self.future.set_result(self.result)  # type: ignore[arg-type]  # set by run() unless error is
+#: A commit that takes longer than this must not hold up the loop; the thread takes the next ones.
+_SLOW_S = 0.004
+_BY_THREAD = 64
 
 
 class Writer:
-    """Runs write operations on a connection of its own, in a thread of its own."""
+    """Runs write operations on connections of its own.
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
-        self._connection = connection
+    Args:
+        connection: Waits for other processes' transactions.
+        path: The database.
+        monotonic: Measures how long the disk takes.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, path: Path, monotonic: Callable[[], float]
+    ) -> None:
         self._path = path
-        self._queue: queue.SimpleQueue[_Pending[object] | None] = queue.SimpleQueue()
-        self._closed = False
+        self._monotonic = monotonic
+        self._by_thread = Committer(connection, path)
+        self._here: Committer | None = None
+        self._here_lock = threading.Lock()  # nothing is committed here behind the end
+        self._queue: queue.SimpleQueue[Pending[object] | None] = queue.SimpleQueue()
         self._gate = threading.Lock()  # nothing is queued behind the end
+        self._closed = False
+        self._unfinished = 0  # what the thread has, or is about to have
+        self._gathered: list[Pending[object]] = []  # submitted in this step of a loop
+        self._slow = 0  # how many more the thread takes because the disk was slow
         self.transactions = 0  # commits so far; a commit that wrote nothing counts too
         self._thread = threading.Thread(target=self._run, name="lash-writer", daemon=True)
         self._thread.start()
@@ -84,11 +69,17 @@ class Writer:
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
+        pending: Pending[object] = Pending(operation, loop, future, whole=whole)  # type: ignore[arg-type]  # T goes round
         with self._gate:
             if self._closed:
                 future.set_exception(closed_error(self._path))
-                return future
-            self._queue.put(_Pending(operation, loop, future, whole=whole))  # type: ignore[arg-type]  # T goes round
+            elif self._unfinished or (self._gathered and self._gathered[0].loop is not loop):
+                self._to_thread([*self._gathered, pending])
+            else:
+                self._gathered.append(pending)
+                if len(self._gathered) == 1:
+                    # Whatever else is ready in this step of the loop may submit as well.
+                    loop.call_soon(self._flush)
         return future
 
     def close(self) -> None:
@@ -96,13 +87,77 @@ class Writer:
         with self._gate:
             if not self._closed:
                 self._closed = True
+                self._to_thread(self._gathered)
                 self._queue.put(None)
         self._thread.join()
+        with self._here_lock:
+            if self._here is not None:
+                self._here.close()
+                self._here = None
+        self._by_thread.close()  # last, so that it leaves one file without a log
+
+    def _to_thread(self, group: list[Pending[object]]) -> None:
+        """Have the thread commit a group, behind what it has. The gate is held."""
+        for pending in group:
+            self._queue.put(pending)
+        self._unfinished += len(group)
+        self._gathered = []
+
+    # --- on the loop ----------------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        """Commit what was submitted alone, or hand the group to the thread."""
+        with self._gate:
+            group = self._gathered
+            if not group:
+                return  # the thread has it
+            if len(group) > 1 or self._slow:
+                self._slow = max(0, self._slow - len(group))
+                self._to_thread(group)
+                return
+            self._gathered = []
+        if not self._commit_here(group):
+            with self._gate:
+                if not self._closed:
+                    self._to_thread([*group, *self._gathered])
+                    return
+            group[0].error = closed_error(self._path)
+        group[0].deliver()
+
+    def _commit_here(self, group: list[Pending[object]]) -> bool:
+        """Commit on the loop; False, and nothing was done, when that would mean to wait."""
+        if not self._here_lock.acquire(blocking=False):
+            return False
+        try:
+            if self._closed:
+                return False
+            began = self._monotonic()
+            try:
+                here = self._here or self._connect_here()
+                here.begin()
+            except sqlite3.Error:
+                return False  # the thread may wait, and says what is wrong
+            if here.commit(group, begun=True):
+                self.transactions += 1
+            if self._monotonic() - began > _SLOW_S:
+                self._slow = _BY_THREAD
+            return True
+        finally:
+            self._here_lock.release()
+
+    def _connect_here(self) -> Committer:
+        connection = connect(self._path, create=False)
+        connection.execute("PRAGMA busy_timeout = 0")
+        connection.execute("PRAGMA synchronous = FULL")
+        self._here = Committer(connection, self._path)
+        return self._here
+
+    # --- in the thread --------------------------------------------------------------------------
 
     def _run(self) -> None:
         stopping = False
         while not stopping:
-            group: list[_Pending[object]] = []
+            group: list[Pending[object]] = []
             item = self._queue.get()
             while True:
                 if item is None:
@@ -113,61 +168,14 @@ class Writer:
                     break
                 item = self._queue.get()
             if group:
-                self._commit(group)
+                if self._by_thread.commit(group):
+                    self.transactions += 1
+                with self._gate:
+                    self._unfinished -= len(group)
                 _deliver(group)
-        self._connection.close()
-
-    def _commit(self, group: list[_Pending[object]]) -> None:
-        connection = self._connection
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            for pending in group:
-                self._perform(pending, alone=len(group) == 1)
-            if connection.in_transaction:
-                connection.execute("COMMIT")
-            self.transactions += 1
-        except Exception as error:  # noqa: BLE001  the thread outlives any failure and reports it
-            self._fail(group, error)
-
-    def _perform(self, pending: _Pending[object], *, alone: bool) -> None:
-        connection = self._connection
-        if pending.whole:
-            written = connection.total_changes
-            try:
-                pending.result = pending.operation(connection)
-            except Exception as error:
-                if isinstance(error, sqlite3.Error) or connection.total_changes != written:
-                    raise  # some of it may stand: nobody's work does
-                pending.error = translated(error, self._path)
-            return
-        # Also for one that is alone: it may refuse after it has written.
-        connection.execute("SAVEPOINT operation")
-        try:
-            pending.result = pending.operation(connection)
-        except Exception as error:
-            if not connection.in_transaction:
-                raise  # SQLite gave up the whole transaction: nobody's work stands
-            if alone and not isinstance(error, Refusal):
-                raise
-            connection.execute("ROLLBACK TO operation")
-            if isinstance(error, Refusal):
-                pending.result = error.result
-            else:
-                pending.error = translated(error, self._path)
-        connection.execute("RELEASE operation")
-
-    def _fail(self, group: list[_Pending[object]], error: Exception) -> None:
-        if self._connection.in_transaction:
-            try:
-                self._connection.execute("ROLLBACK")
-            except sqlite3.Error:  # the original failure says more
-                pass
-        for pending in group:
-            if pending.error is None:
-                pending.error = translated(error, self._path)
 
 
-def _deliver(group: list[_Pending[object]]) -> None:
+def _deliver(group: list[Pending[object]]) -> None:
     for loop in {pending.loop for pending in group}:
         ours = [pending for pending in group if pending.loop is loop]
         try:
@@ -176,6 +184,6 @@ def _deliver(group: list[_Pending[object]]) -> None:
             pass  # the loop is closed: nobody waits any more, and what was committed stays committed
 
 
-def _deliver_on_loop(group: list[_Pending[object]]) -> None:
+def _deliver_on_loop(group: list[Pending[object]]) -> None:
     for pending in group:
         pending.deliver()
