@@ -16,6 +16,7 @@ from lash.llm.response import LlmResponse
 from lash.llm.stream import Emit
 from lash.runtime.environment import Environment
 from lash.runtime.stores import Store
+from lash.stores.sqlite import SqliteStore
 from lash.testing import ScriptedModel, calls, reply
 
 SCRIPT = [calls(("wait", {})), reply("Over.")]
@@ -82,6 +83,13 @@ async def has_come_to(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0)
 
 
+def by_thread(runtime: lash.Runtime) -> None:
+    """Have the store's thread take every write, as on a slow disk: the loop is to go on meanwhile."""
+    store = runtime.engine.store
+    assert isinstance(store, SqliteStore)
+    store._writer._slow = 1_000_000
+
+
 async def test_closing_while_input_is_accepted_keeps_it_and_drives_nothing_more(
     path: Path,
 ) -> None:
@@ -96,6 +104,7 @@ async def test_closing_while_input_is_accepted_keeps_it_and_drives_nothing_more(
     agent = gate.agent()
     runtime = lash.Runtime(path, agents=[agent], seams=seams)
     async with runtime:
+        by_thread(runtime)
         running = asyncio.create_task(runtime.session("s").run("Wait."))
         await asyncio.to_thread(taking.wait, 20)
         lane = runtime.engine.lanes["s"]
@@ -126,6 +135,7 @@ async def test_a_commit_under_way_is_finished_and_its_caller_gets_the_result(pat
 
     runtime = lash.Runtime(path, agents=[Gate(is_open=True).agent()], seams=seams)
     async with runtime:
+        by_thread(runtime)
         running = asyncio.create_task(runtime.session("s").run("Wait."))
         await asyncio.to_thread(committing.wait, 20)
         drive = runtime.engine.lanes["s"]._drive

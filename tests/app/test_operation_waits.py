@@ -97,11 +97,11 @@ async def test_a_sleep_ends_when_it_was_to_end_whatever_happens_meanwhile(path: 
         ended.append(START + timedelta(seconds=clock.monotonic()))
 
     for seconds in (20, 30):
-        await stopped(path, body, lambda: clock.sleeping == 3, clock=clock)
+        await stopped(path, body, lambda: clock.sleeping == 4, clock=clock)
         clock.advance(seconds)
     async with lash.Runtime(path, clock=clock) as runtime:
         task = asyncio.create_task(through(runtime, body))
-        await has_come_to(lambda: clock.sleeping == 3)
+        await has_come_to(lambda: clock.sleeping == 4)
         clock.advance(9.999)
         await asyncio.sleep(0)
         assert not ended

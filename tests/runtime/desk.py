@@ -124,9 +124,9 @@ async def stopped(task: "asyncio.Task[lash.TurnResult]") -> None:
 
 
 async def waiting(clock: VirtualClock) -> None:
-    """Until a turn waits and nothing goes on: whoever keeps leases, sweeps, waits and reads sleeps."""
+    """Until a turn waits and nothing goes on: whoever keeps leases, sweeps, follows, waits and reads sleeps."""
     async with asyncio.timeout(20):
-        while clock.sleeping < 4:  # noqa: ASYNC110  nothing tells of it
+        while clock.sleeping < 5:  # noqa: ASYNC110  nothing tells of it
             await asyncio.sleep(0)
 
 

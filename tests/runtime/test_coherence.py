@@ -108,7 +108,8 @@ async def test_durable_effects_over_a_forgetful_store_are_refused(tmp_path: Path
     host = StoreEffectHost(durable, CLOCK)
     with pytest.raises(lash.ConfigurationError) as raised:
         await lash.Runtime(":memory:", agents=[agent()], effects=host).__aenter__()
-    assert raised.value.details == {"facets": ["await_events", "journal", "sessions"]}
+    forgetful = ["await_events", "journal", "processes", "sessions"]
+    assert raised.value.details == {"facets": forgetful}
     await durable.aclose()
 
 

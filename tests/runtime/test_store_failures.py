@@ -199,12 +199,16 @@ async def test_a_full_disk_loses_nothing_that_was_accepted(tmp_path: Path) -> No
     def limit_pages(runtime: lash.Runtime, spare: int) -> None:
         store = runtime.engine.store
         assert isinstance(store, SqliteStore)
-        connection = store._writer._connection
-        (pages,) = connection.execute("PRAGMA page_count").fetchone()
-        connection.execute(f"PRAGMA max_page_count = {pages + spare}")
+        # Of each connection that writes: the limit is not kept in the file.
+        for committer in (store._writer._by_thread, store._writer._here):
+            if committer is not None:
+                connection = committer._connection
+                (pages,) = connection.execute("PRAGMA page_count").fetchone()
+                connection.execute(f"PRAGMA max_page_count = {pages + spare}")
 
     async with lash.Runtime(path, agents=[agent]) as runtime, asyncio.timeout(20):
         session = runtime.session("s")
+        await runtime.engine.store.finish_scope("first", ())
         limit_pages(runtime, 20)
         with pytest.raises(lash.StoreError) as raised:
             await session.run("Fetch.", turn_id="t")

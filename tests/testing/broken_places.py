@@ -140,9 +140,10 @@ class Unfenced(StoreEffectHost):
         *,
         authority: Authority | None = None,
         fresh: bool = False,
+        recorded: Sequence[JournalRecord] | None = None,
         on_parked: Callable[[], None] | None = None,
     ) -> EffectController:
-        return super().scoped(scope, fresh=fresh, on_parked=on_parked)
+        return super().scoped(scope, fresh=fresh, recorded=recorded, on_parked=on_parked)
 
 
 class Impatient(StoreEffectHost):

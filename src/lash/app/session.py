@@ -17,6 +17,7 @@ from lash.app.results import (
     turn_result,
     typed_result,
 )
+from lash.app.session_processes import SessionProcesses
 from lash.app.stopping import CancelReceipt, receipt_of
 from lash.core.cancel import Cancellation
 from lash.core.clock import IdSource
@@ -431,6 +432,18 @@ class Session:
                 "turn_input_unknown", f"Session {self.id!r} has no queued input {input_id!r}."
             )
         return outcomes
+
+    # --- background work ------------------------------------------------------------------------
+
+    @property
+    def processes(self) -> SessionProcesses:
+        """The session's background work: what was started in its name, and what it was handed."""
+        return SessionProcesses(
+            lambda: self._engine,
+            self.id,
+            lambda: self._runtime.agent_for(self.id, self._agent),
+            self._runtime.ids.new,
+        )
 
     # --- the session itself ---------------------------------------------------------------------
 

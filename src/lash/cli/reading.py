@@ -12,6 +12,7 @@ from typing import TypeVar
 from lash.app.runtime import Runtime
 from lash.core.clock import SystemClock
 from lash.core.errors import ConfigurationError, StoreError
+from lash.core.leases import LeaseOwner
 from lash.sessions.model import Parked
 from lash.stores.sqlite import SqliteStore
 
@@ -34,21 +35,41 @@ class _BystandersStore(SqliteStore):
         return False
 
 
-def _open(kind: type[S], db: str) -> S:
+class _CopiedStore(SqliteStore):
+    """A store whose database lies elsewhere, and the locks of its owners with it."""
+
+    def is_dead(self, owner: LeaseOwner) -> bool:
+        """Nobody is known to be dead here: only time tells."""
+        del owner
+        return False
+
+
+def check_path(db: str) -> Path:
+    """The path that `--db` gives.
+
+    Raises:
+        ConfigurationError: `store_url_unknown`.
+    """
     if "://" in db or not db.strip():
         raise ConfigurationError("store_url_unknown", "--db takes the path of a SQLite file.")
-    return kind(Path(db), _CLOCK, create=False)
+    return Path(db)
+
+
+def _open(kind: type[S], db: str) -> S:
+    return kind(check_path(db), _CLOCK, create=False)
 
 
 @asynccontextmanager
-async def existing_store(db: str) -> AsyncIterator[SqliteStore]:
+async def existing_store(
+    db: str, kind: type[SqliteStore] = SqliteStore
+) -> AsyncIterator[SqliteStore]:
     """The store in an existing file; a missing one is an error and stays missing.
 
     Raises:
         ConfigurationError: `store_url_unknown`.
         StoreError: The file is missing, of another program, or cannot be opened.
     """
-    store = _open(SqliteStore, db)
+    store = _open(kind, db)
     try:
         yield store
     finally:
@@ -73,21 +94,22 @@ async def reading(db: str) -> AsyncIterator[SqliteStore]:
             folder = stack.enter_context(TemporaryDirectory(prefix="lash-read-"))
             copy = Path(folder) / "copy.db"
             _copy(Path(db), copy, error)
-            store = await stack.enter_async_context(existing_store(str(copy)))
+            store = await stack.enter_async_context(existing_store(str(copy), _CopiedStore))
         yield store
 
 
 @asynccontextmanager
 async def bystander(db: str) -> AsyncIterator[Runtime]:
-    """A runtime without agents over an existing file, for what is done to sessions from outside.
+    """A runtime without agents over an existing file, for what is done from outside.
 
-    It runs no turns. A turn that only has to end, because it was asked to stop, is ended by it.
+    It runs no turns and no processes. A turn that only has to end, because it was asked to stop, is
+    ended by it.
 
     Raises:
         ConfigurationError: `store_url_unknown`.
         StoreError: As `existing_store`.
     """
-    async with Runtime(_open(_BystandersStore, db)) as runtime:
+    async with Runtime(_open(_BystandersStore, db), run_processes=False) as runtime:
         yield runtime
 
 

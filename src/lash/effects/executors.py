@@ -13,6 +13,7 @@ from lash.core.errors import LashError
 from lash.effects.commands import command_kind
 from lash.effects.envelope import RuntimeEffectEnvelope
 from lash.effects.outcomes import EffectOutcome
+from lash.effects.waits.board import Parking
 
 Perform: TypeAlias = Callable[[], Awaitable[EffectOutcome]]
 PerformEnvelope: TypeAlias = Callable[[RuntimeEffectEnvelope], Awaitable[EffectOutcome]]
@@ -36,9 +37,10 @@ class LocalExecutor:
         name: What it is, for errors.
         cancel: For sleeps and waits: gives them up.
         deadline_at_ms: For waits: when they time out, in the store's clock.
+        parking: Told by code that only waits for other work; given by the controller that runs it.
     """
 
-    __slots__ = ("_accepts", "_perform", "_used", "cancel", "deadline_at_ms", "name")
+    __slots__ = ("_accepts", "_perform", "_used", "cancel", "deadline_at_ms", "name", "parking")
 
     def __init__(
         self,
@@ -52,6 +54,7 @@ class LocalExecutor:
         self.name = name
         self.cancel = cancel
         self.deadline_at_ms = deadline_at_ms
+        self.parking: Parking | None = None
         self._accepts = accepts
         self._perform = perform
         self._used = False

@@ -75,6 +75,7 @@ async def perform(
         case PeekAwaitEventCommand(key=key):
             return PeekAwaitEventOutcome(resolution=await waits.peek_await_event(key))
         case _:
+            executor.parking = parking
             return await _contained(envelope, executor)
 
 

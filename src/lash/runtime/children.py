@@ -160,7 +160,8 @@ class Children:
     ) -> TurnRecord:
         """The child's committed turn, wherever it is driven."""
         begun = TurnInput(items=(TextItem(text=request.prompt),), output=request.output)
-        relation, rest = self._relation(), _REST_FIRST_S
+        relation = relation_below(self.parent, self.turn_id, self.call_id)
+        rest = _REST_FIRST_S
         while True:
             try:
                 ticket = await self.host.submit(
@@ -187,19 +188,31 @@ class Children:
             CancelRequest(session_id=child_id, turn_id=turn_id, cancellation=cancellation)
         )
 
-    def _relation(self) -> ChildSession:
-        above = self.parent.relation
-        depth = above.depth + 1 if isinstance(above, ChildSession) else 1
-        if depth > MOST_DEPTH:
-            raise LashError(
-                "child_session_too_deep",
-                f"Session {self.parent.session_id!r} is {MOST_DEPTH} children deep already; an agent "
-                "that hands its work to itself has to come to an end.",
-                session_id=self.parent.session_id,
-            )
-        return ChildSession(
-            parent_session_id=self.parent.session_id,
-            turn_id=self.turn_id,
-            call_id=self.call_id,
-            depth=depth,
+
+def relation_below(
+    parent: SessionHead, turn_id: str, call_id: str, max_depth: int | None = None
+) -> ChildSession:
+    """Where a session comes from that a tool call of another one begins.
+
+    Args:
+        parent: Where that one stands.
+        turn_id: The turn.
+        call_id: The tool call.
+        max_depth: How deep it may be at most, besides `MOST_DEPTH`.
+
+    Raises:
+        LashError: `child_session_too_deep`.
+    """
+    above = parent.relation
+    depth = above.depth + 1 if isinstance(above, ChildSession) else 1
+    most = MOST_DEPTH if max_depth is None else min(max_depth, MOST_DEPTH)
+    if depth > most:
+        raise LashError(
+            "child_session_too_deep",
+            f"Session {parent.session_id!r} is {depth - 1} children deep already, and {most} is the "
+            "limit; an agent that hands its work to itself has to come to an end.",
+            session_id=parent.session_id,
         )
+    return ChildSession(
+        parent_session_id=parent.session_id, turn_id=turn_id, call_id=call_id, depth=depth
+    )

@@ -41,6 +41,7 @@ from lash.runtime.refusals import (
 from lash.runtime.selfwaits import outside
 from lash.runtime.stores import Store
 from lash.runtime.sweeping import Sweep
+from lash.runtime.turn_drive import TurnProcesses
 from lash.sessions.accepting import ClaimedSession
 from lash.sessions.committing import CommitReceipt, TurnCommit
 from lash.sessions.model import (
@@ -149,6 +150,11 @@ class Engine:
     def drives(self, session_id: str) -> bool:
         """Whether the session is being driven here."""
         return session_id in self.lanes
+
+    @property
+    def tool_processes(self) -> TurnProcesses:
+        """Through which tools start processes."""
+        return self.processes.calls
 
     def recover(self, session_id: str) -> None:
         """Drive the session's open turns here."""

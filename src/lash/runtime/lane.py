@@ -36,7 +36,7 @@ from lash.runtime.refusals import behind, interrupted, missing_agent, parked_for
 from lash.runtime.selfwaits import outside
 from lash.runtime.stopping import trip
 from lash.runtime.stores import Store
-from lash.runtime.turn_drive import DriveContext, TurnDrive, commit_undriven
+from lash.runtime.turn_drive import DriveContext, TurnDrive, TurnProcesses, commit_undriven
 from lash.sessions.accepting import (
     Accepted,
     AcceptRequest,
@@ -62,6 +62,11 @@ class LaneHost(Protocol):
     @property
     def arrivals(self) -> ChildrenHost:
         """Through which tools begin child sessions."""
+        ...
+
+    @property
+    def tool_processes(self) -> TurnProcesses:
+        """Through which tools start processes."""
         ...
 
     async def claim(self, session_id: str) -> ClaimedSession | None:
@@ -418,6 +423,7 @@ class Lane:
             cancel=self._cancel,
             resolve_model=environment.resolve_model,
             children=host.arrivals,
+            processes=host.tool_processes,
         )
         history = await host.histories.at(head)
         if agent is not None:

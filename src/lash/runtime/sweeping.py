@@ -147,5 +147,6 @@ class Sweep:
             try:
                 await self.once()
                 await self._engine.processes.worker.scan()
+                self._engine.processes.wakes.woken()  # others may have left some undelivered
             except Exception:  # noqa: BLE001  the next one may find the store again
                 _log.warning("the sweep could not read the store", exc_info=True)

@@ -6,9 +6,10 @@ does the wait for an answer that a tool left to the outside.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import msgspec
 
@@ -36,9 +37,8 @@ from lash.effects.outcomes import (
     PendingCompletion,
     ToolAttemptOutcome,
 )
-from lash.effects.waits.model import (
-    AwaitEventKey,
-)
+from lash.effects.waits.board import Parking
+from lash.effects.waits.model import AwaitEventKey
 from lash.runtime.children import CHILD_SOURCE, Children
 from lash.runtime.direct import ResolveModel
 from lash.runtime.events import (
@@ -57,7 +57,7 @@ from lash.runtime.tool_answers import (
     uncontained,
     wrong_outcome,
 )
-from lash.runtime.tool_services import AttemptServices
+from lash.runtime.tool_services import AttemptServices, BeginProcesses, CallWork
 from lash.sessions.model import ChildUsage
 from lash.tools.model import Tool, ToolContext, ToolRetry, ToolServices
 from lash.tools.transitions import RetryTool, after_attempt
@@ -77,15 +77,35 @@ MintKey: TypeAlias = Callable[[str], Awaitable[AwaitEventKey]]
 BeginChildren: TypeAlias = Callable[[str, str, CancelToken], Children]
 
 
+class Resting(Protocol):
+    """Told when the bodies of calls wait for processes, which need what these hold to go on."""
+
+    def pause(self, process_id: str) -> None:
+        """A call waits for a process."""
+        ...
+
+    def resume(self) -> None:
+        """It waits no longer. Before it goes on it needs `ensure`."""
+        ...
+
+    async def ensure(self) -> None:
+        """Hold what is needed to go on, waiting for it if it was given back."""
+        ...
+
+
 @dataclass(slots=True)
 class _Call:
-    """One call on its way through attempts; `executed` once anything of it really ran here."""
+    """One call on its way through attempts.
+
+    `executed` once anything of it really ran here; `waits` counts the processes its body waits for.
+    """
 
     parent: RuntimeInvocation
     suffix: str
     pending: PendingToolCall
     tool: Tool | None
     executed: bool = False
+    waits: int = 0
     direct_calls: list[DirectCall] = field(default_factory=list)
     children: list[ChildTurn] = field(default_factory=list)
 
@@ -118,6 +138,19 @@ class _Call:
 class ToolDispatch:
     """Runs tool calls of one turn through its effect controller.
 
+    Args:
+        tools: The tools, by name.
+        controller: Executes and records.
+        clock: Measures attempts.
+        announce: Told what is really executed.
+        seams: Told where a crash would be interesting.
+        mint: Mints keys for answers from outside.
+        models: Finds the model a body names.
+        cancel: Tripped when the calls are to stop.
+        children: The child sessions of a call.
+        processes: The processes of a call.
+        slot: What is given back while a call waits for a process.
+
     Attributes:
         direct_calls: What the tools' bodies asked models, in call order; derived from what is
             recorded, so that a replay books it the same.
@@ -136,6 +169,8 @@ class ToolDispatch:
         models: ResolveModel,
         cancel: CancelToken,
         children: BeginChildren,
+        processes: BeginProcesses,
+        slot: Resting | None = None,
     ) -> None:
         self._tools = tools
         self._controller = controller
@@ -146,6 +181,8 @@ class ToolDispatch:
         self._models = models
         self._cancel = cancel
         self._begin_children = children
+        self._begin_processes = processes
+        self._slot = slot
         self.direct_calls: list[DirectCall] = []
         self.children: list[ChildUsage] = []
 
@@ -262,7 +299,7 @@ class ToolDispatch:
                 self._announce(started)
             begun = self._clock.monotonic()
             cancel = CancelToken(self._cancel)
-            services = self._services(call, envelope.replay_key, cancel)
+            services = self._services(call, envelope.replay_key, cancel, executor.parking)
             try:
                 answer = await self._run(call, _context(call, attempt, services, cancel))
             finally:
@@ -275,7 +312,8 @@ class ToolDispatch:
                 children=tuple(services.child_turns),
             )
 
-        outcome = await self._controller.execute(envelope, executors.tool_attempt(execute))
+        executor = executors.tool_attempt(execute)
+        outcome = await self._controller.execute(envelope, executor)
         if not isinstance(outcome, ToolAttemptOutcome):
             return ToolAttemptOutcome(output=uncontained(outcome))
         call.direct_calls += outcome.direct_calls
@@ -301,7 +339,9 @@ class ToolDispatch:
             return ToolAttemptOutcome(output=answer, retry_in_ms=following.delay_ms)
         return ToolAttemptOutcome(output=following.output)
 
-    def _services(self, call: _Call, attempt_key: str, cancel: CancelToken) -> AttemptServices:
+    def _services(
+        self, call: _Call, attempt_key: str, cancel: CancelToken, parking: Parking | None
+    ) -> AttemptServices:
         scope = call.parent.scope
 
         return AttemptServices(
@@ -312,7 +352,39 @@ class ToolDispatch:
             models=self._models,
             clock=self._clock,
             children=lambda: self._begin_children(call.pending.call_id, call.key, cancel),
+            begin_processes=lambda book: self._begin_processes(
+                CallWork(
+                    call_id=call.pending.call_id,
+                    key=call.key,
+                    cancel=cancel,
+                    pause=lambda process_id: self._pausing(call, parking, process_id),
+                    book=book,
+                )
+            ),
         )
+
+    @asynccontextmanager
+    async def _pausing(
+        self, call: _Call, parking: Parking | None, process_id: str
+    ) -> AsyncIterator[None]:
+        """A call's body waits for a process. It may wait for several side by side; that is one wait."""
+        call.waits += 1
+        if call.waits == 1:
+            if self._slot is not None:
+                self._slot.pause(process_id)
+            if parking is not None:
+                parking.begin_waiting()
+        try:
+            yield
+        finally:
+            call.waits -= 1
+            if not call.waits:
+                if parking is not None:
+                    parking.end_waiting()
+                if self._slot is not None:
+                    self._slot.resume()
+        if self._slot is not None:
+            await self._slot.ensure()
 
     async def _run(self, call: _Call, context: ToolContext) -> ToolOutput | PendingCompletion:
         """Refuse the call, or run the body once."""

@@ -1,11 +1,14 @@
-"""What the runtime does for the body of one tool attempt: a key for a late answer, a model to ask.
+"""What the runtime does for the body of one tool attempt: a late answer, a model, agents, processes.
 
 An attempt is the atom: what it asks a model is not recorded on its own, and is booked with it.
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
+from lash.core.cancel import CancelToken
 from lash.core.clock import Clock
 from lash.core.durations import Duration, milliseconds
 from lash.effects.outcomes import ChildTurn, DirectCall
@@ -16,7 +19,34 @@ from lash.runtime.children import Children, ChildRequest
 from lash.runtime.direct import ResolveModel, booked, complete, result_of
 from lash.sessions.model import TurnRecord
 from lash.tools.model import ChildAnswer
+from lash.tools.processes import ToolProcesses
 from lash.turn.outcome import Stopped
+
+#: What a body waits inside of that waits for a process, given by its id.
+Pause: TypeAlias = Callable[[str], AbstractAsyncContextManager[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class CallWork:
+    """A tool call, as far as processes are concerned.
+
+    Attributes:
+        call_id: The model's call.
+        key: The same for every attempt of the call, also after a crash.
+        cancel: Tripped when the attempt is given up; what it waits for is then asked to stop too.
+        pause: Entered while the body waits for a process.
+        book: Books what a child session used with this attempt.
+    """
+
+    call_id: str
+    key: str
+    cancel: CancelToken
+    pause: Pause
+    book: Callable[[ChildTurn], None]
+
+
+#: The processes of a call.
+BeginProcesses: TypeAlias = Callable[[CallWork], ToolProcesses]
 
 
 @dataclass(slots=True)
@@ -33,6 +63,7 @@ class AttemptServices:
         direct_calls: What the body asked models so far.
         child_turns: What turns of child sessions the body waited for so far.
         children: The call's child sessions.
+        begin_processes: The call's processes; told how to book what turns among them use.
         minted: The completion key, once the body has asked for it.
     """
 
@@ -43,11 +74,20 @@ class AttemptServices:
     models: ResolveModel
     clock: Clock
     children: Callable[[], Children]
+    begin_processes: Callable[[Callable[[ChildTurn], None]], ToolProcesses]
     direct_calls: list[DirectCall] = field(default_factory=list)
     child_turns: list[ChildTurn] = field(default_factory=list)
     minted: AwaitEventKey | None = None
     _asked: int = 0
     _turns: dict[str, int] = field(default_factory=dict)
+    _processes: ToolProcesses | None = None
+
+    @property
+    def processes(self) -> ToolProcesses:
+        """The background processes of the session."""
+        if self._processes is None:
+            self._processes = self.begin_processes(self.child_turns.append)
+        return self._processes
 
     async def completion_key(self) -> AwaitEventKey:
         """The key by which the outside answers this call."""

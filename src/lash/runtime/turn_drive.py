@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 from lash.core.cancel import Cancellation, CancelToken
 from lash.core.causality import turn_effect
@@ -47,10 +48,12 @@ from lash.runtime.stopping import StopRequested, check_stop, unless_stopped
 from lash.runtime.stores import Store
 from lash.runtime.tool_answers import call_record
 from lash.runtime.tool_dispatch import ToolDispatch
+from lash.runtime.tool_services import CallWork
 from lash.runtime.turn_commit import TurnLedger, bare_cancelled, cancelled, commit_of
 from lash.runtime.turn_setup import input_messages, message_scope, set_up
 from lash.sessions.committing import CommitReceipt, TurnCommit
 from lash.sessions.model import AcceptedTurn, SessionHead
+from lash.tools.processes import ToolProcesses
 from lash.turn.events import (
     DoneReported,
     ErrorReported,
@@ -77,6 +80,22 @@ from lash.turn.machine import TurnMachine
 from lash.turn.outcome import Cancelled, Stopped, TurnIssue
 
 
+class TurnProcesses(Protocol):
+    """Gives the tool calls of turns their processes."""
+
+    def of_turn(
+        self,
+        work: CallWork,
+        *,
+        head: SessionHead,
+        agent: AgentDefinition,
+        turn_id: str,
+        announce: Announce,
+    ) -> ToolProcesses:
+        """The processes of one call."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class DriveContext:
     """What a drive works with.
@@ -95,6 +114,7 @@ class DriveContext:
         cancel: Tripped once somebody asks the turn to stop.
         resolve_model: Finds the model that a session names.
         children: Runs child sessions; None where nothing is run.
+        processes: The processes of tool calls; None where nothing is run.
     """
 
     store: Store
@@ -110,6 +130,7 @@ class DriveContext:
     cancel: CancelToken
     resolve_model: ResolveModel
     children: ChildrenHost | None = None
+    processes: TurnProcesses | None = None
 
 
 class TurnDrive:
@@ -122,6 +143,7 @@ class TurnDrive:
         self, context: DriveContext, agent: AgentDefinition, turn: AcceptedTurn, history: History
     ) -> None:
         self._context = context
+        self._agent = agent
         self._turn = turn
         self._history = history
         self._setup = setup = set_up(agent, turn, history, context.resolve_model)
@@ -140,6 +162,7 @@ class TurnDrive:
             models=context.models(agent),
             cancel=context.cancel,
             children=self._children,
+            processes=self._processes,
         )
         self._machine = TurnMachine(setup.config, [*history.messages, *setup.input])
 
@@ -325,6 +348,18 @@ class TurnDrive:
             announce=self._context.announce,
             cancel=cancel,
             clock=self._context.clock,
+        )
+
+    def _processes(self, work: CallWork) -> ToolProcesses:
+        """The processes of a tool call."""
+        if self._context.processes is None:
+            raise LashError("tool_context_detached", "No process can be started here.")
+        return self._context.processes.of_turn(
+            work,
+            head=self._history.head,
+            agent=self._agent,
+            turn_id=self._turn.turn_id,
+            announce=self._context.announce,
         )
 
     async def _synced(self) -> EffectOutcome:

@@ -15,6 +15,7 @@ from lash.effects.outcomes import PendingCompletion
 from lash.effects.waits.model import AwaitEventKey
 from lash.llm.direct import DirectResult
 from lash.llm.request import ToolSpec
+from lash.tools.processes import ToolProcesses
 from lash.turn.outcome import Stopped, TurnOutcome
 from lash.turn.tools import (
     FailureClass,
@@ -107,6 +108,11 @@ class ToolServices(Protocol):
         """Run a turn of a child session; booked with this attempt."""
         ...
 
+    @property
+    def processes(self) -> ToolProcesses:
+        """The background processes of the session."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class ChildAnswer:
@@ -144,7 +150,7 @@ class ToolContext:
             systems outside, so that what they did once they do not do twice.
         cancel: Tripped when the attempt is given up: it took too long, or the runtime stops driving
             the turn. A plain function in its thread learns of it in no other way.
-        services: What stands behind `defer` and `direct`; given by the runtime.
+        services: What stands behind `defer`, `direct`, `child` and `processes`; given by the runtime.
     """
 
     session_id: str
@@ -257,6 +263,21 @@ class ToolContext:
                 code="child_stopped",
             )
         return answer
+
+    @property
+    def processes(self) -> ToolProcesses:
+        """Background work: start it, wait for it, tell it things, from within this call.
+
+            export = await ctx.processes.start(export_orders, year=2026)
+            return await ctx.processes.result(export)      # or return `export`, and ask in a later turn
+
+        What is started is durable and outlives the turn; what it is called derives from this call, so
+        that an attempt that is run again starts nothing twice. The session sees it from then on.
+
+        Raises:
+            LashError: `tool_context_detached`.
+        """
+        return self._attached().processes
 
     def _attached(self) -> ToolServices:
         if self.services is None:

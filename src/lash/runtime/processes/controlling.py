@@ -66,6 +66,8 @@ class RunController:
         slot: The run's permit.
         waits_for: Told what the run waits for, before it may be found to wait.
         journal: Where the segment's effects are recorded.
+        tells: Tell the code that it is to stop, by an error; else only `cancel` is tripped, for engines
+            that see to it themselves.
     """
 
     def __init__(
@@ -75,6 +77,8 @@ class RunController:
         slot: Slot,
         waits_for: Callable[[WaitKind], None],
         journal: Journal,
+        *,
+        tells: bool = True,
     ) -> None:
         self._inner = inner
         self._journal = journal
@@ -85,7 +89,7 @@ class RunController:
         self._asked: ProcessCancelledError | None = None
         self.replayed = replayed
         self.cancel = CancelToken()
-        self.told = replayed.cancelled_at is not None
+        self.told = replayed.cancelled_at is not None or not tells
 
     # --- what a controller is -------------------------------------------------------------------
 

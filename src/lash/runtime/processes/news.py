@@ -24,6 +24,11 @@ class ProcessNews:
             if not listeners and self._listening.get(process_id) is listeners:
                 del self._listening[process_id]
 
+    @property
+    def awaited(self) -> bool:
+        """Whether anybody waits for anything."""
+        return bool(self._listening)
+
     def bump(self, process_id: str) -> None:
         """Something was written to a process."""
         for came in self._listening.get(process_id, ()):

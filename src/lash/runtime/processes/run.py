@@ -29,6 +29,7 @@ from lash.processes.model import (
     ProcessRecord,
     ProcessRetry,
     ProcessSegment,
+    ProcessWaitKind,
     WaitKind,
     WaitState,
     authority_of,
@@ -155,6 +156,7 @@ class ProcessRun:
         self._why: Literal["lost", "stopping", "given_up"] | None = None
         self._writer: AbandonWriter = "reconciled_request"
         self._task: asyncio.Task[object] | None = None
+        self._ending = False
         self._kind: WaitKind | None = None
         self._wanted: WaitState | None = None
         self._stored: WaitState | None = None
@@ -299,9 +301,10 @@ class ProcessRun:
         self._end("given_up")
 
     def _end(self, why: Literal["lost", "stopping", "given_up"]) -> None:
-        if self._why is None and self._task is not None:
+        if self._why is None and not self._ending:
             self._why = why
-            self._task.cancel()
+            if self._task is not None:  # else it is found out where the run begins
+                self._task.cancel()
 
     def told(self, record: ProcessRecord) -> None:
         """Something was written to the process; perhaps it is to stop."""
@@ -338,6 +341,8 @@ class ProcessRun:
             self._slot.close()
 
     async def _drive(self, engine: ProcessEngine | None) -> Ending:
+        if self._why is not None:
+            raise asyncio.CancelledError  # it was to stop before it began
         if engine is None:
             raise self._host.engines.refusal(self.record) or LashError(
                 "process_engine_missing", "No engine of that kind is here."
@@ -374,11 +379,14 @@ class ProcessRun:
         for name, sequence in _signals_taken(recorded):
             inbox.mark_taken(name, [sequence])
         replayed = Replayed(recorded, ordered=ordered)
-        controller = RunController(inner, replayed, self._slot, self._note, host.store)
+        controller = RunController(
+            inner, replayed, self._slot, self._note, host.store, tells=ordered
+        )
         self._segment = _Segment(scope_id, controller, inbox, fresh)
         controller.told = controller.told or state.segment.told
-        if state.cancel is not None:
-            controller.stop(state.cancel.reason)
+        cancel = self.record.state.cancel  # it may have come while the journal was read
+        if cancel is not None:
+            controller.stop(cancel.reason)
 
     async def _continue(self, payload: JsonValue) -> None:
         here, before = self._here, self.record.state.segment
@@ -394,7 +402,9 @@ class ProcessRun:
             records=tuple(here.controller.deferred()),
             scope_key=here.scope_key,
         )
-        self.record = (await self._write(write)).record
+        continued = (await self._write(write)).record
+        if continued.change >= self.record.change:  # else it was told of something later meanwhile
+            self.record = continued
 
     async def _complete(self, outcome: ProcessAwaitOutput) -> Ending:
         here = self._segment
@@ -405,8 +415,10 @@ class ProcessRun:
             scope_key=here.scope_key if here else "",
         )
         self._unmark()
-        await self._write(write)
-        return "settled"
+        self._ending = True
+        result = await self._write(write)
+        # Another end than this one is another worker's: this one had lost the lease by then.
+        return "lost" if isinstance(result, Superseded) else "settled"
 
     async def _stopped(self) -> Ending:
         """The run's task was cancelled: by the worker, or by whoever tears the loop down."""
@@ -450,6 +462,7 @@ class ProcessRun:
 
     async def _quietly(self, write: ProcessWrite, ending: Ending) -> Ending:
         """Write the last thing a run writes. If the store does not take it the lease runs out by itself."""
+        self._ending = True
         try:
             self.record = (await self._write(write)).record
             return ending
@@ -483,6 +496,19 @@ class ProcessRun:
         finally:
             self._slot.end_waiting()
             self._slot.end()
+        await self._slot.ensure()
+
+    def pause(self, process_id: str) -> None:
+        """For engines: what the effect under way does is wait for a process, without the permit."""
+        self._kind = ProcessWaitKind(process_id=process_id)
+        self._slot.begin_waiting()
+
+    def resume(self) -> None:
+        """It waits no longer. Before it goes on it needs `ensure`."""
+        self._slot.end_waiting()
+
+    async def ensure(self) -> None:
+        """Hold the permit, waiting for one if it was given back."""
         await self._slot.ensure()
 
     def _parked(self) -> None:

@@ -11,6 +11,7 @@ from lash.processes.registration import RegisterRequest
 from lash.runtime.agents import AgentRegistry
 from lash.runtime.children import ChildrenHost
 from lash.runtime.environment import Environment
+from lash.runtime.processes.call_side import CallSide
 from lash.runtime.processes.engines import Engines, ProcessEngine
 from lash.runtime.processes.function import ProcessFunctions
 from lash.runtime.processes.python_engine import PythonEngine
@@ -56,6 +57,7 @@ class ProcessSide:
     ) -> None:
         environment, store = host.environment, host.store
         self._host = host
+        self.calls = CallSide(self)
         self.functions = ProcessFunctions(environment.processes)
         self.effects = host.effects
         if not host.effects.capabilities.owns_replay:
@@ -77,7 +79,7 @@ class ProcessSide:
         own: list[ProcessEngine] = [
             PythonEngine(self.functions),
             SessionTurnEngine(host.arrivals),
-            ToolCallEngine(host.agents, self.effects, host.arrivals, environment.seams),
+            ToolCallEngine(host.agents, self.effects, host.arrivals, environment.seams, self.calls),
         ]
         self.engines = Engines([*own, *engines])
         self.worker = ProcessWorker(
@@ -93,6 +95,11 @@ class ProcessSide:
             concurrency=environment.process_concurrency,
             enabled=environment.run_processes,
         )
+
+    @property
+    def agents(self) -> AgentRegistry:
+        """The agents that can be asked."""
+        return self._host.agents
 
     async def start(self) -> None:
         """Take up what nobody runs, and deliver what was not delivered."""

@@ -1,6 +1,6 @@
 """The engine of tool calls: any tool of an agent, run as a process (process spec 5.7)."""
 
-from typing import assert_never
+from typing import Protocol, assert_never
 
 import msgspec
 
@@ -28,10 +28,12 @@ from lash.processes.outcomes import (
 from lash.processes.registration import RegisterRequest, env_ref_of
 from lash.runtime.agents import AgentDefinition, AgentRegistry, default_model
 from lash.runtime.children import Children, ChildrenHost
-from lash.runtime.events import TurnEvent
+from lash.runtime.events import Announce, TurnEvent
 from lash.runtime.processes.run import ProcessRun
 from lash.runtime.tool_dispatch import ToolDispatch
+from lash.runtime.tool_services import CallWork
 from lash.sessions.model import AgentRef, SessionHead
+from lash.tools.processes import ToolProcesses
 from lash.turn.tools import (
     PendingToolCall,
     ToolCancelled,
@@ -90,6 +92,22 @@ def tool_request(
     )
 
 
+class ProcessesOfTools(Protocol):
+    """Gives the calls of tools that run as processes their own processes."""
+
+    def of_process(
+        self,
+        work: CallWork,
+        *,
+        record: ProcessRecord,
+        agent: AgentDefinition,
+        session_id: str | None,
+        announce: Announce,
+    ) -> ToolProcesses:
+        """The processes of one call."""
+        ...
+
+
 class ToolCallEngine:
     """Runs tools of agents outside of any turn."""
 
@@ -97,12 +115,18 @@ class ToolCallEngine:
     ordered = False
 
     def __init__(
-        self, agents: AgentRegistry, effects: EffectHost, host: ChildrenHost, seams: SeamObserver
+        self,
+        agents: AgentRegistry,
+        effects: EffectHost,
+        host: ChildrenHost,
+        seams: SeamObserver,
+        processes: ProcessesOfTools,
     ) -> None:
         self._agents = agents
         self._effects = effects
         self._host = host
         self._seams = seams
+        self._processes = processes
 
     def refusal(self, record: ProcessRecord) -> LashError | None:
         """Nothing is known before the environment was read: a missing agent parks the process then."""
@@ -141,6 +165,14 @@ class ToolCallEngine:
                 cancel=cancel,
                 clock=run.clock,
             ),
+            processes=lambda work: self._processes.of_process(
+                work,
+                record=run.record,
+                agent=agent,
+                session_id=env.session_id,
+                announce=_unheard,
+            ),
+            slot=run,
         )
         pending = PendingToolCall(call_id=call.call_id, tool_name=call.tool_name, args=call.args)
         (completed,) = await dispatch.run_batch(

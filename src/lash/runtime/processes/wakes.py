@@ -12,7 +12,7 @@ from lash.processes.store import ProcessStore
 
 _log = logging.getLogger("lash.runtime")
 
-#: How long until the outbox is looked at without anybody having said so.
+#: What waits for a session that has not begun is looked at again after this, at the latest.
 _SLOWLY_S = 30.0
 
 
@@ -59,28 +59,40 @@ class WakeDelivery:
             await self._there.wait()
             self._at_work = True
             self._there.clear()
+            rest: float | None = 1.0
             try:
                 rest = await self._deliver()
             except Exception:  # noqa: BLE001  the store may take it the next time
                 _log.warning("wakes could not be delivered; trying again", exc_info=True)
-                rest = 1.0
             finally:
                 self._at_work = False
             self._resting()
-            await raced(self._there.wait(), self._clock.sleep(rest))
-            self._there.set()
+            if rest is not None:
+                await raced(self._there.wait(), self._clock.sleep(rest))
+                self._there.set()
 
-    async def _deliver(self) -> float:
-        """Deliver what is due; how long to rest then."""
-        while True:
-            self._seams("wakes.before")
-            passed = await shielded(self._store.deliver_wakes())
-            self._seams("wakes.after")
-            for session_id in passed.delivered:
-                await self._see_to(session_id)
-            if not passed.delivered and not passed.discarded:
-                break
+    async def _have_taken_up(self, session_id: str) -> None:
+        try:
+            await self._see_to(session_id)
+        except Exception:  # noqa: BLE001  the others are to hear of theirs all the same
+            _log.warning("session %s could not be taken up", session_id, exc_info=True)
+
+    async def _deliver(self) -> float | None:
+        """Deliver what is due; how long to rest then, unless nothing is left."""
+        woken: dict[str, None] = {}
+        try:
+            while True:
+                self._seams("wakes.before")
+                passed = await shielded(self._store.deliver_wakes())
+                self._seams("wakes.after")
+                woken.update(dict.fromkeys(passed.delivered))
+                if not passed.delivered and not passed.discarded:
+                    break
+        finally:
+            # Once all are there: what waits together is told to the model together.
+            for session_id in woken:
+                await self._have_taken_up(session_id)
         if passed.next_attempt_at_ms is None:
-            return _SLOWLY_S
+            return None
         left = (passed.next_attempt_at_ms - self._clock.now_ms()) / 1000
         return min(max(left, 0.01), _SLOWLY_S)

@@ -16,6 +16,7 @@ from lash.core.clock import Clock
 from lash.core.errors import LashError
 from lash.core.leases import Lease, LeaseClaim, LeaseTimings
 from lash.effects.hosts import EffectHost
+from lash.effects.shielding import shielded
 from lash.effects.waits.hints import POLL_FIRST_S, POLL_MAX_S, changed_within, token_of
 from lash.processes.model import ProcessParked, ProcessRecord, ProcessState, ProcessTombstone
 from lash.processes.registration import AlreadyRegistered, Registered, RegisterRequest
@@ -36,6 +37,9 @@ CONCURRENCY = 64
 
 #: Runs that would not stop. They are kept from being collected while they run; nobody waits for them.
 _abandoned: set[asyncio.Task[None]] = set()
+
+#: How often the feed is read while nothing runs here and nobody waits, in seconds.
+IDLE_S = 0.25
 
 #: How often it is looked whether other owners have died, in seconds.
 _OWNERS_S = 0.5
@@ -132,7 +136,8 @@ class ProcessWorker:
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _nudged: asyncio.Event = field(default_factory=asyncio.Event)
     _strangers: dict[str, Lease] = field(default_factory=dict)
-    _timers: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _registering: set[asyncio.Task[object]] = field(default_factory=set)
+    _timers: dict[str, tuple[int, asyncio.Task[None]]] = field(default_factory=dict)
     _closing: bool = False
 
     def __post_init__(self) -> None:
@@ -153,7 +158,7 @@ class ProcessWorker:
         """Stop running. What can go on elsewhere is given back, what cannot is given up, and told."""
         self._closing = True
         self._pending.clear()
-        for timer in self._timers.values():
+        for _, timer in self._timers.values():
             timer.cancel()
         bound = [run for run in self.runs.values() if _is_bound(run.record)]
         for run in tuple(self.runs.values()):
@@ -162,9 +167,12 @@ class ProcessWorker:
             else:
                 run.stop()
         self.registry.news.bump_all()
-        if self._tasks:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + CLOSE_PATIENCE_S
+        # What is being claimed or registered just now is begun after this, to give its lease back.
+        while (under_way := self._tasks | self._registering) and loop.time() < until:
             # Code that keeps its cancellation to itself is not waited for: its lease runs out.
-            await asyncio.wait(self._tasks, timeout=CLOSE_PATIENCE_S)
+            await asyncio.wait(under_way, timeout=until - loop.time())
         _abandoned.update(self._tasks)
         return DrainReport(
             abandoned=tuple(run.record.process_id for run in bound if run.record.retired),
@@ -192,18 +200,34 @@ class ProcessWorker:
     ) -> tuple[ProcessRecord, Registered | AlreadyRegistered]:
         """Register a process; if it is new and can be run here at once, it is begun with its row."""
         claim = await self._claim_for(request)
+        if claim is None:
+            return await self.registry.register(request)
+        return await shielded(self._register_and_begin(request, claim))
+
+    async def _register_and_begin(
+        self, request: RegisterRequest, claim: LeaseClaim
+    ) -> tuple[ProcessRecord, Registered | AlreadyRegistered]:
+        """Register and begin in one go: whoever asked for it may be cancelled in between."""
+        task = asyncio.current_task()
+        if task is not None:
+            self._registering.add(task)
+            task.add_done_callback(self._registering.discard)
+        process_id = request.registration.process_id
+        # The feed may tell of it before the answer is here: it is not to be claimed a second time.
+        self._looking.add(process_id)
         try:
             record, result = await self.registry.register(request, claim)
         except BaseException:
-            if claim is not None:
-                self._permits.release()
+            self._looking.discard(process_id)
+            self._permits.release()
+            self.host.resting()
             raise
-        if claim is not None:
-            if isinstance(result, Registered) and result.lease is not None:
-                self._begin(record, result.lease)
-            else:
-                self._permits.release()
-                self.nudge(record.process_id)
+        self._looking.discard(process_id)
+        if isinstance(result, Registered) and result.lease is not None:
+            self._begin(record, result.lease)
+        else:
+            self._permits.release()
+            self.nudge(record.process_id)
         return record, result
 
     async def _claim_for(self, request: RegisterRequest) -> LeaseClaim | None:
@@ -225,11 +249,13 @@ class ProcessWorker:
 
     def _begin(self, record: ProcessRecord, lease: Lease) -> None:
         """Run a process whose lease is held and for which a permit was taken."""
-        if self._closing or record.process_id in self.runs:
+        if record.process_id in self.runs:
             self._permits.release()
             return
         run = ProcessRun(self, record, lease, self._permits)
         self.runs[record.process_id] = run
+        if self._closing:
+            run.stop()  # all it does is give the lease back
         self.host.busy()
         self._task(self._run(run), f"lash-process-{record.process_id}")
 
@@ -268,18 +294,23 @@ class ProcessWorker:
 
     def _later(self, process_id: str, at_ms: int) -> None:
         """Look at a process again when its time has come."""
-        if self._closing or process_id in self._timers:
+        self._at(process_id, at_ms, lambda: self.nudge(process_id))
+
+    def _at(self, name: str, at_ms: int, then: Callable[[], None]) -> None:
+        """Do something at a time; of several under one name, the first."""
+        known = self._timers.get(name)
+        if self._closing or (known is not None and known[0] <= at_ms):
             return
+        if known is not None:
+            known[1].cancel()
 
         async def wait() -> None:
-            try:
-                await self.clock.sleep(max(0.0, (at_ms - self.clock.now_ms()) / 1000))
-            finally:
-                self._timers.pop(process_id, None)
-            self.nudge(process_id)
+            await self.clock.sleep(max(0.0, (at_ms - self.clock.now_ms()) / 1000))
+            self._timers.pop(name, None)
+            then()
 
         task = asyncio.get_running_loop().create_task(wait(), context=Context())
-        self._timers[process_id] = task
+        self._timers[name] = (at_ms, task)
 
     # --- taking up ------------------------------------------------------------------------------
 
@@ -407,6 +438,10 @@ class ProcessWorker:
         deferred: list[tuple[str, Disposition]] = []
         if not self.enabled:
             return AdmissionReport()
+        # First: what comes due meanwhile is seen below, or its time is known.
+        due = await self.store.next_runnable_at()
+        if due is not None:
+            self._at("", due, self._scan_soon)
         after, through = "", await self.store.last_runnable()
         while through is not None:
             page = await self.store.runnable_processes(after=after, through=through)
@@ -422,6 +457,15 @@ class ProcessWorker:
                 break
             after = page[-1].process_id
         return AdmissionReport(admitted=tuple(admitted), deferred=tuple(deferred))
+
+    def _scan_soon(self) -> None:
+        self._task(self._scan(), "lash-process-scan")
+
+    async def _scan(self) -> None:
+        try:
+            await self.scan()
+        except Exception:  # noqa: BLE001  the slow look through the store comes all the same
+            _log.warning("processes that rested could not be looked for", exc_info=True)
 
     async def rests(self) -> bool:
         """Whether processes that others run can all be carried on only by the outside."""
@@ -443,10 +487,11 @@ class ProcessWorker:
         while True:
             try:
                 token = await token_of(self.store)  # before the feed: nothing is missed
-                changed, cursor = await self.store.changed_ids(cursor)
+                changed, through = await self.store.changed_ids(cursor)
                 for process_id in changed:
                     self.registry.news.bump(process_id)
                     await self._look_after(process_id)
+                cursor = through  # not before all of it was looked at
                 if self.clock.now_ms() - looked_ms >= _OWNERS_S * 1000:
                     looked_ms = self.clock.now_ms()
                     await self._look_for_dead()
@@ -454,8 +499,13 @@ class ProcessWorker:
                 _log.warning("the processes' feed could not be read; trying again", exc_info=True)
                 token, changed = None, ()
                 self.registry.news.bump_all()
-            moved = bool(changed) or await changed_within(self.store, self.clock, wait, token)
-            wait = POLL_FIRST_S if moved else min(wait * 2, POLL_MAX_S)
+            if changed:
+                wait = POLL_FIRST_S
+            elif not self.runs and not self.registry.news.awaited:
+                await self.clock.sleep(IDLE_S)
+            else:
+                moved = await changed_within(self.store, self.clock, wait, token)
+                wait = POLL_FIRST_S if moved else min(wait * 2, POLL_MAX_S)
 
     async def _look_after(self, process_id: str) -> None:
         """See what others wrote to a process that runs here, or that nobody runs."""
@@ -480,6 +530,7 @@ class ProcessWorker:
         for name in gone:
             del self._strangers[name]
         if gone:
+            self.registry.woken()  # they may have left wakes undelivered
             await self.scan()
 
     # --- leases ---------------------------------------------------------------------------------

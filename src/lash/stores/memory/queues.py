@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from lash.core.cancel import Cancellation
 from lash.core.clock import Clock
-from lash.core.seams import SeamObserver
+from lash.core.seams import SeamObserver, unobserved
 from lash.sessions.ingress import CancelInputOutcome, CancelTarget, EnqueueRequest, QueuedItem
 from lash.sessions.queueing import (
     CheckpointClaim,
@@ -52,13 +52,20 @@ class Queues:
 
     def enqueue(self, request: EnqueueRequest) -> EnqueueResult:
         """Put an item into a session's queue."""
+        return self._enqueue(request, self._seams)
+
+    def put(self, request: EnqueueRequest) -> EnqueueResult:
+        """Put an item into a session's queue, as part of a transaction that passed its seam."""
+        return self._enqueue(request, unobserved)
+
+    def _enqueue(self, request: EnqueueRequest, seams: SeamObserver) -> EnqueueResult:
         session = self._sessions.get(request.session_id)
         deleted = request.session_id in self._deleted
         facts = enqueue_facts(session, request, self._clock.now_ms(), deleted=deleted)
         result = plan_enqueue(facts, request)
         if not isinstance(result, Enqueued):
             return result
-        self._seams("enqueue.inside")
+        seams("enqueue.inside")
         now_ms = result.item.enqueued_at_ms
         session = session or self._held.begin(result.head, now_ms)
         session.accepted = result.item.sequence

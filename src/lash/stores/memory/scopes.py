@@ -263,8 +263,7 @@ class Scopes:
             case RetireSession(session_id=session_id):
                 return [key for key in self._scopes if _session_of(key) == session_id]
             case RetireProcess(process_id=process_id):
-                key = journal_key(ProcessScope(process_id=process_id))
-                return [key] if key in self._scopes else []
+                return [key for key in self._scopes if _process_of(key) == process_id]
             case RetireOperation(operation_id=operation_id):
                 key = journal_key(RuntimeOperationScope(operation_id=operation_id))
                 return [key] if key in self._scopes else []
@@ -312,6 +311,12 @@ def _as_kept(record: JournalRecord) -> JournalRecord:
 def _session_of(scope_key: str) -> str | None:
     scope = from_journal_key(scope_key)
     return None if scope is None else scope_session_id(scope)
+
+
+def _process_of(scope_key: str) -> str | None:
+    """The process that a scope belongs to, as any of its segments."""
+    scope = from_journal_key(scope_key)
+    return scope.process_id.partition("#")[0] if isinstance(scope, ProcessScope) else None
 
 
 def _may_be_claimed(scope_key: str, is_open: Callable[[TurnScope], bool]) -> bool:

@@ -18,6 +18,7 @@ from lash.effects.journal import (
     FenceRefused,
     JournalEntry,
     JournalRecord,
+    ProcessAuthority,
     Recorded,
     RecordResult,
     Retirement,
@@ -52,6 +53,7 @@ from lash.sessions.model import (
 from lash.sessions.queueing import CheckpointClaim, EnqueueResult, TakeResult
 from lash.sessions.stopping import CancelOutcome, CancelRequest
 from lash.sessions.usage import UsageEntry
+from lash.stores.memory.processes import Processes
 from lash.stores.memory.queues import Queues
 from lash.stores.memory.scopes import Scopes
 from lash.stores.memory.session import Held
@@ -59,8 +61,8 @@ from lash.stores.memory.sessions import Sessions
 from lash.stores.memory.upkeep import Upkeep
 
 
-class MemoryStore:
-    """Sessions, journal and waits in memory.
+class MemoryStore(Processes):
+    """Sessions, processes, journal and waits in memory.
 
     Args:
         clock: The store's clock: leases and timestamps are told by it.
@@ -68,17 +70,16 @@ class MemoryStore:
     """
 
     def __init__(self, clock: Clock, *, seams: SeamObserver = unobserved) -> None:
-        self._seams = seams
         self._changes = 0
         # A secret, not an id: nobody may foretell it, so no injected source makes it.
         self._secret = os.urandom(SECRET_BYTES)
-        self._scopes = Scopes(clock, self._changed)
-        held = Held()
-        self._sessions = Sessions(held, clock, seams, self._scopes, self._changed)
-        self._queues = Queues(held, clock, seams, self._changed)
-        self._upkeep = Upkeep(held, clock, seams, self._scopes, self._changed)
+        held, scopes, changed = Held(), Scopes(clock, self._count), self._count
+        self._queues = Queues(held, clock, seams, changed)
+        super().__init__(clock, seams, scopes, held, self._queues, changed=changed)
+        self._sessions = Sessions(held, clock, seams, scopes, changed)
+        self._upkeep = Upkeep(held, clock, seams, scopes, self, changed=changed)
 
-    def _changed(self) -> None:
+    def _count(self) -> None:
         self._changes += 1
 
     @property
@@ -89,7 +90,8 @@ class MemoryStore:
     @property
     def facets(self) -> Mapping[str, DurabilityTier]:
         """All of it dies with the process."""
-        return {"sessions": self.tier, "journal": self.tier, "await_events": self.tier}
+        kept = ("sessions", "processes", "journal", "await_events")
+        return dict.fromkeys(kept, self.tier)
 
     def register_owner(self, owner_id: str, incarnation: str) -> LeaseOwner:
         """Announce an owner; it lives as long as this process."""
@@ -266,7 +268,7 @@ class MemoryStore:
         authority: Authority | None,
     ) -> RecordResult:
         """Append to a journal under a fence; without one, the first writer wins."""
-        if authority is not None and not self._sessions.is_current(authority):
+        if authority is not None and not self._may_write(authority):
             return FenceRefused()
         winner = self._scopes.taken(scope_key, records)
         if winner is not None:
@@ -274,6 +276,11 @@ class MemoryStore:
         self._seams("record.inside")
         self._scopes.append(scope_key, records)
         return Recorded()
+
+    def _may_write(self, authority: Authority) -> bool:
+        if isinstance(authority, ProcessAuthority):
+            return self.is_running(authority)
+        return self._sessions.is_current(authority)
 
     async def lookup(self, scope_key: str, replay_key: str) -> JournalRecord | None:
         """The record under a key."""

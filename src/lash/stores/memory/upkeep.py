@@ -28,6 +28,7 @@ from lash.sessions.forking import (
 from lash.sessions.maintenance import VacuumReport, VacuumRequest
 from lash.sessions.model import ChildSession, ForkedSession, SessionRelation
 from lash.sessions.usage import UsageEntry
+from lash.stores.memory.processes import Processes
 from lash.stores.memory.queue import in_order, waiting
 from lash.stores.memory.scopes import Scopes
 from lash.stores.memory.session import Held, HeldSession, Tombstone
@@ -42,12 +43,15 @@ class Upkeep:
         clock: Clock,
         seams: SeamObserver,
         scopes: Scopes,
+        processes: Processes,
+        *,
         changed: Callable[[], None],
     ) -> None:
         self._held = held
         self._clock = clock
         self._seams = seams
         self._scopes = scopes
+        self._processes = processes
         self._changed = changed
 
     # --- forking --------------------------------------------------------------------------------
@@ -97,6 +101,7 @@ class Upkeep:
         )
         tail = session.leaf if session.leaf and session.leaf.session_id == session_id else None
         self._held.deleted[session_id] = Tombstone(lease=plan.lease, leaf=tail if shared else None)
+        forgotten = self._processes.forget_session(session_id)
         self._changed()
         orphans = (
             other.head.session_id
@@ -114,6 +119,11 @@ class Upkeep:
                 records=gone.records,
                 waits=len(waits),
                 orphans=tuple(sorted(orphans)),
+                removed_observers=forgotten.removed_observers,
+                discarded_wakes=forgotten.discarded_wakes,
+                cleared_subscriptions=forgotten.cleared_subscriptions,
+                orphaned_processes=forgotten.orphaned,
+                preserved_processes=forgotten.preserved,
             )
         )
 
@@ -210,7 +220,7 @@ class Upkeep:
         found: list[Finding] = []
         for name in sorted(names):
             found += check_session(self._facts(name, scopes.get(name, [])))
-        return found
+        return [*found, *self._processes.findings()]
 
     def _facts(self, session_id: str, scopes: Sequence[ScopeFact]) -> SessionFacts:
         session = self._held.sessions.get(session_id)

@@ -52,6 +52,7 @@ pytest.register_assert_rewrite(
             "journaling",
             "leasing",
             "listing",
+            "processes",
             "queueing",
             "refusing",
             "restarting",

@@ -10,6 +10,7 @@ from lash.testing.conformance.framing import FrameProperties
 from lash.testing.conformance.journaling import JournalProperties
 from lash.testing.conformance.leasing import LeaseProperties
 from lash.testing.conformance.listing import ListingProperties
+from lash.testing.conformance.processes.suite import ProcessStoreProperties
 from lash.testing.conformance.queueing import CheckpointProperties, QueueProperties
 from lash.testing.conformance.refusing import RefusalProperties
 from lash.testing.conformance.restarting import RestartProperties, WaitingTurnProperties
@@ -42,5 +43,6 @@ class StoreConformance(
     WaitProperties,
     SweepProperties,
     ListingProperties,
+    ProcessStoreProperties,
 ):
     """Every property of a store. See the package for how to run it on yours."""

@@ -1,0 +1,1 @@
+"""What every store must do with processes: registry, leases, ends, wakes, and the feed of changes."""
