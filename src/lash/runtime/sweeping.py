@@ -114,12 +114,12 @@ class Sweep:
             await self._engine.quiet.wait()
             found = await self.once()
             await self._engine.processes.worker.scan()
-            if not self._engine.is_quiet():
-                self._engine.quiet.clear()  # set again by the last lane that ends, or begins to wait
-                continue
             resting = [await self._rests_elsewhere(session) for session in found]
             others = await self._engine.processes.worker.rests()
-            if all(resting) and others and self._engine.is_quiet():
+            if not self._engine.is_quiet():
+                self._engine.quiet.clear()  # set again by what ends last here, or begins to wait
+                continue
+            if all(resting) and others:
                 return
             await self._engine.environment.clock.sleep(wait)
             wait = min(wait * 2, POLL_MAX_S)
