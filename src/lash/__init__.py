@@ -14,7 +14,9 @@ from lash.app.queued import QueuedInput
 from lash.app.results import HistoryMessage, TurnResult, TypedTurnResult
 from lash.app.runtime import Runtime
 from lash.app.session import ParkedSession, Session
+from lash.app.session_processes import SessionProcesses
 from lash.app.stopping import CancelReceipt
+from lash.contrib.subagents import subagents
 from lash.core.errors import (
     ConfigurationError,
     ConflictError,
@@ -40,9 +42,11 @@ from lash.runtime.processes.context import ChildProcess, ProcessContext, TurnAns
 from lash.runtime.processes.function import ProcessFunction, process
 from lash.runtime.replaying import ReplayReport
 from lash.runtime.steps import StepRetry
+from lash.sessions.deleting import DeleteReport
 from lash.sessions.usage import SessionUsageReport, diff_usage_reports
 from lash.tools.function import tool
 from lash.tools.model import ChildAnswer, Finish, SwitchFrame, ToolContext, ToolError, ToolRetry
+from lash.tools.processes import ProcessRef, ProcessView
 from lash.turn.outcome import Finished, Stopped
 from lash.turn.prompt import PromptLayer
 
@@ -55,6 +59,7 @@ __all__ = [
     "Completions",
     "ConfigurationError",
     "ConflictError",
+    "DeleteReport",
     "DirectError",
     "DirectResult",
     "Finish",
@@ -74,6 +79,8 @@ __all__ = [
     "ProcessError",
     "ProcessFunction",
     "ProcessHandle",
+    "ProcessRef",
+    "ProcessView",
     "PromptLayer",
     "QueuedInput",
     "ReplayError",
@@ -82,6 +89,7 @@ __all__ = [
     "Runtime",
     "Session",
     "SessionBusyError",
+    "SessionProcesses",
     "SessionUsageReport",
     "StepError",
     "StepRetry",
@@ -99,5 +107,6 @@ __all__ = [
     "diff_usage_reports",
     "events",
     "process",
+    "subagents",
     "tool",
 ]

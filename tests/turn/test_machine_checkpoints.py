@@ -51,7 +51,8 @@ from lash.turn.outcome import AssistantMessage, Finished, MaxTurns, Stopped, Too
 
 ANSWER = Finished(result=AssistantMessage(text="forty-two"))
 ASIDE = text_message("u9", "user", "And also?")
-WAKE = TurnCause(id="w1", event_type="process.done", text="It is done.", origin="process p")
+WAKE = TurnCause(id="w1", event_type="process.done#3", text="It is done.", origin="p")
+WOKEN = "Background process wake\nProcess: p\nEvent: process.done#3\nIt is done."
 
 
 def at_checkpoint(
@@ -118,7 +119,7 @@ def test_what_arrives_is_appended_in_the_order_of_its_kinds() -> None:
         ASIDE,
         text_message("p1", "system", "Mind the gap.", origin=durable),
         text_message("x1", "user", "Only now.", origin=passing),
-        text_message("w1", "event", "process.done (from process p)\nIt is done."),
+        text_message("w1", "event", WOKEN),
     )
     assert [message.transient for message in injected] == [False, False, True, False]
     assert machine.messages == [HELLO, *injected]
@@ -134,7 +135,7 @@ def test_what_arrives_is_appended_in_the_order_of_its_kinds() -> None:
         LlmMessage(role="user", blocks=(TextBlock(text="Only now."),)),
         LlmMessage(
             role="user",
-            blocks=(TextBlock(text="Runtime event:\nprocess.done (from process p)\nIt is done."),),
+            blocks=(TextBlock(text=f"Runtime event:\n{WOKEN}"),),
         ),
     )
 

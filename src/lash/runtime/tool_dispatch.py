@@ -6,18 +6,16 @@ does the wait for an answer that a tool left to the outside.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import TypeAlias
 
 import msgspec
 
 from lash.core.cancel import CancelToken
-from lash.core.causality import EffectSubject, RuntimeInvocation, child_effect
+from lash.core.causality import RuntimeInvocation, child_effect
 from lash.core.clock import Clock
 from lash.core.errors import LashError
-from lash.core.json import JsonObject, digest, encode
+from lash.core.json import JsonObject, encode
 from lash.core.seams import SeamObserver
 from lash.core.text import described
 from lash.effects import executors
@@ -31,7 +29,6 @@ from lash.effects.controller import EffectController
 from lash.effects.envelope import RuntimeEffectEnvelope
 from lash.effects.outcomes import (
     AwaitEventOutcome,
-    ChildTurn,
     DirectCall,
     EffectOutcome,
     PendingCompletion,
@@ -57,9 +54,10 @@ from lash.runtime.tool_answers import (
     uncontained,
     wrong_outcome,
 )
+from lash.runtime.tool_calling import Call, Resting
 from lash.runtime.tool_services import AttemptServices, BeginProcesses, CallWork
 from lash.sessions.model import ChildUsage
-from lash.tools.model import Tool, ToolContext, ToolRetry, ToolServices
+from lash.tools.model import Tool, ToolContext, ToolServices
 from lash.tools.transitions import RetryTool, after_attempt
 from lash.turn.cancelling import cancelled_call
 from lash.turn.tools import (
@@ -75,64 +73,6 @@ MintKey: TypeAlias = Callable[[str], Awaitable[AwaitEventKey]]
 
 #: The child sessions of a call: by its id, its key and what gives it up.
 BeginChildren: TypeAlias = Callable[[str, str, CancelToken], Children]
-
-
-class Resting(Protocol):
-    """Told when the bodies of calls wait for processes, which need what these hold to go on."""
-
-    def pause(self, process_id: str) -> None:
-        """A call waits for a process."""
-        ...
-
-    def resume(self) -> None:
-        """It waits no longer. Before it goes on it needs `ensure`."""
-        ...
-
-    async def ensure(self) -> None:
-        """Hold what is needed to go on, waiting for it if it was given back."""
-        ...
-
-
-@dataclass(slots=True)
-class _Call:
-    """One call on its way through attempts.
-
-    `executed` once anything of it really ran here; `waits` counts the processes its body waits for.
-    """
-
-    parent: RuntimeInvocation
-    suffix: str
-    pending: PendingToolCall
-    tool: Tool | None
-    executed: bool = False
-    waits: int = 0
-    direct_calls: list[DirectCall] = field(default_factory=list)
-    children: list[ChildTurn] = field(default_factory=list)
-
-    @property
-    def key(self) -> str:
-        """The same for every attempt of the call, also after a crash; no other call's.
-
-        Call ids are the model's and may repeat within a turn; the effect's place in it does not.
-        """
-        scope, replay = self.parent.scope, self.parent.replay
-        place = replay.key if replay else ""
-        return digest("tool-call", [scope.session_id, scope.turn_id, place, self.suffix])
-
-    @property
-    def place(self) -> str:
-        """The call's place in its turn. Call ids are the model's and may repeat; this does not."""
-        subject = self.parent.subject
-        effect_id = subject.effect_id if isinstance(subject, EffectSubject) else ""
-        return f"{effect_id}:{self.suffix}"
-
-    @property
-    def policy(self) -> ToolRetry | None:
-        return self.tool.retry if self.tool else None
-
-    @property
-    def max_attempts(self) -> int:
-        return self.policy.max_attempts if self.policy else 1
 
 
 class ToolDispatch:
@@ -229,15 +169,15 @@ class ToolDispatch:
         tool = self._tools.get(call.tool_name)
         return tool is not None and tool.serial
 
-    def _prepare(self, parent: RuntimeInvocation, index: int, pending: PendingToolCall) -> _Call:
-        return _Call(
+    def _prepare(self, parent: RuntimeInvocation, index: int, pending: PendingToolCall) -> Call:
+        return Call(
             parent=parent,
             suffix=f"child:{index}:{pending.call_id}",
             pending=pending,
             tool=self._tools.get(pending.tool_name),
         )
 
-    async def _answered(self, call: _Call) -> CompletedToolCall:
+    async def _answered(self, call: Call) -> CompletedToolCall:
         """One call with its answer: its own, or that it was cancelled because the turn is to stop."""
         name = f"tool {call.pending.tool_name} of session {call.parent.scope.session_id}"
         completed = await with_grace(self._cancel, self._clock, self._call(call), name)
@@ -247,7 +187,7 @@ class ToolDispatch:
                 self._announce(ToolCallCompleted(call=call_record(completed)))
         return completed
 
-    async def _call(self, call: _Call) -> CompletedToolCall:
+    async def _call(self, call: Call) -> CompletedToolCall:
         """One call: attempts until its output stands, or until the outside has given it."""
         pending, attempt = call.pending, 1
         while (outcome := await self._attempt(call, attempt)).retry_in_ms is not None:
@@ -273,7 +213,7 @@ class ToolDispatch:
             self._announce(ToolCallCompleted(call=call_record(completed)))
         return completed
 
-    async def _attempt(self, call: _Call, attempt: int) -> ToolAttemptOutcome:
+    async def _attempt(self, call: Call, attempt: int) -> ToolAttemptOutcome:
         pending = call.pending
         prepared = PreparedToolCall(
             call_id=pending.call_id,
@@ -323,7 +263,7 @@ class ToolDispatch:
 
     def _outcome(
         self,
-        call: _Call,
+        call: Call,
         attempt: int,
         answer: ToolOutput | PendingCompletion,
         minted: AwaitEventKey | None,
@@ -340,7 +280,7 @@ class ToolDispatch:
         return ToolAttemptOutcome(output=following.output)
 
     def _services(
-        self, call: _Call, attempt_key: str, cancel: CancelToken, parking: Parking | None
+        self, call: Call, attempt_key: str, cancel: CancelToken, parking: Parking | None
     ) -> AttemptServices:
         scope = call.parent.scope
 
@@ -357,36 +297,13 @@ class ToolDispatch:
                     call_id=call.pending.call_id,
                     key=call.key,
                     cancel=cancel,
-                    pause=lambda process_id: self._pausing(call, parking, process_id),
+                    pause=lambda process_id: call.pausing(process_id, parking, self._slot),
                     book=book,
                 )
             ),
         )
 
-    @asynccontextmanager
-    async def _pausing(
-        self, call: _Call, parking: Parking | None, process_id: str
-    ) -> AsyncIterator[None]:
-        """A call's body waits for a process. It may wait for several side by side; that is one wait."""
-        call.waits += 1
-        if call.waits == 1:
-            if self._slot is not None:
-                self._slot.pause(process_id)
-            if parking is not None:
-                parking.begin_waiting()
-        try:
-            yield
-        finally:
-            call.waits -= 1
-            if not call.waits:
-                if parking is not None:
-                    parking.end_waiting()
-                if self._slot is not None:
-                    self._slot.resume()
-        if self._slot is not None:
-            await self._slot.ensure()
-
-    async def _run(self, call: _Call, context: ToolContext) -> ToolOutput | PendingCompletion:
+    async def _run(self, call: Call, context: ToolContext) -> ToolOutput | PendingCompletion:
         """Refuse the call, or run the body once."""
         tool, pending = call.tool, call.pending
         if tool is None:
@@ -415,7 +332,7 @@ class ToolDispatch:
             ToolCallDeferred(call_id=call.call_id, tool=call.tool_name, deadline_at_ms=due)
         )
 
-    async def _answer_from_outside(self, call: _Call, pending: PendingCompletion) -> ToolOutput:
+    async def _answer_from_outside(self, call: Call, pending: PendingCompletion) -> ToolOutput:
         """Wait, over restarts, for the answer that the tool left to the outside."""
         envelope = RuntimeEffectEnvelope(
             invocation=child_effect(call.parent, kind="await_event", suffix=f"{call.suffix}:await"),
@@ -429,7 +346,7 @@ class ToolDispatch:
             return output_of(outcome.resolution)
         return uncontained(outcome)
 
-    async def _sleep(self, call: _Call, attempt: int, delay_ms: int) -> None:
+    async def _sleep(self, call: Call, attempt: int, delay_ms: int) -> None:
         if delay_ms <= 0:
             return
         suffix = f"{call.suffix}:attempt:{attempt}:sleep"
@@ -440,7 +357,7 @@ class ToolDispatch:
         await self._controller.execute(envelope, executors.sleeping(self._cancel))
 
 
-def _context(call: _Call, attempt: int, services: ToolServices, cancel: CancelToken) -> ToolContext:
+def _context(call: Call, attempt: int, services: ToolServices, cancel: CancelToken) -> ToolContext:
     scope, pending = call.parent.scope, call.pending
     return ToolContext(
         session_id=scope.session_id,

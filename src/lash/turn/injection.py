@@ -44,9 +44,14 @@ def delivered_messages(
 
 
 def cause_message(cause: TurnCause) -> Message:
-    """A cause as an event message; its id is the cause's, so it is delivered once."""
-    origin = f" (from {cause.origin})" if cause.origin else ""
-    return text_message(cause.id, "event", f"{cause.event_type}{origin}\n{cause.text}")
+    """A cause as an event message; its id is the cause's, so it is delivered once.
+
+    It states facts: that a process woke the session, which one, with which event, and what it said.
+    """
+    head = cause.event_type
+    if cause.origin:
+        head = f"Background process wake\nProcess: {cause.origin}\nEvent: {cause.event_type}"
+    return text_message(cause.id, "event", f"{head}\n{cause.text}")
 
 
 def _plugin_message(message: Message, *, transient: bool) -> Message:

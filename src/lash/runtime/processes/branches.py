@@ -7,6 +7,7 @@ effect. So parallel work finds its records again in whatever order it finished.
 
 import asyncio
 from contextvars import ContextVar
+from weakref import WeakSet
 
 from lash.effects.keys import Ordinals
 
@@ -20,9 +21,16 @@ class Branch:
         ordinals: Counts its effects.
     """
 
-    __slots__ = ("_children", "_task", "ordinals", "owner", "path")
+    __slots__ = ("_children", "_task", "_tasks", "ordinals", "owner", "path")
 
-    def __init__(self, owner: object, path: str, task: "asyncio.Task[object] | None") -> None:
+    def __init__(
+        self,
+        owner: object,
+        path: str,
+        task: "asyncio.Task[object] | None" = None,
+        tasks: "WeakSet[asyncio.Task[object]] | None" = None,
+    ) -> None:
+        self._tasks: WeakSet[asyncio.Task[object]] = WeakSet() if tasks is None else tasks
         self.owner = owner
         self.path = path
         self.ordinals = Ordinals()
@@ -35,7 +43,12 @@ class Branch:
 
     def child(self, name: str, task: "asyncio.Task[object] | None" = None) -> "Branch":
         """A branch of this one."""
-        return Branch(self.owner, f"{self.path}&{name}", task)
+        return Branch(self.owner, f"{self.path}&{name}", task, self._tasks)
+
+    @property
+    def made_elsewhere(self) -> "list[asyncio.Task[object]]":
+        """The tasks of the process that plain asyncio made and that are not done."""
+        return [task for task in self._tasks if not task.done()]
 
     def begin(self) -> None:
         """The running task is this branch's."""
@@ -49,6 +62,8 @@ class Branch:
             return self
         self._children += 1
         mine = self.child(f"t{self._children}", task)
+        if task is not None:
+            self._tasks.add(task)
         _BRANCH.set(mine)
         return mine
 

@@ -3,21 +3,24 @@
 Each effect is executed once and recorded; a process that is run again is answered from its journal.
 """
 
+import asyncio
+import inspect
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeAlias, TypeVar, overload
+from weakref import WeakKeyDictionary
 
 import msgspec
 
 from lash.core.causality import ProcessCauseRef
 from lash.core.clock import Clock
 from lash.core.durations import Duration, milliseconds
-from lash.core.errors import LashError, WaitError
+from lash.core.errors import ConflictError, LashError, ReplayError, StepError, WaitError
 from lash.core.json import JsonObject, JsonValue, to_json
-from lash.core.text import key_part
+from lash.core.text import described, key_part
 from lash.core.typed import TypedValue, typed_value
 from lash.effects import executors
 from lash.effects.commands import (
@@ -29,6 +32,7 @@ from lash.effects.commands import (
 from lash.effects.envelope import RuntimeEffectEnvelope
 from lash.effects.outcomes import (
     AwaitEventOutcome,
+    EffectFailed,
     EffectOutcome,
     ProcessOutcome,
     RuntimeValueOutcome,
@@ -46,24 +50,31 @@ from lash.effects.process_commands import (
     StartProcess,
 )
 from lash.effects.waits.model import AwaitEventKey, ProcessSignalWait, ResolvedOk
-from lash.processes.event_types import WAKE_TYPE, is_signal_name
+from lash.processes.appending import same_payload
+from lash.processes.event_types import WAKE_TYPE, is_signal, is_signal_name
 from lash.processes.events import ProcessEvent
 from lash.processes.model import ProcessProvenance, ProcessRecord
 from lash.processes.outcomes import ObservedOutput, ProcessSuccess
 from lash.processes.registration import RegisterRequest, check_process_id, differences
 from lash.runtime.processes.branches import Branch, current_branch
-from lash.runtime.processes.controlling import RunController
+from lash.runtime.processes.controlling import GRACE_S, RunController, is_circumstance
 from lash.runtime.processes.inbox import SignalInbox
 from lash.runtime.processes.refusals import failure_of
 from lash.runtime.processes.registry import ProcessRegistry
-from lash.runtime.processes.together import run_all, run_first
+from lash.runtime.processes.together import Fork, run_all, run_first
 from lash.runtime.recorded_code import CodeServices, RecordedCode, wrong_outcome
+from lash.runtime.recorded_code import envelope as envelope_of
 
 if TYPE_CHECKING:
     from lash.runtime.processes.function import ProcessFunction
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+#: Waits for a signal by what was given out for them: its name, the wait's key, and what it took.
+_Signals: TypeAlias = WeakKeyDictionary[
+    Coroutine[object, object, object], tuple[str, str, list[ProcessEvent]]
+]
 
 #: The processes whose steps are being run here. What a step asks for would be missed on replay.
 _RUNNING_STEPS: ContextVar[frozenset[str]] = ContextVar("lash_process_steps", default=frozenset())
@@ -235,6 +246,7 @@ class ProcessContext(RecordedCode):
         self.attempt = started.attempt if started else 1
         self._root = Branch(run, "", None)
         self._logger = _ReplayAware(_log, run)
+        self._signals: _Signals = WeakKeyDictionary()
 
     def __repr__(self) -> str:
         return f"ProcessContext({self.id!r})"
@@ -242,19 +254,60 @@ class ProcessContext(RecordedCode):
     def begin(self) -> None:
         """The running task runs the process. For engines."""
         self._root.begin()
+        self._run.controller.begin()
+
+    async def recall(self) -> None:
+        """Read the events that the process appended before: they are not in its journal. For engines."""
+        before = f"process:{self._run.scope_id}:event:"
+        for declared in self._run.record.registration.event_types:
+            if is_signal(declared.name):
+                continue
+            self._run.controller.replayed.appended(
+                [
+                    (event.replay_key.removeprefix(before), event)
+                    async for event in self._events(declared.name)
+                    if event.replay_key is not None and event.replay_key.startswith(before)
+                ]
+            )
+
+    async def _events(self, event_type: str) -> AsyncIterator[ProcessEvent]:
+        store, after = self._run.registry.store, 0
+        while True:
+            page = await store.process_events(self.id, after=after, event_type=event_type)
+            for event in page:
+                after = event.sequence
+                yield event
+            if not page:
+                return
 
     def end(self) -> None:
         """The code has returned. For engines.
 
         Raises:
             ReplayError: `process_journal_left_over`: it had asked for more before.
+            LashError: What the surroundings failed with before. CancelledError: The run is to stop.
         """
+        self._run.controller.check()
         self._run.controller.replayed.check("", "The process came to its end")
+
+    async def close(self) -> None:
+        """End what the code has left behind: tasks that nobody waits for. For engines."""
+        self._run.controller.close()
+        left = [task for task in self._root.made_elsewhere if task is not asyncio.current_task()]
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=GRACE_S)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the run is to stop, and the process to go on in a later one. For engines."""
+        return self._run.controller.stopped
 
     @property
     def cancelled(self) -> bool:
         """Whether the process was asked to stop and has been told so (`ProcessCancelledError`)."""
-        return self._run.controller.told
+        return self._run.controller.heard
 
     @property
     def logger(self) -> "logging.LoggerAdapter[logging.Logger]":
@@ -277,8 +330,10 @@ class ProcessContext(RecordedCode):
 
         async def sleep() -> None:
             # What is asked for is the time, so that is what a changed process is found out by.
-            left = await self._run.controller.keep(
-                f"{key}:until",
+            controller, part = self._entered_controller(), f"{key}:until"
+            await controller.begin_effect(key, part)
+            left = await controller.keep(
+                part,
                 {"until_ms": due_ms},
                 lambda: max(0, due_ms - self._run.clock.now_ms()),
             )
@@ -329,47 +384,70 @@ class ProcessContext(RecordedCode):
         ordinal = self._take(f"signal:{name}")
         key = self._placed(f"signal:{key_part(name)}:{ordinal}")
 
+        taken: list[ProcessEvent] = []
+
         async def wait() -> object:
             identity = ProcessSignalWait(process_id=self.id, signal_name=name, ordinal=ordinal)
             command = AwaitEventCommand(key=await self._run.signal_key(identity))
-            outcome = await self._wait_for_signal(name, key, command, limit)
+            outcome = await self._wait_for_signal(name, key, command, limit, taken)
             if not isinstance(outcome, ResolvedOk):
                 raise WaitError(
                     "process_signal_timeout",
                     f"No signal {name!r} came to process {self.id!r} before the deadline.",
                     name=name,
                 )
-            taken = msgspec.convert(outcome.payload, _Taken)
-            return taken.payload if reader is None else reader.read(taken.payload)
+            signal = msgspec.convert(outcome.payload, _Taken)
+            return signal.payload if reader is None else reader.read(signal.payload)
 
-        return wait()
+        waiting = wait()
+        self._signals[waiting] = (name, key, taken)
+        return waiting
 
     async def _wait_for_signal(
-        self, name: str, key: str, command: AwaitEventCommand, limit_ms: int | None
+        self,
+        name: str,
+        key: str,
+        command: AwaitEventCommand,
+        limit_ms: int | None,
+        taken: list[ProcessEvent],
     ) -> object:
         run = self._run
-        taken: list[ProcessEvent] = []
 
         async def perform() -> EffectOutcome:
-            due: int | None = None
-            if limit_ms is not None:
-                kept = await run.controller.keep(
-                    f"{key}:deadline",
-                    {"timeout_ms": limit_ms},
-                    lambda: run.clock.now_ms() + limit_ms,
-                )
-                due = kept if isinstance(kept, int) else None
-            return await run.inbox.taking(name, due, taken)
+            with run.inbox.queueing(name) as place:
+                due: int | None = None
+                if limit_ms is not None:
+                    kept = await run.controller.keep(
+                        f"{key}:deadline",
+                        {"timeout_ms": limit_ms},
+                        lambda: run.clock.now_ms() + limit_ms,
+                    )
+                    due = kept if isinstance(kept, int) else None
+                outcome = await run.inbox.taking(name, place, due, taken)
+            await run.controller.came(key)
+            return outcome
 
         try:
             outcome = await self._execute(key, command, executors.signals(perform))
         except BaseException:
             if taken and not await run.controller.is_recorded(key):
-                run.inbox.put_back(name, taken[0])
+                run.inbox.put_back(name, taken.pop())
             raise
         if not isinstance(outcome, AwaitEventOutcome):
             raise wrong_outcome(outcome)
         return outcome.resolution
+
+    def _forget(self, work: object) -> None:
+        """What was waited for side by side was given up: if it is a signal, it is the next wait's."""
+        known = self._signals.get(work) if inspect.iscoroutine(work) else None
+        if known is None:
+            return
+        name, key, taken = known
+        before = self._run.controller.replayed.signal(key)
+        if taken:
+            self._run.inbox.put_back(name, taken.pop())
+        elif before is not None:
+            self._run.inbox.release(name, before)
 
     def _reader(self, name: str, asked: object) -> TypedValue | None:
         if asked is not None:
@@ -389,11 +467,43 @@ class ProcessContext(RecordedCode):
         told = to_json(payload)
 
         async def emit() -> int:
-            await self._entered_controller().admit(key, f"event {event_type!r}")
-            replay_key = f"process:{self._run.scope_id}:event:{key}"
-            return (await self._run.append(event_type, told, replay_key)).sequence
+            controller = self._entered_controller()
+            refused = f"{key}:refused"
+            known = await controller.replayed_event(key, refused)
+            if known is None:
+                return (await self._append(key, refused, event_type, told)).sequence
+            if known.event_type != event_type or not same_payload(known.payload, told):
+                error = ReplayError(
+                    "effect_replay_mismatch",
+                    f"Process {self.id!r} appended another event here when it ran before "
+                    f"({known.event_type!r}): its code changed. Go on with the version that did, or "
+                    "begin a new process.",
+                    replay_key=key,
+                )
+                controller.break_off(error)
+                raise error
+            return known.sequence
 
         return emit()
+
+    async def _append(
+        self, key: str, refused: str, event_type: str, payload: JsonValue
+    ) -> ProcessEvent:
+        """Append an event, or be refused as it was before."""
+        controller = self._run.controller
+        why: JsonValue = None
+        if not controller.replayed.has(refused):
+            try:
+                async with controller.at_work():
+                    replay_key = f"process:{self._run.scope_id}:event:{key}"
+                    return await self._run.append(event_type, payload, replay_key)
+            except LashError as error:
+                if is_circumstance(error):
+                    raise
+                why = {"code": str(error.code), "message": error.message}
+        asked: JsonValue = {"event_type": event_type, "payload": payload}
+        kept = await controller.keep(refused, asked, lambda: why)
+        raise _refusal(msgspec.convert(kept, EffectFailed))
 
     def wake(self, text: str) -> Coroutine[object, object, int]:
         """Tell the session that this process belongs to; it is shown to its agent at the next chance.
@@ -529,6 +639,7 @@ class ProcessContext(RecordedCode):
     async def _outcome(self, process_id: str, key: str) -> ObservedOutput:
         async def perform(_: RuntimeEffectEnvelope) -> EffectOutcome:
             ended = await self._run.registry.outcome(process_id)
+            await self._run.controller.came(key)
             return ProcessOutcome(result=ProcessAwaited(output=msgspec.to_builtins(ended)))
 
         command = AwaitProcess(process_id=process_id)
@@ -575,9 +686,20 @@ class ProcessContext(RecordedCode):
         perform: executors.PerformEnvelope,
         kind: type[T],
     ) -> T:
-        outcome = await self._execute(
-            key, ProcessEffectCommand(command=command), executors.processes(perform)
+        async def recorded(envelope: RuntimeEffectEnvelope) -> EffectOutcome:
+            try:
+                return await perform(envelope)
+            except LashError as error:
+                if is_circumstance(error):
+                    raise
+                # It may be caught, so what follows depends on it: it is recorded like any outcome.
+                return EffectFailed(code=str(error.code), message=error.message)
+
+        outcome = await self._entered().execute(
+            envelope_of(key, ProcessEffectCommand(command=command)), executors.processes(recorded)
         )
+        if isinstance(outcome, EffectFailed):
+            raise _refusal(outcome)
         result: ProcessEffectOutcome | None = (
             outcome.result if isinstance(outcome, ProcessOutcome) else None
         )
@@ -593,14 +715,10 @@ class ProcessContext(RecordedCode):
         Each is a branch with effects of its own, so that a replay finds them in whatever order they
         came to an end before.
         """
-        branch, name, key = self._branching()
+        fork = self._fork()
 
         async def gather() -> list[T]:
-            decided = self._run.controller.replayed.settled(key)
-            self._let_go(branch, name, decided)
-            return await run_all(
-                branch, name, work, decided, lambda index: self._settle(key, index)
-            )
+            return await run_all(self._entered_fork(fork, len(work)), work)
 
         return gather()
 
@@ -609,26 +727,59 @@ class ProcessContext(RecordedCode):
 
         Which it was is recorded, so that a replay follows the same one.
         """
-        branch, name, key = self._branching()
+        fork = self._fork()
 
         async def race() -> tuple[int, T]:
-            decided = self._run.controller.replayed.settled(key)
-            self._let_go(branch, name, decided)
-            return await run_first(
-                branch, name, work, decided, lambda index: self._settle(key, index)
-            )
+            return await run_first(self._entered_fork(fork, len(work)), work)
 
         return race()
 
-    def _branching(self) -> tuple[Branch, str, str]:
-        ordinal = self._take("settled")
-        return self._branch(), f"g{ordinal}", self._placed(f"settled:{ordinal}")
+    def _fork(self) -> Fork:
+        branch, ordinal = self._branch(), self._take("settled")
+        name, key = f"g{ordinal}", self._placed(f"settled:{ordinal}")
 
-    def _let_go(self, branch: Branch, name: str, decided: int | None) -> None:
+        async def settle(index: int) -> None:
+            await self._settle(key, index)
+            self._let_go(branch, name, index)
+
+        return Fork(
+            branch=branch,
+            name=name,
+            decided=self._run.controller.replayed.settled(key),
+            settle=settle,
+            ended=self._branch_ended,
+            forget=self._forget,
+        )
+
+    def _entered_fork(self, fork: Fork, count: int) -> Fork:
+        """Begin to go on in several branches; only in the one that decided, if one did."""
+        controller = self._entered_controller()
+        controller.check()
+        if fork.decided is None:
+            return fork
+        if fork.decided >= count:
+            error = ReplayError(
+                "effect_replay_mismatch",
+                f"The journal says that branch {fork.decided} of {fork.name} decided, and there are "
+                f"only {count}: the code of the process changed.",
+            )
+            controller.break_off(error)
+            raise error
+        self._let_go(fork.branch, fork.name, fork.decided)
+        return fork
+
+    def _branch_ended(self, branch: Branch) -> None:
+        controller = self._run.controller
+        try:
+            controller.replayed.check(branch.path, f"Branch {branch.path!r} came to its end")
+        except ReplayError as error:
+            controller.break_off(error)
+            raise
+
+    def _let_go(self, branch: Branch, name: str, decided: int) -> None:
         """Nobody asks again for what the branches recorded that did not decide."""
-        if decided is not None:
-            kept = f"{branch.path}&{name}.{decided}"
-            self._run.controller.replayed.drop_branches(f"{branch.path}&{name}.", kept)
+        kept = f"{branch.path}&{name}.{decided}"
+        self._run.controller.replayed.drop_branches(f"{branch.path}&{name}.", kept)
 
     async def _settle(self, key: str, index: int) -> None:
         async def perform() -> EffectOutcome:
@@ -696,6 +847,11 @@ class ProcessContext(RecordedCode):
             token = _RUNNING_STEPS.set(_RUNNING_STEPS.get() | {self.id})
             try:
                 return await call()
+            except BaseException as error:
+                if isinstance(error, _NOT_A_STEPS):
+                    raise
+                # A task that lets it through takes the whole loop down, at every start anew.
+                raise StepError(described(error)) from error
             finally:
                 _RUNNING_STEPS.reset(token)
 
@@ -727,6 +883,16 @@ def _output_reader(output: object) -> Callable[[str], object]:
     from lash.llm.direct import output_contract
 
     return output_contract(output).read
+
+
+#: What passes through a step. The rest of what is no `Exception`, such as `SystemExit`, is its failure.
+_NOT_A_STEPS = (Exception, asyncio.CancelledError, KeyboardInterrupt, GeneratorExit)
+
+
+def _refusal(failed: EffectFailed) -> LashError:
+    """The error of what was refused, now or when it was asked for first."""
+    kind = ConflictError if failed.code.endswith("_conflict") else LashError
+    return kind(failed.code, failed.message)
 
 
 def _misused(process_id: str, why: str) -> LashError:

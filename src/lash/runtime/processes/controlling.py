@@ -3,20 +3,34 @@
 It stands before the journaling controller, which executes and records. A process that was asked to stop
 is told so once: where it waits, or at the next effect it asks for; at which one is recorded, so that a
 replay is told at the same place. A step under way is let come to its end for a while.
+
+Code that is being torn down may still run: its `finally` blocks do, and it may catch what it was told.
+Whatever it asks for then is refused, because a replay would not come to it in the same way.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from lash.core.cancel import Cancellation, CancelToken
-from lash.core.errors import ProcessCancelledError
+from lash.core.errors import (
+    LashError,
+    LeaseLostError,
+    ProcessCancelledError,
+    ProcessError,
+    ReplayError,
+    StepError,
+    StoreError,
+    WaitError,
+)
 from lash.core.json import JsonValue
 from lash.core.scopes import ExecutionScope, journal_key
 from lash.effects import executors
 from lash.effects.commands import (
     AwaitEventCommand,
+    DirectCommand,
     DurableStepCommand,
     EffectCommand,
     ProcessEffectCommand,
@@ -30,6 +44,7 @@ from lash.effects.journal import Journal, JournalRecord
 from lash.effects.outcomes import DurableStepOutcome, EffectOutcome, RuntimeValueOutcome
 from lash.effects.process_commands import AwaitProcess
 from lash.effects.waits.model import AwaitEventKey, ProcessSignalWait
+from lash.processes.events import ProcessEvent
 from lash.processes.model import (
     EventWaitKind,
     ProcessWaitKind,
@@ -46,6 +61,18 @@ _log = logging.getLogger("lash.runtime")
 
 #: How long a step under way may take to come to its end once its process is to stop, in seconds.
 GRACE_S = 10.0
+
+#: Errors that say something of where a process was run, and nothing of the process.
+_CIRCUMSTANCES = frozenset(
+    {
+        "agent_missing",
+        "agent_unknown",
+        "agent_version_missing",
+        "await_event_unknown_or_revoked",
+        "runtime_closed",
+        "store_closed",
+    }
+)
 
 
 @dataclass(slots=True)
@@ -87,6 +114,13 @@ class RunController:
         self._waits_for = waits_for
         self._under_way: dict[str, _UnderWay] = {}
         self._asked: ProcessCancelledError | None = None
+        self._root: asyncio.Task[object] | None = None
+        self._cancels = 0
+        self._broken: LashError | None = None
+        self._over = False
+        self._read = 0  # readings that are kept for the next record
+        self._written = 0  # those of them that were written with one
+        self.heard = False
         self.replayed = replayed
         self.cancel = CancelToken()
         self.told = replayed.cancelled_at is not None or not tells
@@ -117,6 +151,46 @@ class RunController:
         """Whether all that is under way waits for the outside."""
         return self._inner.parked
 
+    # --- the code that is run -------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """The running task runs code that asks for effects here: it is held to what it is told.
+
+        What it was not told by a recorded outcome it must not go on from, so whatever it asks for once
+        its surroundings failed, or the run was stopped, is refused.
+        """
+        task = asyncio.current_task()
+        if task is not None:
+            self._root, self._cancels = task, task.cancelling()
+
+    def close(self) -> None:
+        """The code has come to its end: tasks that it left behind ask for nothing more."""
+        self._over = True
+
+    def check(self) -> None:
+        """Refuse to go on if the surroundings failed, or the run is to stop.
+
+        Raises:
+            LashError: What the surroundings failed with. CancelledError: The run is to stop.
+        """
+        if self._broken is not None:
+            raise self._broken
+        if self._over or self.stopped:
+            raise asyncio.CancelledError
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody has cancelled the task that runs the code, other than to interrupt a wait."""
+        if self._root is None:
+            return False
+        own = sum(each.interrupted and each.task is self._root for each in self._under_way.values())
+        return self._root.cancelling() > self._cancels + own
+
+    def break_off(self, error: LashError) -> None:
+        """The surroundings failed, or the code is not the one that began: nothing more is done."""
+        if self._root is not None and self._broken is None:
+            self._broken = error
+
     # --- executing ------------------------------------------------------------------------------
 
     async def execute(
@@ -128,15 +202,31 @@ class RunController:
             ProcessCancelledError: The process was asked to stop, and is told so here.
             ReplayError: `process_journal_left_over`, and what `EffectController.execute` raises.
         """
-        key = envelope.replay_key
-        if self.replayed.cancelled_at == key:
-            raise self._asked or ProcessCancelledError()
-        if not self.replayed.has(key):
+        key, new = envelope.replay_key, not self.replayed.has(envelope.replay_key)
+        if new:
             await self.admit(key, effect_of(key))
+            if isinstance(envelope.command, _OUTSIDE):
+                await self.write_readings(key)
+        else:
+            self._enter(key)
         kind = waits_of(envelope.command)
         if kind is None:
             await self._slot.ensure()
-        return await self._run(key, kind, envelope, executor)
+        if not new:
+            return await self._run(key, kind, envelope, executor)
+        before = self._read
+        outcome = await self._run(key, kind, envelope, executor)
+        if isinstance(outcome, RuntimeValueOutcome):
+            self._read += 1
+        else:
+            self._written = max(self._written, before)
+        return outcome
+
+    def _enter(self, key: str) -> None:
+        self.check()
+        if self.replayed.cancelled_at == key:
+            self.heard = True
+            raise self._asked or ProcessCancelledError()
 
     async def admit(self, key: str, asked: str) -> None:
         """Begin something new, unless the code changed or the process is to stop.
@@ -144,12 +234,63 @@ class RunController:
         Raises:
             ProcessCancelledError: As `execute`. ReplayError: `process_journal_left_over`.
         """
-        if self.replayed.cancelled_at == key:
-            raise self._asked or ProcessCancelledError()
-        self.replayed.check(branch_of(key), f"The process asked for {asked}")
+        self._enter(key)
+        try:
+            self.replayed.check(branch_of(key), f"The process asked for {asked}")
+        except ReplayError as error:
+            self.break_off(error)
+            raise
         if self._asked is not None and not self.told:
             await self._tell(key)
             raise self._asked
+
+    async def write_readings(self, key: str) -> None:
+        """Write what was read of clocks and chance before anything outside is begun with it.
+
+        It may be a key that the outside knows the effect by: if this died before the effect is recorded,
+        it is to be the same the next time.
+        """
+        if self._read == self._written:
+            return
+        before, number = self._read, 1
+        while self.replayed.has(f"{key}:readings:{number}"):
+            number += 1
+        await self.keep(f"{key}:readings:{number}", None, lambda: None)
+        self._written = max(self._written, before)
+
+    async def begin_effect(self, key: str, part: str) -> None:
+        """Begin an effect by a part of it that is kept on its own; see `admit`."""
+        if self.replayed.has(part):
+            self._enter(key)
+        else:
+            await self.admit(key, effect_of(key))
+
+    async def replayed_event(self, key: str, refused: str) -> ProcessEvent | None:
+        """The event that was appended here before; None once it may be appended; see `admit`.
+
+        None as well if it was `refused` before, which is recorded under that key.
+        """
+        known = self.replayed.event(key)
+        if known is None and not self.replayed.has(refused):
+            await self.admit(key, effect_of(key))
+            await self.write_readings(key)
+        else:
+            self._enter(key)
+        return known
+
+    @asynccontextmanager
+    async def at_work(self) -> AsyncIterator[None]:
+        """Do something that is recorded elsewhere."""
+        await self._slot.ensure()
+        self._slot.begin()
+        try:
+            yield
+        except LashError as error:
+            if is_circumstance(error):
+                self.break_off(error)
+            raise
+        finally:
+            self._slot.end()
 
     async def keep(self, key: str, given: JsonValue, make: Callable[[], JsonValue]) -> JsonValue:
         """A value that is made once and recorded at once, beside the effect it belongs to."""
@@ -158,9 +299,7 @@ class RunController:
             return DurableStepOutcome(value=make())
 
         command = DurableStepCommand(step_id="kept", input=given)
-        outcome = await self._inner.execute(
-            envelope_of(key, command), executors.durable_step(perform)
-        )
+        outcome = await self._perform(envelope_of(key, command), executors.durable_step(perform))
         if not isinstance(outcome, DurableStepOutcome):
             raise wrong_outcome(outcome)
         return outcome.value
@@ -168,6 +307,24 @@ class RunController:
     async def is_recorded(self, key: str) -> bool:
         """Whether an effect is in the journal by now."""
         return await self._journal.lookup(self._scope_key, key) is not None
+
+    async def came(self, key: str) -> None:
+        """A wait has what it waited for, and is about to be recorded: the process rests no longer."""
+        under_way = self._under_way.get(key)
+        if under_way is not None and under_way.waits:
+            under_way.waits = False
+            self._slot.end_waiting()
+            await self._slot.ensure()
+
+    async def _perform(
+        self, envelope: RuntimeEffectEnvelope, executor: LocalExecutor
+    ) -> EffectOutcome:
+        try:
+            return await self._inner.execute(envelope, executor)
+        except LashError as error:
+            if is_circumstance(error):
+                self.break_off(error)
+            raise
 
     async def _run(
         self,
@@ -181,25 +338,30 @@ class RunController:
             message = "effects are asked for inside a task"
             raise RuntimeError(message)
         mine = self._under_way[key] = _UnderWay(task, waits=kind is not None)
+        cancels = task.cancelling()
         self._slot.begin()
         if kind is not None:
             self._waits_for(kind)
             self._slot.begin_waiting()
         try:
-            outcome = await self._inner.execute(envelope, executor)
+            outcome = await self._perform(envelope, executor)
         except asyncio.CancelledError:
-            if not mine.interrupted or self._asked is None:
-                raise
+            if not mine.interrupted or self._asked is None or task.cancelling() > cancels + 1:
+                raise  # not, or not only, to tell the process
+            mine.interrupted = False
             task.uncancel()
             await self._tell(key)
-            raise self._asked from None
+            outcome = None
         finally:
             del self._under_way[key]
-            if kind is not None:
+            if mine.interrupted:
+                task.uncancel()
+            if mine.waits:
                 self._slot.end_waiting()
             self._slot.end()
-        if kind is not None:
-            await self._slot.ensure()
+        await self._slot.ensure()
+        if outcome is None:
+            raise self._asked or ProcessCancelledError()
         return outcome
 
     # --- stopping -------------------------------------------------------------------------------
@@ -234,15 +396,27 @@ class RunController:
 
     async def _tell(self, key: str) -> None:
         """Record at which effect the process is told to stop; from here on it is not told again."""
-        self.told = True
+        self.told = self.heard = True
+        self._read += 1
 
         async def perform() -> EffectOutcome:
             return RuntimeValueOutcome(value=key)
 
         command = RuntimeValueCommand(operation="cancelled")
-        await self._inner.execute(
-            envelope_of(CANCELLED_KEY, command), executors.runtime_value(perform)
-        )
+        await self._perform(envelope_of(CANCELLED_KEY, command), executors.runtime_value(perform))
+
+
+#: Commands that touch the outside before anything of them is recorded.
+_OUTSIDE = (DirectCommand, DurableStepCommand, ProcessEffectCommand)
+
+
+def is_circumstance(error: LashError) -> bool:
+    """Whether an error says something of the surroundings, so that the process is begun again."""
+    if isinstance(error, LeaseLostError | ReplayError | StoreError):
+        return True
+    if isinstance(error, StepError | WaitError | ProcessError | ProcessCancelledError):
+        return False
+    return error.retryable or error.code in _CIRCUMSTANCES
 
 
 def waits_of(command: EffectCommand) -> WaitKind | None:

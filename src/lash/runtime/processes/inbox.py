@@ -5,8 +5,9 @@ name gets the n-th signal of that name; a wait that timed out takes none.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from lash.core.clock import Clock
 from lash.core.json import JsonObject
@@ -30,18 +31,30 @@ class _Mail:
 
     def __init__(self, cursor: SignalCursor) -> None:
         self.through = cursor.through  # all up to here were taken
-        self.beyond = set(cursor.beyond)  # and these
+        self.beyond = Counter(
+            cursor.beyond
+        )  # and these: by how many waits, if some came to nothing
         self.read = cursor.through  # all up to here were read
         self.waiting: deque[ProcessEvent] = deque()  # read, and not taken
         self.waiters: deque[object] = deque()  # in the order in which they asked
 
     def taken(self, sequence: int) -> None:
         if sequence > self.through:
-            self.beyond.add(sequence)
+            self.beyond[sequence] += 1
+
+    def given_back(self, sequence: int) -> bool:
+        """One wait less took it; whether it is free now."""
+        if self.beyond[sequence] > 1:
+            self.beyond[sequence] -= 1
+            return False
+        return self.beyond.pop(sequence, 0) > 0
 
     @property
     def cursor(self) -> SignalCursor:
-        return SignalCursor(through=self.through, beyond=tuple(sorted(self.beyond)))
+        """All that was read and does not wait was taken: one number says so."""
+        through = max(self.through, self.waiting[0].sequence - 1 if self.waiting else self.read)
+        beyond = sorted(each for each in self.beyond if each > through)
+        return SignalCursor(through=through, beyond=tuple(beyond))
 
 
 class SignalInbox:
@@ -85,34 +98,49 @@ class SignalInbox:
             mail = self._mail[name] = _Mail(SignalCursor())
         return mail
 
-    async def take(self, name: str, due_at_ms: int | None = None) -> ProcessEvent | None:
-        """The next signal of a name; waits for one, or until it is due and gives None."""
+    @contextmanager
+    def queueing(self, name: str) -> Iterator[object]:
+        """A place among those who wait for signals of a name: whoever asked first is given the first."""
         mail, place = self._named(name), object()
         mail.waiters.append(place)
         try:
-            with self._news.listening(self._process_id) as came:
-                while True:
-                    came.clear()
-                    if not mail.waiting:
-                        await self._read(name, mail)
-                    if mail.waiting and mail.waiters[0] is place:
-                        event = mail.waiting.popleft()
-                        mail.taken(event.sequence)
-                        return event
-                    if due_at_ms is None:
-                        await came.wait()
-                    elif not await self._came_before(came, due_at_ms):
-                        return None
+            yield place
         finally:
             mail.waiters.remove(place)
             if mail.waiters and mail.waiting:
                 self._news.bump(self._process_id)  # whoever is first now
 
+    async def take(
+        self, name: str, place: object, due_at_ms: int | None = None
+    ) -> ProcessEvent | None:
+        """The next signal of a name; waits for one that comes until it is due, and gives None then.
+
+        A signal that came later is not taken, although it may be there by now: what a wait comes to
+        does not depend on when its process was run again.
+        """
+        mail = self._named(name)
+        with self._news.listening(self._process_id) as came:
+            while True:
+                came.clear()
+                while not mail.waiting and await self._read(name, mail):
+                    pass  # all of it was taken before
+                if mail.waiting and mail.waiters[0] is place:
+                    event = mail.waiting[0]
+                    if due_at_ms is not None and event.occurred_at_ms > due_at_ms:
+                        return None
+                    mail.waiting.popleft()
+                    mail.taken(event.sequence)
+                    return event
+                if due_at_ms is None:
+                    await came.wait()
+                elif not await self._came_before(came, due_at_ms):
+                    return None
+
     async def taking(
-        self, name: str, due_at_ms: int | None, taken: list[ProcessEvent]
+        self, name: str, place: object, due_at_ms: int | None, taken: list[ProcessEvent]
     ) -> AwaitEventOutcome:
         """What waiting for a signal comes to; what it took is put into `taken`, should it be given back."""
-        event = await self.take(name, due_at_ms)
+        event = await self.take(name, place, due_at_ms)
         if event is None:
             return AwaitEventOutcome(resolution=ResolvedTimeout())
         taken.append(event)
@@ -122,8 +150,19 @@ class SignalInbox:
     def put_back(self, name: str, event: ProcessEvent) -> None:
         """The wait that took a signal came to nothing, so it is the next one's."""
         mail = self._named(name)
-        mail.beyond.discard(event.sequence)
+        if not mail.given_back(event.sequence):
+            return
         mail.waiting = deque(sorted((event, *mail.waiting), key=lambda each: each.sequence))
+        self._news.bump(self._process_id)
+
+    def release(self, name: str, sequence: int) -> None:
+        """What an earlier run took came to nothing, so it is the next one's."""
+        mail = self._named(name)
+        if not mail.given_back(sequence):
+            return
+        # Read all of it again: it may have been passed over.
+        mail.read = mail.through
+        mail.waiting.clear()
         self._news.bump(self._process_id)
 
     async def _came_before(self, came: asyncio.Event, due_at_ms: int) -> bool:
@@ -133,7 +172,8 @@ class SignalInbox:
         heard, _ = await raced(came.wait(), self._clock.sleep(left / 1000))
         return heard.done() or self._clock.now_ms() < due_at_ms
 
-    async def _read(self, name: str, mail: _Mail) -> None:
+    async def _read(self, name: str, mail: _Mail) -> bool:
+        """Read what came since; False when there was nothing."""
         events = await self._store.process_events(
             self._process_id, after=mail.read, event_type=signal_type(name), limit=_PAGE
         )
@@ -143,6 +183,4 @@ class SignalInbox:
             mail.read = event.sequence
             if event.sequence not in mail.beyond:
                 mail.waiting.append(event)
-        while mail.beyond and not mail.waiting and max(mail.beyond) <= mail.read:
-            # All that was read was taken: one number says so.
-            mail.through, mail.beyond = mail.read, set()
+        return bool(events)

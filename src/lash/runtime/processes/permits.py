@@ -7,6 +7,10 @@ branches: only when every one of them waits does it rest.
 import asyncio
 from collections.abc import Callable
 
+#: For so many turns of the loop nothing may have changed before a process is taken to rest. What comes
+#: after an effect may take a few: a branch that ended is noticed by the one that waits for it.
+_TURNS = 8
+
 
 class Slot:
     """One running process's permit.
@@ -24,6 +28,7 @@ class Slot:
         "_on_parked",
         "_on_resumed",
         "_permits",
+        "_stirred",
         "_taking",
         "_waiting",
     )
@@ -41,6 +46,7 @@ class Slot:
         self._busy = 0
         self._waiting = 0
         self._closed = False
+        self._stirred = 0
         self._taking: asyncio.Future[None] | None = None
 
     @property
@@ -50,6 +56,7 @@ class Slot:
 
     def begin(self) -> None:
         """An effect is under way."""
+        self._stirred += 1
         self._busy += 1
 
     def end(self) -> None:
@@ -67,12 +74,17 @@ class Slot:
         self._waiting -= 1
 
     def _look_soon(self) -> None:
-        # Not now: a branch whose effect is over asks for its next one in this very step of the loop.
+        # Not now: where an effect is over the next one may follow.
+        self._stirred += 1
         if self._waiting:
-            asyncio.get_running_loop().call_soon(self._look)
+            asyncio.get_running_loop().call_soon(self._look, self._stirred, _TURNS)
 
-    def _look(self) -> None:
-        if self._held and 0 < self._waiting == self._busy:
+    def _look(self, stirred: int, turns: int) -> None:
+        if stirred != self._stirred:
+            return  # something changed since; that looks again
+        if turns:
+            asyncio.get_running_loop().call_soon(self._look, stirred, turns - 1)
+        elif self._held and 0 < self._waiting == self._busy:
             self._held = False
             self._permits.release()
             self._on_parked()

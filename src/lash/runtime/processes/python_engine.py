@@ -1,19 +1,11 @@
 """The Python engine: an `async def`, run from its beginning over its journal (ARCHITECTURE D9)."""
 
+import asyncio
 from typing import Any, cast
 
 import msgspec
 
-from lash.core.errors import (
-    LashError,
-    LeaseLostError,
-    ProcessCancelledError,
-    ProcessError,
-    ReplayError,
-    StepError,
-    StoreError,
-    WaitError,
-)
+from lash.core.errors import LashError, ProcessCancelledError, StoreError
 from lash.core.json import JsonObject, encode, to_json
 from lash.core.text import described, spelled_out
 from lash.effects.transitions import fit_outcome
@@ -27,21 +19,10 @@ from lash.processes.outcomes import (
     ProcessSuccess,
 )
 from lash.runtime.processes.context import ContinueAsNew, ProcessContext
+from lash.runtime.processes.controlling import is_circumstance
 from lash.runtime.processes.engines import Continue, RunOutcome
 from lash.runtime.processes.function import PYTHON, ProcessFunction, ProcessFunctions
 from lash.runtime.processes.run import ProcessRun
-
-#: Errors that say something of where a process was run, and nothing of the process.
-_CIRCUMSTANCES = frozenset(
-    {
-        "agent_missing",
-        "agent_unknown",
-        "agent_version_missing",
-        "await_event_unknown_or_revoked",
-        "runtime_closed",
-        "store_closed",
-    }
-)
 
 
 class _Call(msgspec.Struct):
@@ -91,8 +72,13 @@ class PythonEngine:
             raise self.refusal(run.record) or LashError("process_missing", "It is not here.")
         ctx = ProcessContext(run, function)
         ctx.begin()
-        outcome = await _outcome(function, ctx, call.args)
-        ctx.end()
+        try:
+            if not run.fresh:
+                await ctx.recall()
+            outcome = await _outcome(function, ctx, call.args)
+            ctx.end()
+        finally:
+            await ctx.close()
         return outcome
 
 
@@ -112,15 +98,37 @@ async def _outcome(
         value = await function.run(ctx, args)
     except ContinueAsNew as again:
         return Continue(again.payload)
-    except ProcessCancelledError as error:
-        return ProcessCancelled(message=error.message)
-    except LashError as error:
-        if is_circumstance(error):
+    except asyncio.CancelledError as error:
+        if ctx.stopped:
             raise
-        return failure_of(error)
-    except Exception as error:  # noqa: BLE001  what the code of a process raises is its end
-        return failure_of(error)
+        return failure_of(error)  # of its own making: a task it waited for was cancelled
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # noqa: BLE001  what the code of a process raises is its end
+        return _raised(error)
     return _success(function.name, value)
+
+
+def _raised(error: BaseException) -> ProcessAwaitOutput:
+    """What a process comes to whose code raised; a group of errors counts for what is in it.
+
+    Raises:
+        LashError: It says something of the surroundings, and nothing of the process.
+    """
+    leaves = _leaves(error)
+    for leaf in leaves:
+        if isinstance(leaf, LashError) and is_circumstance(leaf):
+            raise leaf
+    told = next((leaf for leaf in leaves if isinstance(leaf, ProcessCancelledError)), None)
+    if told is not None:
+        return ProcessCancelled(message=told.message)
+    return failure_of(leaves[0] if len(leaves) == 1 else error)
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
 
 
 def _success(name: str, value: object) -> ProcessAwaitOutput:
@@ -140,16 +148,7 @@ def _success(name: str, value: object) -> ProcessAwaitOutput:
     return ProcessSuccess(value=told)
 
 
-def is_circumstance(error: LashError) -> bool:
-    """Whether an error says something of the surroundings, so that the process is begun again."""
-    if isinstance(error, LeaseLostError | ReplayError | StoreError):
-        return True
-    if isinstance(error, StepError | WaitError | ProcessError | ProcessCancelledError):
-        return False
-    return error.retryable or error.code in _CIRCUMSTANCES
-
-
-def failure_of(error: Exception) -> ProcessFailure:
+def failure_of(error: BaseException) -> ProcessFailure:
     """What a process comes to whose code raised."""
     if isinstance(error, LashError):
         given = error.details.get("failure_class")

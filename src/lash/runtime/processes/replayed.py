@@ -5,12 +5,13 @@ something new while records of the same branch are left over, it is not the func
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from lash.core.errors import ReplayError
 from lash.effects.journal import JournalRecord
+from lash.processes.events import ProcessEvent
 
 #: How many parts of a key name the effect itself; what follows names attempts and waits below it.
 _PARTS = {
@@ -18,6 +19,7 @@ _PARTS = {
     "sleep": 2,
     "value": 3,
     "signal": 3,
+    "emit": 2,
     "start": 2,
     "result": 2,
     "tell": 2,
@@ -66,6 +68,8 @@ class Replayed:
         self._left: dict[str, OrderedDict[str, None]] = {}
         self._keys = {record.replay_key for record in records}
         self._settled: dict[str, int] = {}
+        self._waits: dict[str, str] = {}
+        self._events: dict[str, ProcessEvent] = {}
         self.cancelled_at: str | None = None
         for record in records:
             key = record.replay_key
@@ -73,9 +77,21 @@ class Replayed:
                 self.cancelled_at = str(_value(record))
                 continue
             if effect_of(key).split("|")[-1].startswith("settled:"):
-                self._settled[key] = int(_value(record))
+                self._settled[key] = int(_value(record) or 0)
+            if record.kind == "await_event":
+                self._waits[key] = record.outcome
             if ordered:
                 self._left.setdefault(branch_of(key), OrderedDict())[effect_of(key)] = None
+
+    def appended(self, events: Iterable[tuple[str, ProcessEvent]]) -> None:
+        """Events of its own that the segment appended, by the key of the effect: they are not in the journal."""
+        for key, event in events:
+            self._events[key] = event
+            self._left.setdefault(branch_of(key), OrderedDict())[effect_of(key)] = None
+
+    def event(self, key: str) -> ProcessEvent | None:
+        """The event that was appended before this run began."""
+        return self._events.get(key)
 
     @property
     def replaying(self) -> bool:
@@ -85,6 +101,16 @@ class Replayed:
     def has(self, key: str) -> bool:
         """Whether an effect was recorded before this run began."""
         return key in self._keys
+
+    def signal(self, key: str) -> int | None:
+        """Which signal a wait took before this run began, by its place in the log."""
+        outcome = self._waits.get(key)
+        if outcome is None:
+            return None
+        try:
+            return msgspec.json.decode(outcome, type=_Wait).resolution.payload.sequence
+        except msgspec.MsgspecError:
+            return None  # it timed out
 
     def settled(self, key: str) -> int | None:
         """Which branch came first, if that was recorded."""
@@ -122,6 +148,20 @@ class Replayed:
             recorded=first,
             count=count,
         )
+
+
+class _Taken(msgspec.Struct):
+    sequence: int
+
+
+class _Resolution(msgspec.Struct):
+    payload: _Taken
+
+
+class _Wait(msgspec.Struct):
+    """What is read of a recorded wait for a signal that took one."""
+
+    resolution: _Resolution
 
 
 def _value(record: JournalRecord) -> int | float | str:

@@ -260,7 +260,8 @@ class ProcessWorker:
         self._task(self._run(run), f"lash-process-{record.process_id}")
 
     async def _run(self, run: ProcessRun) -> None:
-        process_id, ending = run.record.process_id, "lost"
+        process_id = run.record.process_id
+        ending = "released"  # also where somebody tears everything down
         try:
             ending = await run.drive()
         finally:

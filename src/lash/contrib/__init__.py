@@ -1,0 +1,1 @@
+"""Tools and habits that come with lash and use nothing but what any application may use."""
