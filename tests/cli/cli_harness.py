@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 #: What the machine of a test run may have set must not decide how a test ends.
-_OURS = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "LASH_MODEL", "FORCE_COLOR", "COLUMNS")
+_OURS = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "LASH_MODEL", "FORCE_COLOR", "COLUMNS", "LINES")
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,22 @@ class Command:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
     def interrupt(self) -> None:
         self._process.send_signal(signal.SIGINT)
 
+    def terminate(self) -> None:
+        self._process.terminate()
+
     def kill(self) -> None:
         self._process.kill()
+
+    def stop_reading(self) -> None:
+        """Close our end of its stdout, as a pager does that was left."""
+        transport = self._process._transport.get_pipe_transport(1)  # type: ignore[attr-defined]  # asyncio has no other way
+        transport.close()
 
     async def line(self) -> str:
         """The next line of stdout, or "" at its end."""

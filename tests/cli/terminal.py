@@ -87,7 +87,7 @@ class Screen:
         row[column] = char
         self._column += 1
 
-    def _control(self, arguments: str, final: str) -> None:
+    def _control(self, arguments: str, final: str) -> None:  # noqa: C901  a case per sequence
         number = int(arguments) if arguments.isdigit() else 0
         match final:
             case "A":
@@ -98,6 +98,8 @@ class Screen:
                 self._column = min(self.columns - 1, self._column + max(1, number))
             case "D":
                 self._column = max(0, min(self._column, self.columns - 1) - max(1, number))
+            case "H" if arguments in {"", "1;1"}:
+                self._row = self._column = 0  # the screen's top, while nothing has scrolled away
             case "G":
                 self._column = max(0, number - 1)
             case "K":
@@ -171,8 +173,8 @@ class Terminal:
         """Wait until the screen shows a text."""
         self.until(lambda: self.screen.text.count(text) >= times, repr(text))
 
-    def until(self, condition: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + _DEADLINE_S
+    def until(self, condition: Callable[[], bool], what: str, seconds: float = _DEADLINE_S) -> None:
+        deadline = time.monotonic() + seconds
         while not condition():
             left = deadline - time.monotonic()
             if left <= 0 or not self._read(left):

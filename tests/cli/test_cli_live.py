@@ -157,6 +157,10 @@ def test_a_model_cannot_steer_a_terminal_but_a_file_gets_its_very_words() -> Non
         (999.6, "1.0 s"),
         (1_449, "1.4 s"),
         (125_000, "2 min 5 s"),
+        (3_599_999, "59 min 59 s"),
+        (3 * 3_600_000 + 20 * 60_000, "3 h 20 min"),
+        (86_400_000, "1 day 0 h"),
+        (2 * 86_400_000 + 3 * 3_600_000, "2 days 3 h"),
     ],
 )
 def test_durations_read_well(ms: float, told: str) -> None:

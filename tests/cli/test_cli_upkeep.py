@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -297,29 +298,42 @@ def test_damage_is_found_and_what_to_do_is_said(filled: Path, capsys: Capture) -
 
 
 @pytest.fixture
-def sealed() -> Iterator[Callable[[Path], None]]:
-    """Makes a directory read-only, where the machine lets tests do that."""
-    tool, done = shutil.which("mount"), []
+def sealed() -> Iterator[Callable[[Path], Callable[[], None]]]:
+    """Makes a directory read-only, where the machine lets tests do that; gives what undoes it."""
+    tool = shutil.which("mount")
+    done: list[Path] = []
 
-    def seal(place: Path) -> None:
+    def unseal(place: Path) -> None:
+        done.remove(place)
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+    def seal(place: Path) -> Callable[[], None]:
         for options in (["--bind", str(place)], ["-o", "remount,bind,ro"]):
             command = [tool or "mount", *options, str(place)]
             if tool is None or subprocess.run(command, capture_output=True, check=False).returncode:
                 pytest.skip("this machine does not let tests mount")
             if place not in done:
                 done.append(place)
+        return partial(unseal, place)
 
     yield seal
-    for place in done:
-        subprocess.run(["umount", "-l", str(place)], check=True)
+    while done:
+        unseal(done[-1])
 
 
-READERS = [["sessions"], ["show", "c-1"], ["journal", "c-1"], ["usage", "c-1"], ["queue", "c-1"]]
+READERS = [
+    ["sessions"],
+    ["show", "c-1"],
+    ["journal", "c-1"],
+    ["usage", "c-1"],
+    ["queue", "c-1"],
+    ["ps", "--all"],
+]
 
 
 @pytest.mark.parametrize("how", ["alone", "with a log"])
 def test_what_cannot_be_written_can_be_read(
-    here: Path, how: str, sealed: Callable[[Path], None], capsys: Capture
+    here: Path, how: str, sealed: Callable[[Path], Callable[[], None]], capsys: Capture
 ) -> None:
     place = here / "sealed"
     place.mkdir()
@@ -349,3 +363,34 @@ def with_log(place: Path) -> None:
                 (place / f"lash.db{end}").write_bytes((place / f"whole.db{end}").read_bytes())
 
     asyncio.run(copy_while_open())
+
+
+def test_a_process_that_runs_is_told_as_running_where_nothing_can_be_written(
+    here: Path, sealed: Callable[[Path], Callable[[], None]], capsys: Capture
+) -> None:
+    """Who lives is told by locks beside the file; beside the copy that is read there are none."""
+    place = here / "sealed"
+    place.mkdir()
+
+    async def look() -> None:
+        begun, over = asyncio.Event(), asyncio.Event()
+
+        @lash.process
+        async def digs(ctx: lash.ProcessContext) -> None:
+            begun.set()
+            await over.wait()
+
+        async with lash.Runtime(place / "lash.db", processes=[digs]) as runtime:
+            process = await runtime.processes.start(digs, id="digs-1")
+            await begun.wait()
+            unseal = sealed(place)
+            try:
+                command = ["ps", "--db", str(place / "lash.db"), "--json"]
+                assert await asyncio.to_thread(main, command) == 0
+            finally:
+                unseal()
+            over.set()
+            await process.result(timeout=20)
+
+    asyncio.run(look())
+    assert [process["state"] for process in json.loads(capsys.readouterr().out)] == ["running"]

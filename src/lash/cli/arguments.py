@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NoReturn, cast, get_args
 
+from lash.cli.arguments_of_processes import add_processes, add_worker
 from lash.cli.arguments_of_sessions import add_keeping, add_working
 from lash.cli.common_arguments import (
     Commands,
@@ -49,6 +50,9 @@ first steps:
   lash resolve KEY '{"approved": true}'          answer a tool that waits for the outside
   lash tail default                              what happens in it, as it happens
   lash cancel default                            stop the turn that runs
+  lash worker shop                               run the processes and agents of shop.py
+  lash ps                                        what processes do, and what they wait for
+  lash signal refund-7 approved '{"by": "ana"}'  tell a process what it waits for
   lash doctor                                    is everything in lash.db as it should be?
 
 exit codes: 0 done, 1 failed or stopped, 2 usage or configuration, 130 interrupted
@@ -135,7 +139,9 @@ def build_parser() -> ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_demo(commands)
     _add_run(commands)
+    add_worker(commands)
     add_working(commands)
+    add_processes(commands)
     add_reader(commands, "sessions", "list the sessions of a database")
     show = add_reader(commands, "show", "show a session, turn by turn")
     add_session(show)

@@ -31,7 +31,8 @@ exit codes: 0 with --once, 130 when interrupted
 """
 _CANCEL = """\
 Asks a turn to stop, whichever process drives it, and says what came of it. A turn that
-nobody drives is ended by this command itself.
+nobody drives is ended by this command itself. With --process: asks a background process to
+stop; it is told where it waits, and may clean up first.
 """
 _CANCEL_NOTES = """\
 exit codes: 0 asked, by this request or one before; 1 it had come to its end, or there is none
@@ -158,8 +159,9 @@ def _add_tail(commands: Commands) -> None:
 
 
 def _add_cancel(commands: Commands) -> None:
-    cancel = _add(commands, "cancel", "ask a turn to stop", _CANCEL, _CANCEL_NOTES)
-    add_session(cancel)
+    cancel = _add(commands, "cancel", "ask a turn or a process to stop", _CANCEL, _CANCEL_NOTES)
+    cancel.usage = "lash cancel (SESSION [TURN] | --process ID) [options]"
+    cancel.add_argument("session", type=text, nargs="?", metavar="SESSION", help="the session's id")
     cancel.add_argument(
         "turn",
         type=text,
@@ -168,9 +170,10 @@ def _add_cancel(commands: Commands) -> None:
         help="the turn's id (default: the one that comes first now)",
     )
     cancel.add_argument(
-        "--reason", type=text, metavar="TEXT", help="why; the turn's outcome shows it"
+        "--process", type=text, metavar="ID", help="stop this background process, not a turn"
     )
     cancel.add_argument(
-        "--wait", action="store_true", help="wait until the turn is committed, and say how it ended"
+        "--reason", type=text, metavar="TEXT", help="why; the turn's outcome, or the log, shows it"
     )
+    cancel.add_argument("--wait", action="store_true", help="wait until it has ended, and say how")
     _finish(cancel)

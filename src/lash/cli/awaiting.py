@@ -1,4 +1,4 @@
-"""What an open turn waits for: answers from outside that nobody has given yet.
+"""What an open turn or process waits for: answers from outside that nobody has given yet.
 
 The journal tells which tool calls were left to the outside, also when the process died before it
 began to wait; the store's promises tell which of them were answered. Payloads and signatures are
@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from lash.cli.wording import local_time, until
-from lash.core.scopes import TurnScope, journal_key
+from lash.core.scopes import ExecutionScope, journal_key
 from lash.effects.journal import JournalRecord
 from lash.effects.journaling import decode_outcome
 from lash.effects.outcomes import ToolAttemptOutcome
@@ -50,8 +50,10 @@ class AwaitedAnswer:
     since_ms: int
 
 
-async def awaited_answers(store: Store, scope: TurnScope, now_ms: int) -> tuple[AwaitedAnswer, ...]:
-    """What an open turn waits for, in the order in which it began to."""
+async def awaited_answers(
+    store: Store, scope: ExecutionScope, now_ms: int
+) -> tuple[AwaitedAnswer, ...]:
+    """What unfinished work waits for, in the order in which it began to."""
     scope_key = journal_key(scope)
     # The journal first: what is answered between the two reads is then told as answered.
     deferred = {call.key_id: call for call in _deferred(await store.load_journal(scope_key))}

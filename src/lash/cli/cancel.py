@@ -1,4 +1,4 @@
-"""`lash cancel`: asks a turn to stop, whoever drives it, and says what came of it."""
+"""`lash cancel`: asks a turn, or a process, to stop, whoever drives it, and says what came of it."""
 
 import asyncio
 import sys
@@ -13,6 +13,7 @@ from lash.cli.json_output import write_json
 from lash.cli.output import note
 from lash.cli.reading import bystander
 from lash.cli.wording import cancelled_text, outcome_text, printable
+from lash.core.errors import ConfigurationError
 
 ORIGIN = "lash cancel"
 
@@ -24,8 +25,9 @@ _END_S = 15.0
 class CancelOptions:
     """What the command line asked for; None where it said nothing."""
 
-    session_id: str
+    session_id: str | None
     turn_id: str | None
+    process_id: str | None
     db: str
     reason: str | None
     wait: bool
@@ -42,16 +44,36 @@ class _Came:
 
 
 def cancel(options: CancelOptions) -> int:
-    """Ask a turn to stop; 0 when it is asked, 1 when there is nothing to stop any more.
+    """Ask a turn or a process to stop; 0 when it is asked, 1 when there is nothing to stop any more.
 
     Raises:
-        LashError: `turn_id_invalid`; with `wait`, why the turn cannot go on.
+        ConfigurationError: `usage_invalid`.
+        LashError: `turn_id_invalid`; with `wait`, why the turn cannot go on; `process_unknown`,
+            `process_no_longer_retained`.
     """
-    came = asyncio.run(_cancel(options))
+    if (options.session_id is None) == (options.process_id is None):
+        raise ConfigurationError(
+            "usage_invalid", "Say what is to stop: a SESSION, or a process with --process ID."
+        )
+    if options.process_id is not None:
+        from lash.cli.cancel_process import cancel_process
+
+        return cancel_process(
+            options.process_id,
+            options.db,
+            reason=options.reason,
+            wait=options.wait,
+            as_json=options.as_json,
+        )
+    return _cancel_turn(options, options.session_id or "")
+
+
+def _cancel_turn(options: CancelOptions, session_id: str) -> int:
+    came = asyncio.run(_cancel(options, session_id))
     if options.as_json:
-        write_json(_document(options, came))
+        write_json(_document(session_id, came))
     else:
-        sys.stdout.write(f"{printable(_told(options, came))}\n")
+        sys.stdout.write(f"{printable(_told(options, session_id, came))}\n")
         if came.result is not None:
             sys.stdout.write(f"{printable(_ended(came.result))}\n")
     asked = came.receipt.outcome in ("requested", "already_requested")
@@ -64,9 +86,9 @@ def cancel(options: CancelOptions) -> int:
     return ExitCode.DONE if asked else ExitCode.FAILED
 
 
-async def _cancel(options: CancelOptions) -> _Came:
+async def _cancel(options: CancelOptions, session_id: str) -> _Came:
     async with bystander(options.db) as runtime:
-        session = runtime.session(options.session_id)
+        session = runtime.session(session_id)
         receipt = await session.cancel(options.turn_id, origin=ORIGIN, reason=options.reason)
         turn_id = receipt.turn_id
         if turn_id is None or receipt.result is not None:
@@ -95,7 +117,7 @@ async def _end(session: Session, turn_id: str) -> TurnResult | None:
         return None  # it was asked to stop all the same; the next runtime ends it
 
 
-def _told(options: CancelOptions, came: _Came) -> str:
+def _told(options: CancelOptions, session_id: str, came: _Came) -> str:
     receipt = came.receipt
     match receipt.outcome:
         case "requested":
@@ -109,11 +131,11 @@ def _told(options: CancelOptions, came: _Came) -> str:
             )
         case _ if options.turn_id is None:
             return (
-                f"unknown: nothing is open in session {options.session_id!r}, or there is no such "
+                f"unknown: nothing is open in session {session_id!r}, or there is no such "
                 "session; nothing was changed."
             )
         case _:
-            return f"unknown: there is no session {options.session_id!r}; nothing was changed."
+            return f"unknown: there is no session {session_id!r}; nothing was changed."
 
 
 def _ended(result: TurnResult) -> str:
@@ -121,10 +143,10 @@ def _ended(result: TurnResult) -> str:
     return f"It ended: {outcome_text(result.outcome)}{by}."
 
 
-def _document(options: CancelOptions, came: _Came) -> dict[str, object]:
+def _document(session_id: str, came: _Came) -> dict[str, object]:
     receipt, result = came.receipt, came.result
     return {
-        "session_id": options.session_id,
+        "session_id": session_id,
         "turn_id": receipt.turn_id,
         "outcome": receipt.outcome,
         "turn_known": came.known,

@@ -108,9 +108,70 @@ def _cancel(options: Namespace) -> int:
         CancelOptions(
             session_id=options.session,
             turn_id=options.turn,
+            process_id=options.process,
             db=options.db,
             reason=options.reason,
             wait=options.wait,
+            as_json=options.json,
+        )
+    )
+
+
+def _worker(options: Namespace) -> int:
+    from lash.cli.worker.command import WorkerRequest, worker
+
+    return worker(
+        WorkerRequest(
+            module=options.module,
+            db=options.db,
+            concurrency=options.concurrency,
+            until_idle=options.until_idle,
+            as_json=options.json,
+        )
+    )
+
+
+def _ps(options: Namespace) -> int:
+    from lash.cli.ps.command import PsRequest, ps
+
+    return ps(
+        PsRequest(
+            process_id=options.process,
+            state=options.status,
+            name=options.name,
+            session=options.session,
+            db=options.db,
+            watch=options.watch,
+            payloads=options.payloads,
+            as_json=options.json,
+        )
+    )
+
+
+def _signal(options: Namespace) -> int:
+    from lash.cli.signalling import SignalRequest, send
+
+    return send(
+        SignalRequest(
+            process_id=options.process,
+            name=options.name,
+            payload=options.payload,
+            signal_id=options.id,
+            db=options.db,
+            as_json=options.json,
+        )
+    )
+
+
+def _abandon(options: Namespace) -> int:
+    from lash.cli.abandon import AbandonOptions, abandon
+
+    return abandon(
+        AbandonOptions(
+            process_id=options.process,
+            reason=options.reason,
+            db=options.db,
+            yes=options.yes,
             as_json=options.json,
         )
     )
@@ -161,8 +222,12 @@ _COMMANDS: Mapping[str, _Command] = {
     "journal": _journal,
     "replay": _replay,
     "resolve": _resolve,
+    "worker": _worker,
     "tail": _tail,
     "cancel": _cancel,
+    "ps": _ps,
+    "signal": _signal,
+    "abandon": _abandon,
     "queue": _queue,
     "usage": _usage,
     "fork": _fork,

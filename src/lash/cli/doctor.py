@@ -26,6 +26,10 @@ _REMEDIES = {
     "wait_abandoned": "It costs space only; lash vacuum removes the promises with their journal.",
     "session_missing": "The rows cost space only. Restore from a backup if the session is missed.",
     "session_not_deleted": "Remove it again: lash rm SESSION.",
+    "process_log_broken": "Restore the database from a backup; what the process did cannot be trusted.",
+    "process_state_mismatch": "Keep a copy of the file and report it. Its log is the truth, not its row.",
+    "process_lease_kept": "Nothing needs to be done: nobody runs what has ended.",
+    "process_missing": "The rows cost space only. Restore from a backup if the process is missed.",
     "usage_mismatch": "History is whole; only the token counts of the session cannot be relied on.",
 }
 

@@ -1,15 +1,17 @@
-"""Finding what `module:name` on the command line names: tools for a turn, agents for a replay."""
+"""Finding what `module:name` on the command line names: tools, agents, processes."""
 
 import importlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import redirect_stdout
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 from lash.app.agent import Agent, ToolLike
 from lash.core.errors import ConfigurationError
+from lash.runtime.processes.function import ProcessFunction
 
 #: Makes the error of an argument that cannot be used, given why.
 _Refuse: TypeAlias = Callable[[str], ConfigurationError]
@@ -53,6 +55,67 @@ def import_agents(spec: str) -> list[Agent]:
             "agents, or a function that makes them"
         )
     return list(found.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a worker can run."""
+
+    agents: list[Agent] = field(default_factory=list)
+    processes: list[ProcessFunction[..., Any]] = field(default_factory=list)
+
+    def take(self, value: object) -> bool:
+        """Add an agent or a process function, once; False for anything else."""
+        kept: list[Any] | None = None
+        if isinstance(value, Agent):
+            kept = self.agents
+        elif isinstance(value, ProcessFunction):
+            kept = self.processes
+        if kept is None:
+            return False
+        if all(value is not known for known in kept):  # one may have several names
+            kept.append(value)
+        return True
+
+
+def import_work(spec: str) -> Work:
+    """The agents and process functions that stand in `module`, or that `module:name` names.
+
+    The name may be that of one of them, of a list of them, or of a function without parameters that
+    returns either. Modules of the current directory can be imported, as with `python -m`.
+
+    Raises:
+        ConfigurationError: `worker_module_invalid`, saying which part of the spec does not work.
+    """
+
+    def refuse(why: str) -> ConfigurationError:
+        return ConfigurationError("worker_module_invalid", f"{spec}: {why}.", spec=spec)
+
+    module_name, colon, name = spec.partition(":")
+    if not module_name or module_name.startswith(".") or (colon and not name):
+        raise refuse("write it as MODULE or MODULE:NAME, for example shop.work")
+    module, work = _module(module_name, refuse), Work()
+    if not colon:
+        for value in vars(module).values():
+            work.take(value)
+        if not work.agents and not work.processes:
+            raise refuse(
+                f"module {module_name} holds no agent and no process function at its top level; "
+                "decorate functions with @lash.process, or write MODULE:NAME to name a list"
+            )
+        return work
+    value = _attribute(module, name, refuse)
+    if not work.take(value):
+        made = _made(value, refuse)
+        for item in made if isinstance(made, list | tuple) else [made]:
+            if not work.take(item):
+                raise refuse(
+                    f"it names a value of type {type(item).__name__}, not an agent, a process "
+                    "function, a list of them, or a function that returns either"
+                )
+    if not work.agents and not work.processes:
+        raise refuse("it names an empty list; there is nothing to run")
+    return work
 
 
 # --- modules ----------------------------------------------------------------------------------------

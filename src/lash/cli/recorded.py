@@ -113,7 +113,7 @@ async def load_turn_journal(store: Store, session_id: str, turn_id: str) -> Turn
         session_id=session_id,
         asked_for=turn_id,
         turn=turn,
-        effects=_effects(entries, now, is_open=known.record is None),
+        effects=effects_of(entries, now, is_open=known.record is None),
         waits=waits,
     )
 
@@ -185,9 +185,10 @@ def _open(turn: AcceptedTurn, state: OpenState, entries: Sequence[JournalEntry])
     )
 
 
-def _effects(
+def effects_of(
     entries: Sequence[JournalEntry], now: int, *, is_open: bool
 ) -> Sequence[RecordedEffect]:
+    """The recorded effects of a scope; `is_open` says that its work is not finished."""
     keys = {entry.replay_key for entry in entries}
 
     def state(entry: JournalEntry) -> EffectState:

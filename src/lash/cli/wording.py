@@ -40,12 +40,16 @@ def one_line(text: str, limit: int = _ARGUMENTS_LIMIT) -> str:
 
 
 def elapsed(ms: float) -> str:
-    """A duration: `12 ms`, `1.4 s`, `2 min 5 s`."""
+    """A duration: `12 ms`, `1.4 s`, `2 min 5 s`, `3 h 20 min`, `2 days 3 h`."""
     if round(ms) < 1_000:
         return f"{round(ms)} ms"
     if ms < _MINUTE_MS:
         return f"{ms / 1_000:.1f} s"
-    return f"{int(ms // _MINUTE_MS)} min {int(ms % _MINUTE_MS // 1_000)} s"
+    if ms < _HOUR_MS:
+        return f"{int(ms // _MINUTE_MS)} min {int(ms % _MINUTE_MS // 1_000)} s"
+    if ms < _DAY_MS:
+        return f"{int(ms // _HOUR_MS)} h {int(ms % _HOUR_MS // _MINUTE_MS)} min"
+    return f"{counted(int(ms // _DAY_MS), 'day')} {int(ms % _DAY_MS // _HOUR_MS)} h"
 
 
 def local_time(ms: int) -> str:
@@ -70,19 +74,23 @@ def size_text(size: int) -> str:
     return f"{size / 1_000_000:.1f} MB"
 
 
+def age(ms: float) -> str:
+    """A length of time in its largest unit: `5 s`, `5 min`, `3 h`, `3 days`."""
+    if ms < _MINUTE_MS:
+        return f"{int(max(ms, 0) // 1_000)} s"
+    if ms < _HOUR_MS:
+        return f"{int(ms // _MINUTE_MS)} min"
+    if ms < _DAY_MS:
+        return f"{int(ms // _HOUR_MS)} h"
+    return counted(int(ms // _DAY_MS), "day")
+
+
 def ago(then_ms: int, now_ms: int) -> str:
     """How long ago something was: `just now`, `5 min ago`, `3 days ago`."""
-    age = now_ms - then_ms
-    if age < 5_000:  # also when another machine's clock is a little ahead
+    passed = now_ms - then_ms
+    if passed < 5_000:  # also when another machine's clock is a little ahead
         return "just now"
-    if age < _MINUTE_MS:
-        return f"{age // 1_000} s ago"
-    if age < _HOUR_MS:
-        return f"{age // _MINUTE_MS} min ago"
-    if age < _DAY_MS:
-        return f"{age // _HOUR_MS} h ago"
-    days = age // _DAY_MS
-    return f"{days} day{'s' if days > 1 else ''} ago"
+    return f"{age(passed)} ago"
 
 
 def counted(number: int, noun: str) -> str:

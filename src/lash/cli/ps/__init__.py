@@ -1,0 +1,1 @@
+"""`lash ps`: background processes, seen from outside; nothing of them is run here."""
