@@ -133,7 +133,7 @@ class ProcessHandle(Generic[R]):
             LashError: `process_unknown`, `process_no_longer_retained`.
         """
         registry = self._side.registry
-        with registry.news.listening(self.id) as came:
+        with registry.news.listening(self.id, counts=False) as came:
             while True:
                 came.clear()
                 record = await registry.load(self.id)  # before the log: nothing is missed

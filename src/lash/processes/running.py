@@ -3,11 +3,12 @@
 import msgspec
 
 from lash.core.json import JsonObject, JsonValue
-from lash.core.leases import Busy, Lease, LeaseClaim, LeaseState, decide_claim, is_current
+from lash.core.leases import Acquired, Busy, Lease, LeaseClaim, LeaseState, decide_claim, is_current
 from lash.processes import event_types as types
 from lash.processes.ending import given_up
 from lash.processes.events import ProcessEvent
 from lash.processes.model import ProcessRecord, ProcessStarted
+from lash.processes.outcomes import AbandonWriter
 from lash.processes.planning import (
     WriteFacts,
     WritePlan,
@@ -46,7 +47,8 @@ def runnable_at(record: ProcessRecord) -> int | None:
     if record.registration.disposition == "externally_owned":
         return 0 if given_up else None
     if record.registration.disposition == "owner_bound" and state.first_started is not None:
-        return 0 if given_up else None
+        # Whoever finds its holder dead says so.
+        return 0 if given_up or record.lease.held is not None else None
     return state.retry.next_attempt_at_ms if state.retry is not None and not given_up else 0
 
 
@@ -59,17 +61,28 @@ def claim(facts: WriteFacts, write: ClaimRun) -> WritePlan:
     decided = decide_claim(record.lease, write.claim, facts.now_ms)
     if isinstance(decided, Busy):
         return WritePlan(RunBusy(holder=decided.holder))
-    if state.abandon_request is not None:
-        owner = state.started.owner if state.started else None
-        return given_up(facts, "reconciled_request", owner)
+    writer = _gives_up(record, decided, write.claim, why)
+    if writer is not None:
+        return given_up(facts, writer, state.started.owner if state.started else None)
     if why is not None:
         return WritePlan(RunRefused(record=record, why=why))
-    lost = decided.displaced is not None
-    most = record.registration.max_attempts
-    if most is not None and state.failures + lost >= most:
-        return given_up(facts, "engine_gave_up", state.started.owner if state.started else None)
     begun, event, lease = begin(record, write.claim, facts.now_ms, next_change=facts.next_change)
     return WritePlan(Written(record=begun, event=event, lease=lease), begun, (event,))
+
+
+def _gives_up(
+    record: ProcessRecord, claimed: Acquired, claim: LeaseClaim, why: NotRunnable | None
+) -> AbandonWriter | None:
+    """Whether a process that could be claimed is to end instead, and on whose word."""
+    state, most = record.state, record.registration.max_attempts
+    lost = claimed.displaced
+    if state.abandon_request is not None:
+        return "reconciled_request"
+    if why == "owner_bound" and lost is not None and lost.fencing_token == claim.presumed_dead:
+        return "sweep"  # who had begun it is proven dead, and nobody else may go on
+    if why is None and most is not None and state.failures + (lost is not None) >= most:
+        return "engine_gave_up"
+    return None
 
 
 def _not_runnable(record: ProcessRecord, now_ms: int, *, parked_too: bool) -> NotRunnable | None:

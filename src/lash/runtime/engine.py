@@ -113,7 +113,10 @@ class Engine:
     async def stop(self) -> None:
         """Stop driving and give every lease back; accepted work stays and resumes elsewhere."""
         self.closing = True
-        await self.processes.worker.stop()
+        drained = await self.processes.worker.stop()
+        for process_id in drained.abandoned:
+            said = "It was bound to this worker, which shut down; nobody else may go on with it."
+            self.process_fault(ProcessFault(process_id, "drain", "process_abandoned", said))
         for task in self._tasks:
             task.cancel()
         if self._tasks:

@@ -128,7 +128,8 @@ class ProcessParkedEvent(Data, tag_field="type", tag="process_parked"):
 class ProcessFaultEvent(Data, tag_field="type", tag="process_fault"):
     """Something went wrong with a process that is none of its own doing; it is tried again.
 
-    `operation` says at what: `claim_lease`, `renew_lease`, `run`.
+    `operation` says at what: `claim_lease`, `renew_lease`, `run`; `drain` when it was given up because
+    its worker shut down.
     """
 
     process_id: str

@@ -41,6 +41,7 @@ def disposition(  # noqa: PLR0911  a case per disposition
     now_ms: int,
     running: bool,
     busy: bool,
+    dead: bool,
     parked_too: bool,
     has_code: Callable[[], bool],
 ) -> Disposition | None:
@@ -51,6 +52,7 @@ def disposition(  # noqa: PLR0911  a case per disposition
         now_ms: The time.
         running: It is being run here.
         busy: Another owner who may be alive runs it.
+        dead: Who ran it is proven dead.
         parked_too: What waits for a person is tried.
         has_code: Whether its code is here; asked last.
     """
@@ -59,13 +61,15 @@ def disposition(  # noqa: PLR0911  a case per disposition
         return "running"
     if record.retired:
         return "settled"
+    bound = record.registration.disposition == "owner_bound"
     if due is None:
-        bound = record.registration.disposition == "owner_bound"
         return "owner_bound" if bound else "externally_owned"
     if busy:
         return "busy"
     if state.abandon_request is not None:
         return None  # it only has to end, and needs no code for that
+    if bound and state.first_started is not None:
+        return None if dead else "owner_bound"
     if due > now_ms:
         return "resting"
     if state.parked is not None and state.parked.waits_for == "person" and not parked_too:

@@ -114,13 +114,13 @@ class RunController:
         self._waits_for = waits_for
         self._under_way: dict[str, _UnderWay] = {}
         self._asked: ProcessCancelledError | None = None
-        self._root: asyncio.Task[object] | None = None
-        self._cancels = 0
+        self._strict = False
         self._broken: LashError | None = None
         self._over = False
         self._read = 0  # readings that are kept for the next record
         self._written = 0  # those of them that were written with one
         self.heard = False
+        self.stopped = False
         self.replayed = replayed
         self.cancel = CancelToken()
         self.told = replayed.cancelled_at is not None or not tells
@@ -154,14 +154,16 @@ class RunController:
     # --- the code that is run -------------------------------------------------------------------
 
     def begin(self) -> None:
-        """The running task runs code that asks for effects here: it is held to what it is told.
+        """Code asks for effects here, and is held to what it is told.
 
         What it was not told by a recorded outcome it must not go on from, so whatever it asks for once
         its surroundings failed, or the run was stopped, is refused.
         """
-        task = asyncio.current_task()
-        if task is not None:
-            self._root, self._cancels = task, task.cancelling()
+        self._strict = True
+
+    def stop_running(self) -> None:
+        """The run ends here, and the process goes on in a later one: nothing more is done in this one."""
+        self.stopped = True
 
     def close(self) -> None:
         """The code has come to its end: tasks that it left behind ask for nothing more."""
@@ -178,17 +180,9 @@ class RunController:
         if self._over or self.stopped:
             raise asyncio.CancelledError
 
-    @property
-    def stopped(self) -> bool:
-        """Whether somebody has cancelled the task that runs the code, other than to interrupt a wait."""
-        if self._root is None:
-            return False
-        own = sum(each.interrupted and each.task is self._root for each in self._under_way.values())
-        return self._root.cancelling() > self._cancels + own
-
     def break_off(self, error: LashError) -> None:
         """The surroundings failed, or the code is not the one that began: nothing more is done."""
-        if self._root is not None and self._broken is None:
+        if self._strict and self._broken is None:
             self._broken = error
 
     # --- executing ------------------------------------------------------------------------------

@@ -72,14 +72,26 @@ class PythonEngine:
             raise self.refusal(run.record) or LashError("process_missing", "It is not here.")
         ctx = ProcessContext(run, function)
         ctx.begin()
+        cancels = _cancels()
         try:
             if not run.fresh:
                 await ctx.recall()
-            outcome = await _outcome(function, ctx, call.args)
+            try:
+                outcome = await _outcome(function, ctx, call.args)
+            except asyncio.CancelledError as error:
+                if ctx.stopped or _cancels() > cancels:
+                    raise
+                outcome = failure_of(error)  # of its own making: a task it waited for was cancelled
             ctx.end()
         finally:
             await ctx.close()
         return outcome
+
+
+def _cancels() -> int:
+    """How often the running task was asked to stop."""
+    task = asyncio.current_task()
+    return task.cancelling() if task else 0
 
 
 def _call_of(record: ProcessRecord) -> _Call:
@@ -98,11 +110,7 @@ async def _outcome(
         value = await function.run(ctx, args)
     except ContinueAsNew as again:
         return Continue(again.payload)
-    except asyncio.CancelledError as error:
-        if ctx.stopped:
-            raise
-        return failure_of(error)  # of its own making: a task it waited for was cancelled
-    except (KeyboardInterrupt, GeneratorExit):
+    except (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:  # noqa: BLE001  what the code of a process raises is its end
         return _raised(error)

@@ -303,6 +303,8 @@ class ProcessRun:
     def _end(self, why: Literal["lost", "stopping", "given_up"]) -> None:
         if self._why is None and not self._ending:
             self._why = why
+            if self._segment is not None:
+                self.controller.stop_running()
             if self._task is not None:  # else it is found out where the run begins
                 self._task.cancel()
 
@@ -425,26 +427,33 @@ class ProcessRun:
         if self._why == "lost":
             return "lost"
         if self._why == "given_up":
-            started = self.record.state.started
-            evidence = AbandonEvidence(
-                writer=self._writer,
-                epoch_ms=self._host.clock.now_ms(),
-                owner=started.owner if started else None,
-            )
-            return await self._quietly(
-                CompleteRun(
-                    fence=self._lease.fence,
-                    outcome=ProcessAbandoned(evidence=evidence),
-                    scope_key=self._segment.scope_key if self._segment else "",
-                ),
-                "settled",
-            )
+            return await self._give_up(self._writer)
         return await self._quietly(ReleaseRun(fence=self._lease.fence), "released")
+
+    async def _give_up(self, writer: AbandonWriter) -> Ending:
+        started = self.record.state.started
+        evidence = AbandonEvidence(
+            writer=writer,
+            epoch_ms=self._host.clock.now_ms(),
+            owner=started.owner if started else None,
+        )
+        return await self._quietly(
+            CompleteRun(
+                fence=self._lease.fence,
+                outcome=ProcessAbandoned(evidence=evidence),
+                scope_key=self._segment.scope_key if self._segment else "",
+            ),
+            "settled",
+        )
 
     async def _failed(self, error: LashError) -> Ending:
         """The surroundings failed, or the code is not the one that began: the process goes on later."""
         code, message = str(error.code), error.message
         fence = self._lease.fence
+        if self.record.registration.disposition == "owner_bound":
+            # It was begun, and is never begun again.
+            _log.warning("process %s is given up: %s", self.record.process_id, error)
+            return await self._give_up("owner_drain")
         if isinstance(error, ReplayError) or code in _WAITING_FOR_CODE:
             _log.warning("process %s is parked: %s", self.record.process_id, error)
             parked = ProcessParked(

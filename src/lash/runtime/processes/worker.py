@@ -38,6 +38,9 @@ CONCURRENCY = 64
 #: Runs that would not stop. They are kept from being collected while they run; nobody waits for them.
 _abandoned: set[asyncio.Task[None]] = set()
 
+#: Under which name a look through the store is due.
+_SCAN = ""
+
 #: How often the feed is read while nothing runs here and nobody waits, in seconds.
 IDLE_S = 0.25
 
@@ -143,6 +146,7 @@ class ProcessWorker:
     def __post_init__(self) -> None:
         self._permits = asyncio.Semaphore(self.concurrency)
         self.registry.changed.append(self._changed)
+        self.registry.news.resting = self.host.resting
 
     # --- life -----------------------------------------------------------------------------------
 
@@ -186,8 +190,10 @@ class ProcessWorker:
     @property
     def quiet(self) -> bool:
         """Whether whatever is run here waits for the outside."""
-        idle = not self._pending and not self._looking
-        return idle and all(run.parked for run in self.runs.values())
+        idle = not self._pending and not self._looking and self.registry.news.quiet
+        # What rests after an attempt that got nowhere goes on by itself.
+        rests = self._timers.keys() - {_SCAN}
+        return idle and not rests and all(run.parked for run in self.runs.values())
 
     def resting(self) -> None:
         """A run waits for the outside now."""
@@ -309,6 +315,7 @@ class ProcessWorker:
             await self.clock.sleep(max(0.0, (at_ms - self.clock.now_ms()) / 1000))
             self._timers.pop(name, None)
             then()
+            self.host.resting()
 
         task = asyncio.get_running_loop().create_task(wait(), context=Context())
         self._timers[name] = (at_ms, task)
@@ -383,15 +390,12 @@ class ProcessWorker:
             await self._note_missing(record)
         if why is not None:
             return None
+        held = record.lease.held
+        # Whose worker is gone for certain, its lease need not run out.
+        proof = held.fencing_token if held and self.store.is_dead(held.owner) else None
         result = await self.registry.write(
-            process_id, ClaimRun(claim=self.host.claim_request(), parked_too=parked_too)
+            process_id, ClaimRun(claim=self.host.claim_request(proof), parked_too=parked_too)
         )
-        if isinstance(result, RunBusy) and self.store.is_dead(result.holder.owner):
-            # Its worker is gone for certain: no need to wait for the lease to run out.
-            claim = self.host.claim_request(result.holder.fencing_token)
-            result = await self.registry.write(
-                process_id, ClaimRun(claim=claim, parked_too=parked_too)
-            )
         if isinstance(result, RunBusy):
             self._strangers[result.holder.owner.incarnation] = result.holder
         if isinstance(result, Written) and result.lease is not None:
@@ -409,6 +413,7 @@ class ProcessWorker:
             now_ms=now_ms,
             running=record.process_id in self.runs,
             busy=busy,
+            dead=held is not None and self.store.is_dead(held.owner),
             parked_too=parked_too,
             has_code=lambda: self.engines.refusal(record) is None,
         )
@@ -442,7 +447,7 @@ class ProcessWorker:
         # First: what comes due meanwhile is seen below, or its time is known.
         due = await self.store.next_runnable_at()
         if due is not None:
-            self._at("", due, self._scan_soon)
+            self._at(_SCAN, due, self._scan_soon)
         after, through = "", await self.store.last_runnable()
         while through is not None:
             page = await self.store.runnable_processes(after=after, through=through)
