@@ -36,14 +36,15 @@ floors: $(STAMP)
 
 check: lint types floors test  ## lint, types, floors, tests
 
-bench: $(STAMP)  ## measure what a durable turn and a durable effect cost
+bench: $(STAMP)  ## measure what durable turns, effects, sessions and processes cost
 	@$(BIN)/python bench/turn.py
 	@$(BIN)/python bench/effects.py
 	@$(BIN)/python bench/session.py
+	@$(BIN)/python bench/processes.py
 
 format: $(STAMP)
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) bench/.venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -122,6 +122,7 @@ class Engine:
         if self._tasks:
             await asyncio.wait(self._tasks)
         await asyncio.gather(*(lane.stop() for lane in list(self.lanes.values())))
+        self.quiet.set()
         self.followers.close(closed())
         await self.observations.aclose()
         await self.effects.aclose()
@@ -318,7 +319,7 @@ class Engine:
 
     def resting(self) -> None:
         """Wake those who wait for quiet, if nothing driven here can go on without the outside."""
-        if self.is_quiet():
+        if not self.closing and self.is_quiet():
             self.quiet.set()
 
     def is_quiet(self) -> bool:

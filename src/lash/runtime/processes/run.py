@@ -341,6 +341,8 @@ class ProcessRun:
         finally:
             self._unmark()
             self._slot.close()
+            # Nothing points back here from now on: it goes without waiting for the collector.
+            self._task = self._segment = None
 
     async def _drive(self, engine: ProcessEngine | None) -> Ending:
         if self._why is not None:
@@ -418,6 +420,7 @@ class ProcessRun:
         )
         self._unmark()
         self._ending = True
+        self._slot.close()  # only the disk is left, and whoever hears of the end may begin another
         result = await self._write(write)
         # Another end than this one is another worker's: this one had lost the lease by then.
         return "lost" if isinstance(result, Superseded) else "settled"
@@ -522,7 +525,8 @@ class ProcessRun:
 
     def _parked(self) -> None:
         self._host.resting()
-        self._timer = asyncio.get_running_loop().call_later(MARK_AFTER_S, self._mark)
+        if self._timer is None and self._wanted is None:
+            self._timer = asyncio.get_running_loop().call_later(MARK_AFTER_S, self._mark)
 
     def _resumed(self) -> None:
         if self._timer is not None:

@@ -141,6 +141,7 @@ class ProcessWorker:
     _strangers: dict[str, Lease] = field(default_factory=dict)
     _registering: set[asyncio.Task[object]] = field(default_factory=set)
     _timers: dict[str, tuple[int, asyncio.Task[None]]] = field(default_factory=dict)
+    _at_work: ProcessRun | None = None
     _closing: bool = False
 
     def __post_init__(self) -> None:
@@ -193,7 +194,14 @@ class ProcessWorker:
         idle = not self._pending and not self._looking and self.registry.news.quiet
         # What rests after an attempt that got nowhere goes on by itself.
         rests = self._timers.keys() - {_SCAN}
-        return idle and not rests and all(run.parked for run in self.runs.values())
+        return idle and not rests and self._all_parked()
+
+    def _all_parked(self) -> bool:
+        # Who was at work when this was asked last mostly still is: of ten thousand only one is looked at.
+        if self._at_work is not None and not self._at_work.parked:
+            return False
+        self._at_work = next((run for run in self.runs.values() if not run.parked), None)
+        return self._at_work is None
 
     def resting(self) -> None:
         """A run waits for the outside now."""
@@ -272,6 +280,8 @@ class ProcessWorker:
             ending = await run.drive()
         finally:
             del self.runs[process_id]
+            if self._at_work is run:
+                self._at_work = None
             self._ended(run, ending)
             self.host.resting()
 

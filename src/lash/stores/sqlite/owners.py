@@ -29,6 +29,7 @@ class OwnerLocks:
         self._directory = database.with_name(database.name + ".owners")
         self._host = socket.gethostname()
         self._held: dict[str, IO[bytes]] = {}
+        self._dead: set[str] = set()
 
     def hold(self, owner_id: str, incarnation: str) -> LeaseOwner:
         """Take a new owner's lock, for as long as this process lives or until `release`."""
@@ -58,6 +59,14 @@ class OwnerLocks:
         """Whether the owner's process is gone for certain."""
         if not _LOCKS or owner.host != self._host or owner.incarnation in self._held:
             return False
+        if owner.incarnation in self._dead:
+            return True  # an incarnation does not come back
+        dead = self._looks_dead(owner)
+        if dead:
+            self._dead.add(owner.incarnation)
+        return dead
+
+    def _looks_dead(self, owner: LeaseOwner) -> bool:
         path = self._file(owner.incarnation)
         try:
             handle = path.open("rb")

@@ -29,6 +29,7 @@ from lash.processes.writes import (
     ReleaseRun,
     RequestAbandon,
     RunBusy,
+    RunRefused,
     Superseded,
 )
 from lash.testing.conformance.processes.registry import ProcessProperties, Registry, proof
@@ -74,6 +75,23 @@ class AbandonProperties(ProcessProperties):
             await registry.write(AbandonRun(claim=claim(ANA), writer="owner_drain"))
             assert (await registry.load()).status == "abandoned"
 
+    async def test_what_a_dead_owner_had_begun_and_nobody_else_may_is_given_up(self) -> None:
+        async with self.registry() as registry:
+            lease = await registry.running("p", "owner_bound")
+            token = lease.fencing_token
+            for other in (None, token + 1):
+                async with registry.untouched():
+                    alive = ClaimRun(claim=claim(BEN, presumed_dead=other))
+                    assert await registry.result(alive) == RunBusy(holder=lease)
+            written = await registry.write(ClaimRun(claim=claim(BEN, presumed_dead=token)))
+            assert written.lease is None
+            await registry.interlude()
+            record_ = await registry.load()
+            evidence = AbandonEvidence(writer="sweep", epoch_ms=START_MS, owner=ANA)
+            assert record_.outcome == ProcessAbandoned(evidence=evidence)
+            assert record_.lease.held is None
+            assert await registry.runnable() == []
+
     async def test_time_alone_ends_nothing(self) -> None:
         async with self.registry() as registry:
             await registry.running("p", "owner_bound")
@@ -81,9 +99,10 @@ class AbandonProperties(ProcessProperties):
             await registry.running("r")
             registry.later(400 * 24 * 3600 * 1000)
             await registry.interlude()
-            assert await registry.runnable() == ["r"]
+            assert await registry.runnable() == ["p", "r"]  # "p", if its owner is found dead
             for name in ("p", "q"):
-                await registry.result(ClaimRun(claim=claim(BEN)), name)
+                refused = await registry.result(ClaimRun(claim=claim(BEN)), name)
+                expect(RunRefused, refused)
                 assert (await registry.load(name)).status == "running"
 
     @pytest.mark.parametrize(

@@ -155,6 +155,8 @@ class WorklistProperties(ProcessProperties):
             await registry.write(ParkRun(parked=CODE), "code")
             await registry.register("bound", "owner_bound")
             await registry.running("begun", "owner_bound")
+            left = await registry.running("left", "owner_bound")
+            await registry.write(ReleaseRun(fence=left.fence), "left")
             await registry.register("external", "externally_owned")
             await registry.complete(await registry.running("ended"), process_id="ended")
             resting = await registry.running("resting")
@@ -163,13 +165,14 @@ class WorklistProperties(ProcessProperties):
             await registry.interlude()
             work = await registry.store.runnable_processes()
             assert [each.process_id for each in work] == [
+                "begun",
                 "bound",
                 "code",
                 "new",
                 "running",
                 "waiting",
             ]
-            assert work[2] == await registry.load("new")
+            assert work[3] == await registry.load("new")
             assert await registry.store.last_runnable() == "waiting"
             assert await registry.store.next_runnable_at() == START_MS + 500
             registry.later(500)
