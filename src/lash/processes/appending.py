@@ -37,8 +37,22 @@ def append(facts: WriteFacts, write: AppendEvent) -> WritePlan:
     return _checked(facts, write, declared)
 
 
+#: What lash's own keys say behind the process.
+_OWN_KEYS = ("started:", "continued:", "terminal:")
+
+
+def _is_own_key(process_id: str, replay_key: str | None) -> bool:
+    own = f"process:{process_id}:"
+    return replay_key is not None and replay_key.startswith(tuple(own + key for key in _OWN_KEYS))
+
+
 def _checked(facts: WriteFacts, write: AppendEvent, declared: ProcessEventType) -> WritePlan:
     record, ends = facts.record, declared.terminal is not None
+    if _is_own_key(record.process_id, write.replay_key):
+        return refused(
+            "process_event_reserved",
+            f"The key {write.replay_key!r} is one that lash gives itself; use another one.",
+        )
     if (ends or declared.name == types.CANCEL_REQUESTED) and write.replay_key is None:
         return refused(
             "process_event_without_key",
@@ -79,7 +93,7 @@ def _replayed(record: ProcessRecord, known: ProcessEvent, write: AppendEvent) ->
 
 def same_payload(one: JsonValue, other: JsonValue) -> bool:
     """Whether two payloads are equal as JSON: the order of keys and the sign of zero say nothing."""
-    return one == other and canonical(_unsigned(one)) == canonical(_unsigned(other))
+    return canonical(_unsigned(one)) == canonical(_unsigned(other))
 
 
 def _unsigned(value: JsonValue) -> JsonValue:

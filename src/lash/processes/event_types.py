@@ -188,7 +188,13 @@ RESERVED: frozenset[str] = frozenset(
 
 #: Types that every process has without declaring them.
 BUILT_IN: Mapping[str, ProcessEventType] = {
-    CANCEL_REQUESTED: ProcessEventType(name=CANCEL_REQUESTED),
+    CANCEL_REQUESTED: ProcessEventType(
+        name=CANCEL_REQUESTED,
+        payload_schema={
+            "type": "object",
+            "properties": {"reason": {"type": ["string", "null"]}},
+        },
+    ),
     **{name: ProcessEventType(name=name) for name in sorted(RESERVED)},
     **{
         name: ProcessEventType(

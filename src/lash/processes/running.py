@@ -16,6 +16,7 @@ from lash.processes.planning import (
     event_of,
     freed,
     one,
+    refused,
     with_scope,
 )
 from lash.processes.writes import (
@@ -191,6 +192,12 @@ def continue_as_new(facts: WriteFacts, write: ContinueRun) -> WritePlan:
         return WritePlan(AlreadyApplied(record=record))
     if not is_current(record.lease, write.fence):
         return WritePlan(FenceLost())
+    if segment.ordinal != record.state.segment.ordinal + 1:
+        return refused(
+            "process_event_conflict",
+            f"Process {record.process_id!r} is at segment {record.state.segment.ordinal}; it cannot go "
+            f"on at {segment.ordinal}.",
+        )
     fact: JsonObject = {"segment": msgspec.to_builtins(segment)}
     key = f"process:{record.process_id}:continued:{segment.ordinal}"
     plan = one(facts, types.CONTINUED, fact, key)

@@ -122,7 +122,7 @@ class _Worker:
 
     def _event(self, event: RuntimeEvent) -> None:
         """What the store is not told: work that goes wrong around a process."""
-        if isinstance(event, ProcessFaultEvent) and event.operation != "run":
+        if isinstance(event, ProcessFaultEvent) and event.operation not in {"run", "drain"}:
             self._report.fault(event)
 
     # --- stopping -------------------------------------------------------------------------------

@@ -423,7 +423,7 @@ class ProcessContext(RecordedCode):
                         lambda: run.clock.now_ms() + limit_ms,
                     )
                     due = kept if isinstance(kept, int) else None
-                outcome = await run.inbox.taking(name, place, run.controller.slot, due, taken)
+                outcome = await run.inbox.taking(name, place, due, taken)
             await run.controller.came(key)
             return outcome
 
@@ -638,7 +638,7 @@ class ProcessContext(RecordedCode):
 
     async def _outcome(self, process_id: str, key: str) -> ObservedOutput:
         async def perform(_: RuntimeEffectEnvelope) -> EffectOutcome:
-            ended = await self._end_of(process_id)
+            ended = await self._run.registry.outcome(process_id)
             await self._run.controller.came(key)
             return ProcessOutcome(result=ProcessAwaited(output=msgspec.to_builtins(ended)))
 
@@ -646,22 +646,6 @@ class ProcessContext(RecordedCode):
         result = await self._command(key, command, perform, ProcessAwaited)
         ended: ObservedOutput = msgspec.convert(result.output, ObservedOutput)
         return ended
-
-    async def _end_of(self, process_id: str) -> ObservedOutput:
-        registry, slot = self._run.registry, self._run.controller.slot
-        with registry.news.listening(process_id) as came, slot.watching(came) as lookout:
-            while True:
-                lookout.look()
-                try:
-                    record = await registry.load(process_id)
-                except LashError as error:
-                    if error.code == "process_no_longer_retained":
-                        return await registry.outcome(process_id)
-                    raise
-                if record.outcome is not None:
-                    return record.outcome
-                slot.rest(lookout)
-                await came.wait()
 
     def _signal_child(
         self, process_id: str, name: str, payload: object, signal_id: str | None

@@ -110,7 +110,7 @@ class RunController:
         self._inner = inner
         self._journal = journal
         self._scope_key = journal_key(inner.scope)
-        self.slot = slot
+        self._slot = slot
         self._waits_for = waits_for
         self._under_way: dict[str, _UnderWay] = {}
         self._asked: ProcessCancelledError | None = None
@@ -205,7 +205,7 @@ class RunController:
             self._enter(key)
         kind = waits_of(envelope.command)
         if kind is None:
-            await self.slot.ensure()
+            await self._slot.ensure()
         if not new:
             return await self._run(key, kind, envelope, executor)
         before = self._read
@@ -275,8 +275,8 @@ class RunController:
     @asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:
         """Do something that is recorded elsewhere."""
-        await self.slot.ensure()
-        self.slot.begin()
+        await self._slot.ensure()
+        self._slot.begin()
         try:
             yield
         except LashError as error:
@@ -284,7 +284,7 @@ class RunController:
                 self.break_off(error)
             raise
         finally:
-            self.slot.end()
+            self._slot.end()
 
     async def keep(self, key: str, given: JsonValue, make: Callable[[], JsonValue]) -> JsonValue:
         """A value that is made once and recorded at once, beside the effect it belongs to."""
@@ -307,8 +307,8 @@ class RunController:
         under_way = self._under_way.get(key)
         if under_way is not None and under_way.waits:
             under_way.waits = False
-            self.slot.end_waiting()
-            await self.slot.ensure()
+            self._slot.end_waiting()
+            await self._slot.ensure()
 
     async def _perform(
         self, envelope: RuntimeEffectEnvelope, executor: LocalExecutor
@@ -333,10 +333,10 @@ class RunController:
             raise RuntimeError(message)
         mine = self._under_way[key] = _UnderWay(task, waits=kind is not None)
         cancels = task.cancelling()
-        self.slot.begin()
+        self._slot.begin()
         if kind is not None:
             self._waits_for(kind)
-            self.slot.begin_waiting()
+            self._slot.begin_waiting()
             if self._asked is not None and not self.told:
                 # A sleep that was recorded when it began: if it is over, it is so at once.
                 asyncio.get_running_loop().call_soon(self._interrupt, mine)
@@ -354,9 +354,9 @@ class RunController:
             if mine.interrupted:
                 task.uncancel()
             if mine.waits:
-                self.slot.end_waiting()
-            self.slot.end()
-        await self.slot.ensure()
+                self._slot.end_waiting()
+            self._slot.end()
+        await self._slot.ensure()
         if outcome is None:
             raise self._asked or ProcessCancelledError()
         return outcome

@@ -6,7 +6,7 @@ import typing
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
-from lash.core.errors import ConfigurationError, LashError
+from lash.core.errors import ConfigurationError, LashError, ReplayError
 from lash.core.json import JsonObject, JsonValue, to_json
 from lash.core.schema import CallSchema, call_schema
 from lash.core.text import is_utf8
@@ -62,8 +62,8 @@ class ProcessFunction(Generic[P, R]):
         self._function = function
         self.name = _name(function, name)
         self.version = _version(self.name, version)
-        self.recovery = recovery
-        self.max_attempts = max_attempts
+        self.recovery = _recovery(self.name, recovery)
+        self.max_attempts = _max_attempts(self.name, max_attempts)
         _check_async(function, self.name)
         bare = _without_context(function, self.name)
         self._schema = _call_schema(bare, self.name)
@@ -168,9 +168,18 @@ class ProcessFunction(Generic[P, R]):
         """Call the function with stored arguments.
 
         Raises:
-            LashError: `process_arguments_invalid`: they were stored by another signature.
+            ReplayError: `process_arguments_invalid`: they were stored by another signature.
         """
-        return self._function(ctx, **self._read(args))  # type: ignore[call-arg, arg-type]  # read by its own schema
+        try:
+            given = self._schema.convert(args)
+        except LashError as error:
+            raise ReplayError(
+                "process_arguments_invalid",
+                f"The arguments that process {self.name!r} was begun with do not fit its code any more: "
+                f"{error.message} Go on with the code that took them, or begin a new process.",
+                **error.details,
+            ) from error
+        return self._function(ctx, **given)  # type: ignore[call-arg, arg-type]  # read by its own schema
 
     def read_result(self, value: JsonValue) -> R:
         """The result as the function's annotation says.
@@ -347,6 +356,20 @@ def _version(name: str, version: object) -> str:
     if not isinstance(version, str) or not version.strip() or not is_utf8(version):
         raise _invalid(name, "its version must be text that is not blank")
     return version
+
+
+def _recovery(name: str, recovery: RecoveryDisposition) -> RecoveryDisposition:
+    if recovery not in {"rerunnable", "owner_bound"}:
+        raise _invalid(name, f"recovery is 'rerunnable' or 'owner_bound', not {recovery!r}")
+    return recovery
+
+
+def _max_attempts(name: str, most: object) -> int | None:
+    if most is None:
+        return None
+    if isinstance(most, bool) or not isinstance(most, int) or most < 1:
+        raise _invalid(name, f"max_attempts is a number from 1, or None, not {most!r}")
+    return most
 
 
 def _check_async(function: Callable[..., object], name: str) -> None:

@@ -19,7 +19,6 @@ from lash.processes.events import ProcessEvent
 from lash.processes.model import SignalCursor
 from lash.processes.store import ProcessStore
 from lash.runtime.processes.news import ProcessNews
-from lash.runtime.processes.permits import Slot
 
 #: How many signals are read at once.
 _PAGE = 256
@@ -112,7 +111,7 @@ class SignalInbox:
                 self._news.bump(self._process_id)  # whoever is first now
 
     async def take(
-        self, name: str, place: object, slot: Slot, due_at_ms: int | None = None
+        self, name: str, place: object, due_at_ms: int | None = None
     ) -> ProcessEvent | None:
         """The next signal of a name; waits for one that comes until it is due, and gives None then.
 
@@ -120,9 +119,9 @@ class SignalInbox:
         does not depend on when its process was run again.
         """
         mail = self._named(name)
-        with self._news.listening(self._process_id) as came, slot.watching(came) as lookout:
+        with self._news.listening(self._process_id) as came:
             while True:
-                lookout.look()
+                came.clear()
                 while not mail.waiting and await self._read(name, mail):
                     pass  # all of it was taken before
                 if mail.waiting and mail.waiters[0] is place:
@@ -132,7 +131,6 @@ class SignalInbox:
                     mail.waiting.popleft()
                     mail.taken(event.sequence)
                     return event
-                slot.rest(lookout)
                 if due_at_ms is None:
                     await came.wait()
                 elif not await self._came_before(came, due_at_ms):
@@ -142,12 +140,11 @@ class SignalInbox:
         self,
         name: str,
         place: object,
-        slot: Slot,
         due_at_ms: int | None,
         taken: list[ProcessEvent],
     ) -> AwaitEventOutcome:
         """What waiting for a signal comes to; what it took is put into `taken`, should it be given back."""
-        event = await self.take(name, place, slot, due_at_ms)
+        event = await self.take(name, place, due_at_ms)
         if event is None:
             return AwaitEventOutcome(resolution=ResolvedTimeout())
         taken.append(event)

@@ -5,36 +5,11 @@ branches: only when every one of them waits does it rest.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 #: For so many turns of the loop nothing may have changed before a process is taken to rest. What comes
 #: after an effect may take a few: a branch that ended is noticed by the one that waits for it.
 _TURNS = 8
-
-
-class Lookout:
-    """A wait that looks at the store whenever there may be news."""
-
-    __slots__ = ("_came", "_looked")
-
-    def __init__(self, came: asyncio.Event) -> None:
-        self._came = came
-        self._looked = False
-
-    @property
-    def rests(self) -> bool:
-        """Whether it has seen all there is."""
-        return self._looked and not self._came.is_set()
-
-    def look(self) -> None:
-        """It is going to look."""
-        self._came.clear()
-        self._looked = False
-
-    def rest(self) -> None:
-        """There was nothing for it."""
-        self._looked = True
 
 
 class Slot:
@@ -42,8 +17,7 @@ class Slot:
 
     Args:
         permits: Where permits come from; one is held from the start.
-        on_parked: Called when all that is under way waits and the permit was given back; again once a wait
-            that had news has looked at them.
+        on_parked: Called when all that is under way waits and the permit was given back.
         on_resumed: Called when the permit was taken again.
     """
 
@@ -51,7 +25,6 @@ class Slot:
         "_busy",
         "_closed",
         "_held",
-        "_lookouts",
         "_on_parked",
         "_on_resumed",
         "_permits",
@@ -74,31 +47,12 @@ class Slot:
         self._waiting = 0
         self._closed = False
         self._stirred = 0
-        self._lookouts: set[Lookout] = set()
         self._taking: asyncio.Future[None] | None = None
 
     @property
     def parked(self) -> bool:
-        """Whether all that is under way waits, and nobody has news that were not looked at."""
-        if self._held or self._closed:
-            return False
-        return all(lookout.rests for lookout in self._lookouts)
-
-    @contextmanager
-    def watching(self, came: asyncio.Event) -> Iterator["Lookout"]:
-        """A wait that looks whenever `came` is set; until it has looked the process does not rest."""
-        lookout = Lookout(came)
-        self._lookouts.add(lookout)
-        try:
-            yield lookout
-        finally:
-            self._lookouts.discard(lookout)
-
-    def rest(self, lookout: "Lookout") -> None:
-        """A wait has looked, and there was nothing for it."""
-        lookout.rest()
-        if self.parked:
-            self._on_parked()
+        """Whether all that is under way waits."""
+        return not self._held and not self._closed
 
     def begin(self) -> None:
         """An effect is under way."""

@@ -525,8 +525,7 @@ class ProcessRun:
 
     def _parked(self) -> None:
         self._host.resting()
-        if self._timer is None and self._wanted is None:
-            self._timer = asyncio.get_running_loop().call_later(MARK_AFTER_S, self._mark)
+        self._timer = asyncio.get_running_loop().call_later(MARK_AFTER_S, self._mark)
 
     def _resumed(self) -> None:
         if self._timer is not None:

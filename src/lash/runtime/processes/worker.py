@@ -529,7 +529,11 @@ class ProcessWorker:
         if run is None:
             if self.enabled and process_id not in self._looking:
                 record = await self.store.load_process(process_id)
-                if isinstance(record, ProcessRecord) and self._is_for_us(record):
+                if not isinstance(record, ProcessRecord):
+                    return
+                if record.state.wake_session_id is not None:
+                    self.registry.woken()  # who put a wake into the outbox may die before it is out
+                if self._is_for_us(record):
                     self.nudge(process_id)
             return
         record = await self.store.load_process(process_id)
@@ -546,7 +550,6 @@ class ProcessWorker:
         for name in gone:
             del self._strangers[name]
         if gone:
-            self.registry.woken()  # they may have left wakes undelivered
             await self.scan()
 
     # --- leases ---------------------------------------------------------------------------------

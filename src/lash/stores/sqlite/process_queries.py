@@ -51,7 +51,7 @@ MOVE_PROCESS = """
 PUT_LEASE = """
     UPDATE processes SET
         fencing_token = ?, owner_id = ?, incarnation = ?, host = ?, nonce = ?, claimed_at_ms = ?,
-        expires_at_ms = ?
+        expires_at_ms = ?, runnable_at_ms = ?
     WHERE process_id = ?
 """
 LEASE = f"SELECT {_LEASE} FROM processes p WHERE p.process_id = ?"  # noqa: S608

@@ -11,6 +11,7 @@ from lash.processes.events import ProcessEvent
 from lash.processes.model import ProcessRecord
 from lash.processes.planning import WriteFacts, WritePlan
 from lash.processes.registration import RegisterRequest, RegisterResult
+from lash.processes.running import runnable_at
 from lash.processes.transitions import plan_register, plan_write
 from lash.processes.writes import (
     ChangeObservers,
@@ -153,7 +154,8 @@ def _persist(
 ) -> None:
     process_id = after.process_id
     if not plan.events:
-        connection.execute(queries.PUT_LEASE, (*rows.lease_columns(after.lease), process_id))
+        lease = rows.lease_columns(after.lease)
+        connection.execute(queries.PUT_LEASE, (*lease, runnable_at(after), process_id))
         return
     events = [rows.event_columns(event) for event in plan.events]
     changed = rows.progress(after)

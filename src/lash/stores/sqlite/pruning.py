@@ -10,7 +10,7 @@ from lash.effects.journal import RetireProcess
 from lash.processes.listing import PruneReport, PruneRequest
 from lash.stores.sqlite import process_queries as queries
 from lash.stores.sqlite import process_rows as rows
-from lash.stores.sqlite.columns import checked
+from lash.stores.sqlite.columns import checked, row_type
 from lash.stores.sqlite.readers import Readers
 from lash.stores.sqlite.retiring import retire
 from lash.stores.sqlite.writer import Writer
@@ -22,6 +22,7 @@ _ALL = 2**31
 _NO_PROJECTOR = 2**53
 
 
+@row_type
 class _Candidate(NamedTuple):
     process_id: str
     status: str
