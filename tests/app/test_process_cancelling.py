@@ -413,6 +413,7 @@ async def test_it_is_not_told_again_in_its_next_segment(path: Path, ledger: Ledg
     @lash.process
     async def going_on(ctx: lash.ProcessContext, told: bool = False) -> Any:
         try:
+            assert ctx.cancelled is told
             got = await ctx.signal("a" if not told else "b")
         except lash.ProcessCancelledError:
             ledger.runs.append("told")

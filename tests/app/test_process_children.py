@@ -378,7 +378,10 @@ async def test_two_hundred_parents_and_their_children_share_eight_permits(
         assert results == [2] * 200
 
 
-async def test_no_more_run_at_once_than_there_are_permits(location: str | Path) -> None:
+@pytest.mark.parametrize("in_a_step", [True, False])
+async def test_no_more_run_at_once_than_there_are_permits(
+    location: str | Path, in_a_step: bool
+) -> None:
     now, most = 0, 0
 
     async def work() -> None:
@@ -393,7 +396,7 @@ async def test_no_more_run_at_once_than_there_are_permits(location: str | Path) 
     async def working(ctx: lash.ProcessContext) -> None:
         await ctx.step(work)
         await ctx.sleep(0.001)
-        await ctx.step(work)
+        await (ctx.step(work) if in_a_step else work())
 
     async with opened(location, working, process_concurrency=3) as runtime:
         handles = [await runtime.processes.start(working) for _ in range(20)]

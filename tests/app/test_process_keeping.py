@@ -368,6 +368,22 @@ async def test_a_signal_that_was_sent_is_work_that_can_be_done(
             await runtime.idle(20)
 
 
+async def test_what_does_not_wait_at_all_is_no_waiting(
+    location: str | Path, ledger: Ledger
+) -> None:
+    @lash.process
+    async def hurrying(ctx: lash.ProcessContext) -> None:
+        for _ in range(30):
+            await ctx.sleep(0)
+        await ctx.step(ledger.note, "there")
+        await ctx.signal("go")
+
+    async with opened(location, hurrying) as runtime:
+        await runtime.processes.start(hurrying, id="p")
+        await runtime.idle(20)
+        assert ledger.runs == ["there"]
+
+
 # --- forgetting -----------------------------------------------------------------------------------------
 
 

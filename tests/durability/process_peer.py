@@ -148,8 +148,11 @@ async def perform(runtime: lash.Runtime, peer: Peer, command: dict[str, Any]) ->
                 say(result=command["id"], value=value)
         case "go":
             peer.gate.set()
-        case "findings":
-            say(findings=[finding.message for finding in await runtime.check()])
+        case "knows":
+            # Whether it has seen that others run something.
+            while not runtime.engine.processes.worker._strangers:  # noqa: ASYNC110  nobody tells
+                await asyncio.sleep(0.01)
+            say(knows=True)
 
 
 async def main(folder: Path, name: str, timings: lash.LeaseTimings, halt: list[str]) -> None:

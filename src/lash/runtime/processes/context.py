@@ -307,7 +307,7 @@ class ProcessContext(RecordedCode):
     @property
     def cancelled(self) -> bool:
         """Whether the process was asked to stop and has been told so (`ProcessCancelledError`)."""
-        return self._run.controller.heard
+        return self._run.controller.heard or self._run.record.state.segment.told
 
     @property
     def logger(self) -> "logging.LoggerAdapter[logging.Logger]":
@@ -740,7 +740,6 @@ class ProcessContext(RecordedCode):
 
         async def settle(index: int) -> None:
             await self._settle(key, index)
-            self._let_go(branch, name, index)
 
         return Fork(
             branch=branch,
