@@ -66,7 +66,7 @@ class Books:
             "WHERE j.kind = 'durable_step' ORDER BY j.id"
         ):
             process = json.loads(scope)["execution_id"].split("#")[0]
-            found = re.search(r"step:(\w+):\d+:attempt", key)
+            found = re.search(r"step:(\w+):\d+:attempt:\d+$", key)
             if found:
                 value = json.loads(outcome)["value"]
                 self.recorded.setdefault((process, found[1]), []).append(value)
