@@ -25,7 +25,7 @@ test: $(STAMP)  ## run the whole test suite
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 lint: $(STAMP)
-	@$(BIN)/ruff check .
+	@$(BIN)/ruff check --no-cache .
 	@$(BIN)/ruff format --check .
 
 types: $(STAMP)

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from deploys import GOES_ON, PROMPT, TEXT, Deploy, Opened, left, refusal, summary
 from hooked_store import contents
+from peer_process import Peer, database
 
 import lash
 from lash.effects.transitions import DriftPolicy
 from lash.events import TurnEvent, TurnParked, TurnRestarted
 from lash.runtime.environment import RuntimeEvent
 from lash.testing import ScriptedModel, VirtualClock, reply
-from peers import Peer, database
 
 __all__ = ["database"]
 

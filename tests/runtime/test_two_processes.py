@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from hooked_store import contents
-from peers import Peer, database, rows
+from peer_process import Peer, database, rows
 
 __all__ = ["database"]
 
