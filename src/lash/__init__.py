@@ -9,7 +9,7 @@ from lash.app.completions import Completions
 from lash.app.live import LiveTurn
 from lash.app.live_view import LiveView
 from lash.app.model import Model
-from lash.app.processes import ProcessHandle
+from lash.app.process_handle import ProcessHandle
 from lash.app.queued import QueuedInput
 from lash.app.results import HistoryMessage, TurnResult, TypedTurnResult
 from lash.app.runtime import Runtime
@@ -38,7 +38,8 @@ from lash.llm.direct import DirectResult
 from lash.llm.retry import RetryPolicy
 from lash.llm.usage import Usage
 from lash.runtime.operations import Operation
-from lash.runtime.processes.context import ChildProcess, ProcessContext, TurnAnswer
+from lash.runtime.processes.child import ChildProcess, TurnAnswer
+from lash.runtime.processes.context import ProcessContext
 from lash.runtime.processes.function import ProcessFunction, process
 from lash.runtime.replaying import ReplayReport
 from lash.runtime.steps import StepRetry

@@ -394,7 +394,7 @@ async def test_attempts_wait_longer_and_longer_up_to_a_cap(path: Path, ledger: L
     async with lash.Runtime(path, clock=clock) as runtime:
         task = asyncio.create_task(through(runtime, lambda op: op.step(charge, retry=policy)))
         for attempt, seconds in enumerate((1, 2, 3, 3), start=1):
-            await has_come_to(lambda n=attempt: len(times) == n and clock.sleeping == 4)  # type: ignore[misc]  # a default
+            await has_come_to(lambda n=attempt: len(times) == n and clock.sleeping == 5)  # type: ignore[misc]  # a default
             clock.advance(seconds - 0.001)
             await asyncio.sleep(0)
             assert len(times) == attempt
@@ -411,12 +411,12 @@ async def test_attempts_go_on_where_they_were_stopped(path: Path, ledger: Ledger
     def body(op: lash.Operation) -> Coroutine[Any, Any, str]:
         return op.step(charge, retry=policy)
 
-    await stopped(path, body, lambda: len(ledger.runs) == 1 and clock.sleeping == 4, clock=clock)
+    await stopped(path, body, lambda: len(ledger.runs) == 1 and clock.sleeping == 5, clock=clock)
     clock.advance(9)
-    await stopped(path, body, lambda: clock.sleeping == 4, clock=clock)
+    await stopped(path, body, lambda: clock.sleeping == 5, clock=clock)
     assert ledger.runs == [1]
     clock.advance(1)  # the wait was fixed when it began: it is over
-    await stopped(path, body, lambda: len(ledger.runs) == 2 and clock.sleeping == 4, clock=clock)
+    await stopped(path, body, lambda: len(ledger.runs) == 2 and clock.sleeping == 5, clock=clock)
     clock.advance(20)
     assert await run(path, body, clock=clock) == "charged"
     assert ledger.runs == [1, 2, 3]

@@ -97,11 +97,11 @@ async def test_a_sleep_ends_when_it_was_to_end_whatever_happens_meanwhile(path: 
         ended.append(START + timedelta(seconds=clock.monotonic()))
 
     for seconds in (20, 30):
-        await stopped(path, body, lambda: clock.sleeping == 4, clock=clock)
+        await stopped(path, body, lambda: clock.sleeping == 5, clock=clock)
         clock.advance(seconds)
     async with lash.Runtime(path, clock=clock) as runtime:
         task = asyncio.create_task(through(runtime, body))
-        await has_come_to(lambda: clock.sleeping == 4)
+        await has_come_to(lambda: clock.sleeping == 5)
         clock.advance(9.999)
         await asyncio.sleep(0)
         assert not ended
@@ -216,11 +216,11 @@ async def test_a_wait_times_out_counted_from_when_it_first_began(path: Path) -> 
     def body(op: lash.Operation) -> Coroutine[Any, Any, Any]:
         return op.wait("w", timeout=timedelta(days=3))
 
-    await stopped(path, body, lambda: clock.sleeping > 3, clock=clock)
+    await stopped(path, body, lambda: clock.sleeping > 4, clock=clock)
     clock.advance(2 * 86_400)
     async with lash.Runtime(path, clock=clock) as runtime:
         task = asyncio.create_task(through(runtime, body))
-        await has_come_to(lambda: clock.sleeping > 3)
+        await has_come_to(lambda: clock.sleeping > 4)
         clock.advance(86_400 - 0.001)
         for _ in range(20):
             await asyncio.sleep(0)

@@ -149,8 +149,8 @@ async def perform(runtime: lash.Runtime, peer: Peer, command: dict[str, Any]) ->
         case "go":
             peer.gate.set()
         case "knows":
-            # Whether it has seen that others run something.
-            while not runtime.engine.processes.worker._strangers:  # noqa: ASYNC110  nobody tells
+            # Whether it has seen that others live.
+            while len(runtime.engine.sweep.living) < 2:  # noqa: ASYNC110  nobody tells
                 await asyncio.sleep(0.01)
             say(knows=True)
 

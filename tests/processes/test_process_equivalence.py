@@ -215,7 +215,6 @@ class Pair:
             list(await store.process_events(name, after=2, event_type="ring", limit=2)),
             list(await store.recent_events(name, 3)),
             await store.count_events(name, "ring", 5),
-            [await store.find_event(name, key) for key in ("k1", "k2", "k3", "k4")],
             list(await store.observers_of(name)),
             list(await store.list_wakes(name)),
             list(await store.list_wakes(name, "pending")),

@@ -126,7 +126,7 @@ async def stopped(task: "asyncio.Task[lash.TurnResult]") -> None:
 async def waiting(clock: VirtualClock) -> None:
     """Until a turn waits and nothing goes on: whoever keeps leases, sweeps, follows, waits and reads sleeps."""
     async with asyncio.timeout(20):
-        while clock.sleeping < 5:  # noqa: ASYNC110  nothing tells of it
+        while clock.sleeping < 6:  # noqa: ASYNC110  nothing tells of it
             await asyncio.sleep(0)
 
 

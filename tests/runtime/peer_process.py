@@ -67,7 +67,15 @@ class Peer:
         return [said for said in self._heard if key in said]
 
     def close(self) -> None:
-        self.tell("close")
+        """Have it end its work, and then end."""
+        self._end("close")
+
+    def leave(self) -> None:
+        """Have it end in the middle of its work."""
+        self._end("leave")
+
+    def _end(self, do: str) -> None:
+        self.tell(do)
         self.hear("closed")
         assert self._process.wait(30) == 0
 

@@ -108,9 +108,17 @@ async def main(database: Path, ttl_ms: int, renew_ms: int) -> None:
                 case "sessions":
                     items = await runtime.sessions()
                     say(sessions={item.session_id: item.state for item in items})
+                case "knows":
+                    # Whether it has seen that the other lives.
+                    while len(runtime.engine.sweep.living) < 2:  # noqa: ASYNC110  nobody tells
+                        await asyncio.sleep(0.01)
+                    say(knows=True)
                 case "close":
+                    await asyncio.gather(*running)
                     break
-        await asyncio.gather(*running)
+                case "leave":
+                    break
+    await asyncio.gather(*running)
     say(closed=True)
 
 

@@ -14,7 +14,8 @@ from lash.core.json import JsonObject
 from lash.events import ToolCallCompleted, ToolCallStarted
 from lash.llm.request import ToolSpec
 from lash.runtime.following import WATCH_S
-from lash.runtime.processes.worker import IDLE_S
+from lash.runtime.processes.discovery import IDLE_S
+from lash.runtime.sweeping import OWNERS_S
 from lash.sessions.model import messages_of
 from lash.testing import ScriptedModel, calls, reply
 from lash.testing.clock import VirtualClock
@@ -376,7 +377,7 @@ class SleepLog(VirtualClock):
         self.begun: asyncio.Queue[float] = asyncio.Queue()
 
     async def sleep(self, seconds: float) -> None:
-        if WATCH_S < seconds < 600 and seconds != IDLE_S:
+        if WATCH_S < seconds < 600 and seconds not in (IDLE_S, OWNERS_S):
             self.begun.put_nowait(seconds)
         await super().sleep(seconds)
 

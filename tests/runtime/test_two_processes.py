@@ -1,6 +1,8 @@
 """Two processes on one file: one writer per session, side by side otherwise, handover at once."""
 
+from contextlib import ExitStack
 from pathlib import Path
+from time import monotonic, sleep
 
 import pytest
 from hooked_store import contents
@@ -67,6 +69,32 @@ def test_what_a_killed_process_was_driving_the_other_finishes_at_once(database: 
         one.kill()
         assert two.hear("turn")["text"] == "Answer to: Slow tool."  # a lease lasts 30 s
         two.close()
+
+
+@pytest.mark.parametrize("leaves", ["killed", "closed"])
+@pytest.mark.parametrize("first", ["the one that leaves", "the one that stays"])
+def test_what_a_process_leaves_behind_the_other_finishes_at_once_unasked(
+    database: Path, leaves: str, first: str
+) -> None:
+    for_ever = {"ttl_ms": 3_600_000, "renew_ms": 1_200_000}  # neither leases nor sweeps come to it
+    with ExitStack() as peers:
+        one = peers.enter_context(Peer(database, **for_ever))
+        two = peers.enter_context(Peer(database, **for_ever))
+        leaver, stayer = (one, two) if first == "the one that leaves" else (two, one)
+        stayer.tell("knows")
+        stayer.hear("knows")
+        leaver.run("s", "t1", "Slow tool.")
+        leaver.hear("started")
+        stayer.tell("go")
+        if leaves == "killed":
+            leaver.kill()
+        else:
+            leaver.leave()
+        by = monotonic() + 20
+        while rows(database, "SELECT turn_id, revision FROM turns") != [("t1", 1)]:
+            assert monotonic() < by, "nobody has finished it"
+            sleep(0.01)
+        stayer.close()
 
 
 def test_new_input_after_a_kill_is_accepted_at_once_behind_what_was_left(database: Path) -> None:

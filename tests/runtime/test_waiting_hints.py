@@ -22,10 +22,11 @@ from lash.testing import ScriptedModel, VirtualClock, reply
 STEP = 5
 #: How often the store is asked whether anything was written, and how often the rows are read anyway.
 HINT, POLL = 30, 1000
-#: Three tasks of a runtime always sleep: one keeps leases, one sweeps, one follows processes; another while anything is
+#: Four tasks of a runtime always sleep: one keeps leases, one sweeps, one follows processes, one watches whether
+#: other owners live; another while anything is
 #: driven, which looks for requests to stop. Leases are renewed every ten seconds, which is a write like
 #: any other, so no test lets that much time pass.
-RESTING = 3
+RESTING = 4
 
 
 @pytest.fixture

@@ -181,7 +181,6 @@ _OPERATIONS: list[Operation] = [
     lambda store: store.process_events("p"),
     lambda store: store.process_events("p", event_type="ring"),
     lambda store: store.recent_events("p", 2),
-    lambda store: store.find_event("p", "one"),
     lambda store: store.count_events("p", "ring", 9),
     lambda store: store.observers_of("p"),
     lambda store: store.processes_changed_since(0),

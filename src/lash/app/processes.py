@@ -1,13 +1,13 @@
 """The processes of a runtime: what an application does with them (process spec; facade 8)."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, TypeVar, overload
 
 from lash.app.checks import check_id
-from lash.core.durations import Duration, milliseconds
-from lash.core.errors import LashError, ProcessError
+from lash.app.process_handle import ProcessHandle
+from lash.core.durations import milliseconds
+from lash.core.errors import LashError
 from lash.core.json import JsonObject, JsonValue, to_json
 from lash.processes.events import ProcessEvent
 from lash.processes.listing import (
@@ -22,18 +22,14 @@ from lash.processes.model import (
     AbandonRequest,
     ExternalInput,
     ExternalRef,
-    HostOriginator,
     Originator,
     ProcessIdentity,
-    ProcessProvenance,
     ProcessRecord,
     ProcessRegistration,
-    SessionOriginator,
     originator_id,
 )
 from lash.processes.outcomes import (
     ExternalOwner,
-    ObservedOutput,
     ProcessAwaitOutput,
     ProcessCancelled,
     ProcessFailure,
@@ -54,10 +50,8 @@ from lash.processes.writes import (
 from lash.runtime.engine import Engine
 from lash.runtime.processes.admission import AdmissionReport
 from lash.runtime.processes.function import ProcessFunction
-from lash.runtime.processes.refusals import failure_of, standing
-from lash.runtime.processes.side import ProcessSide
-from lash.runtime.processes.tool_calls import tool_request
-from lash.runtime.processes.turns import turn_request
+from lash.runtime.processes.refusals import standing
+from lash.runtime.processes.session_side import OF_HOST, ProcessAccess, of_session
 
 R = TypeVar("R")
 
@@ -66,120 +60,6 @@ _PAGE = 256
 
 #: How many changes are read at once.
 _CHANGES = 256
-
-
-class ProcessHandle(Generic[R]):
-    """A process, wherever it runs. Holding one, or dropping it, changes nothing.
-
-    Attributes:
-        id: The process.
-    """
-
-    def __init__(
-        self, side: ProcessSide, process_id: str, read: Callable[[JsonValue], R] | None = None
-    ) -> None:
-        self._side = side
-        self._read = read
-        self.id = process_id
-
-    def __repr__(self) -> str:
-        return f"ProcessHandle({self.id!r})"
-
-    async def result(self, *, timeout: Duration | None = None) -> R:  # noqa: ASYNC109  part of the face
-        """What the process came to; waits until it ended.
-
-        Args:
-            timeout: How long to wait at most; the process goes on.
-
-        Raises:
-            ProcessError: It failed (with its own code); `process_cancelled`, `process_abandoned`,
-                `process_no_longer_retained`; `process_result_timeout` (retryable).
-            LashError: `process_unknown`, `value_not_of_type`, `runtime_closed`.
-        """
-        ended = await self.outcome(timeout=timeout)
-        if isinstance(ended, ProcessSuccess):
-            return cast("R", ended.value) if self._read is None else self._read(ended.value)
-        raise failure_of(self.id, ended) or LashError("process_failed", "It did not succeed.")
-
-    async def outcome(self, *, timeout: Duration | None = None) -> ObservedOutput:  # noqa: ASYNC109  as above
-        """How the process ended, as a value; waits until it did.
-
-        Raises:
-            ProcessError: `process_result_timeout`. LashError: `process_unknown`, `runtime_closed`.
-        """
-        limit = None if timeout is None else milliseconds(timeout, "timeout") / 1000
-        try:
-            async with asyncio.timeout(limit):
-                return await self._side.registry.outcome(self.id)
-        except TimeoutError as error:
-            raise ProcessError(
-                "process_result_timeout",
-                f"Process {self.id!r} had not ended after {limit} s; it goes on.",
-                process_id=self.id,
-            ) from error
-
-    async def status(self) -> ProcessRecord:
-        """The process as it stands.
-
-        Raises:
-            LashError: `process_unknown`, `process_no_longer_retained`.
-        """
-        return await self._side.registry.load(self.id)
-
-    async def events(self, *, after: int = 0, follow: bool = True) -> AsyncIterator[ProcessEvent]:
-        """The process's log behind a sequence number; with `follow`, until the process has ended.
-
-        Raises:
-            LashError: `process_unknown`, `process_no_longer_retained`.
-        """
-        registry = self._side.registry
-        with registry.news.listening(self.id, counts=False) as came:
-            while True:
-                came.clear()
-                record = await registry.load(self.id)  # before the log: nothing is missed
-                page = await registry.store.process_events(self.id, after=after, limit=_PAGE)
-                for event in page:
-                    after = event.sequence
-                    yield event
-                if len(page) == _PAGE:
-                    continue
-                if not follow or (record.retired and after >= record.state.sequence):
-                    return
-                if record.state.sequence <= after:
-                    registry.check_open()
-                    await came.wait()
-
-    async def signal(
-        self,
-        name: str,
-        payload: object = None,
-        *,
-        id: str | None = None,  # noqa: A002  what the face calls it everywhere
-    ) -> ProcessEvent:
-        """Send the process a signal, kept until it asks for one, whoever runs it, and while nobody does.
-
-        Args:
-            name: Which signal.
-            payload: What it says; must have a JSON form that fits what the process declares.
-            id: Your own name for it: the same id and payload is one signal, however often it is sent.
-
-        Raises:
-            LashError: `process_unknown`, `process_no_longer_retained`, `process_already_terminal`,
-                `process_signal_name_invalid`, `process_signal_undeclared`, `process_event_invalid`,
-                `value_not_json`. ConflictError: `process_event_conflict`: the id was used before.
-        """
-        return await self._side.registry.signal(self.id, name, payload, id)
-
-    async def cancel(self, reason: str | None = None) -> ProcessRecord:
-        """Ask the process to stop; as a rule it still runs when this returns.
-
-        Wait for its `outcome` to learn what came of it: it may clean up first, or come to its end all
-        the same. One that has ended stays as it is.
-
-        Raises:
-            LashError: `process_unknown`, `process_no_longer_retained`.
-        """
-        return await self._side.registry.cancel(self.id, reason)
 
 
 class Processes:
@@ -220,18 +100,9 @@ class Processes:
                 `process_no_longer_retained`, `runtime_closed`.
         """
         self._side.functions.check(function)
-        arguments = function.arguments(args, keywords)
-        owner = _session(session)
-        request = function.registration(
-            self._id(id),
-            arguments,
-            provenance=_provenance(owner),
-            wake_session_id=owner,
-            observers=() if owner is None else (owner,),
-            label=label,
+        return await self._start(
+            function, args, keywords, process_id=id, session=session, label=label
         )
-        record, _ = await self._side.worker.register(request)
-        return ProcessHandle(self._side, record.process_id, function.read_result)
 
     async def start_named(
         self,
@@ -247,14 +118,21 @@ class Processes:
             As `start`.
         """
         function = self._side.functions.named(name)
-        request = function.registration(
-            self._id(id),
-            function.arguments((), args),
-            provenance=_provenance(_session(session)),
-            wake_session_id=session,
-            observers=() if session is None else (session,),
-        )
-        record, _ = await self._side.worker.register(request)
+        return await self._start(function, (), args, process_id=id, session=session)
+
+    async def _start(
+        self,
+        function: ProcessFunction[..., R],
+        args: tuple[object, ...],
+        keywords: Mapping[str, object],
+        *,
+        process_id: str | None,
+        session: str | None,
+        label: str | None = None,
+    ) -> ProcessHandle[R]:
+        access = self._access(session)
+        request = access.of_function(function, self._id(process_id), args, keywords, label)
+        record = await access.start(request)
         return ProcessHandle(self._side, record.process_id, function.read_result)
 
     async def start_turn(
@@ -271,16 +149,11 @@ class Processes:
         Raises:
             ConfigurationError: `agent_unknown`. ConflictError: `process_conflict`.
         """
-        request = turn_request(
-            self._engine.agents,
-            self._id(id),
-            agent=agent,
-            prompt=prompt,
-            session_id=session,
-            output=output,
-            provenance=ProcessProvenance(),
+        access = self._access(None)
+        request = access.of_turn(
+            self._id(id), agent=agent, prompt=prompt, output=output, session_id=session
         )
-        record, _ = await self._side.worker.register(request)
+        record = await access.start(request)
         return ProcessHandle(self._side, record.process_id)
 
     async def start_tool(
@@ -299,17 +172,14 @@ class Processes:
             LashError: `process_tool_missing`, `invalid_tool_args`.
         """
         told = to_json(args)
-        request = tool_request(
+        access = self._access(session)
+        request = access.of_tool(
             self._engine.agents.newest(agent),
             self._id(id),
             tool,
             told if isinstance(told, dict) else {},
-            provenance=_provenance(_session(session)),
-            session_id=session,
-            wake_session_id=session,
-            observers=() if session is None else (session,),
         )
-        record, _ = await self._side.worker.register(request)
+        record = await access.start(request)
         return ProcessHandle(self._side, record.process_id)
 
     async def start_external(
@@ -331,21 +201,21 @@ class Processes:
         Raises:
             ConflictError: `process_conflict`. LashError: `value_not_json`, `process_id_invalid`.
         """
-        told = to_json(metadata)
-        owner = _session(session)
+        told, access = to_json(metadata), self._access(session)
+        standing = access.standing
         request = RegisterRequest(
             registration=ProcessRegistration(
                 process_id=self._id(id),
                 input=ExternalInput(metadata=told),
                 disposition="externally_owned",
                 identity=ProcessIdentity(kind="external", label=_label_of(told)),
-                provenance=_provenance(owner),
+                provenance=standing.provenance,
                 open_signals=True,
-                wake_session_id=owner,
+                wake_session_id=standing.wake_session_id,
             ),
-            observers=() if owner is None else (owner,),
+            observers=standing.observers,
         )
-        record, _ = await self._side.worker.register(request)
+        record = await access.start(request)
         if reference is not None:
             backend, there = reference
             await self._write(
@@ -628,6 +498,11 @@ class Processes:
         result = await self._side.registry.write(process_id, write)
         return standing(result, process_id).record
 
+    def _access(self, session: object) -> ProcessAccess:
+        """In whose name something is started: a session's, or the host's own."""
+        owner = _session(session)
+        return ProcessAccess(self._side, OF_HOST if owner is None else of_session(owner))
+
     def _id(self, given: object) -> str:
         if given is None:
             return self._engine.environment.ids.new("process")
@@ -639,13 +514,6 @@ def _session(given: object) -> str | None:
         return None
     check_id(given, "session_id_invalid", "A session id")
     return str(given)
-
-
-def _provenance(session: str | None) -> ProcessProvenance:
-    originator: Originator = (
-        HostOriginator() if session is None else SessionOriginator(session_id=session)
-    )
-    return ProcessProvenance(originator=originator)
 
 
 def _label_of(metadata: JsonValue) -> str | None:

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal, TypeVar, overload
 
 from lash.app.checks import check_id
-from lash.app.processes import ProcessHandle
+from lash.app.process_handle import ProcessHandle
 from lash.core.json import JsonObject, to_json
 from lash.processes.listing import StatusFilter
 from lash.processes.model import ProcessRecord

@@ -8,6 +8,7 @@ import jsonschema
 import jsonschema.exceptions
 import msgspec
 
+from lash.core.causality import ProcessCauseRef
 from lash.core.errors import LashError
 from lash.core.json import Data, digest, digest_bytes, encode
 from lash.core.leases import Lease, LeaseClaim
@@ -22,6 +23,7 @@ from lash.processes.model import (
     EngineInput,
     ExternalInput,
     ProcessEnv,
+    ProcessProvenance,
     ProcessRecord,
     ProcessRegistration,
     ProcessTombstone,
@@ -99,6 +101,15 @@ def check_process_id(process_id: object) -> str:
 def _bad_id(why: str) -> LashError:
     return LashError(
         "process_id_invalid", f"That is no id of a process: {why}. Nothing was registered."
+    )
+
+
+def child_provenance(parent: ProcessRecord) -> ProcessProvenance:
+    """Where a child comes from: it is accountable to whoever its parent is."""
+    return ProcessProvenance(
+        originator=parent.registration.provenance.originator,
+        caused_by=ProcessCauseRef(process_id=parent.process_id),
+        parent_id=parent.process_id,
     )
 
 

@@ -114,10 +114,6 @@ class ProcessStore(Protocol):
         """The last events, in order."""
         ...
 
-    async def find_event(self, process_id: str, replay_key: str) -> ProcessEvent | None:
-        """The event under a replay key."""
-        ...
-
     async def count_events(self, process_id: str, event_type: str, through: int) -> int:
         """How many events of a type there are up to a sequence number, that one included."""
         ...

@@ -16,6 +16,7 @@ from lash.effects.outcomes import ChildTurn
 from lash.llm.request import OutputSpec
 from lash.llm.usage import Usage
 from lash.runtime.agents import AgentRegistry
+from lash.runtime.backoff import Backoff
 from lash.runtime.events import Announce, ChildUsageReported, TurnEvent, UsageReported
 from lash.runtime.followers import Observer, Ticket
 from lash.sessions.model import (
@@ -31,10 +32,6 @@ from lash.sessions.model import (
 from lash.sessions.stopping import CancelRequest
 
 _log = logging.getLogger("lash.runtime")
-
-#: How long a child that cannot be driven just now is left alone; doubled every time.
-_REST_FIRST_S = 0.05
-_REST_MAX_S = 2.0
 
 #: How deep children may have children: a chain this long is an agent that calls itself.
 MOST_DEPTH = 8
@@ -142,40 +139,22 @@ class Children:
 
         unsubscribe = self.cancel.on_cancel(lambda why: self._stop(child_id, turn_id, why))
         try:
-            record = await self._record(child_id, turn_id, request, definition.ref, hear)
+            record = await record_of_turn(
+                self.host,
+                self.clock,
+                child_id,
+                definition.ref,
+                TurnInput(items=(TextItem(text=request.prompt),), output=request.output),
+                turn_id=turn_id,
+                relation=relation_below(self.parent, self.turn_id, self.call_id),
+                observer=hear,
+            )
         finally:
             unsubscribe()
         total = sum((child.usage for child in record.children_usage), record.usage)
         return record, ChildTurn(
             session_id=child_id, turn_id=record.turn_id, model=model, usage=total
         )
-
-    async def _record(
-        self,
-        child_id: str,
-        turn_id: str,
-        request: ChildRequest,
-        agent: AgentRef,
-        hear: Observer,
-    ) -> TurnRecord:
-        """The child's committed turn, wherever it is driven."""
-        begun = TurnInput(items=(TextItem(text=request.prompt),), output=request.output)
-        relation = relation_below(self.parent, self.turn_id, self.call_id)
-        rest = _REST_FIRST_S
-        while True:
-            try:
-                ticket = await self.host.submit(
-                    child_id, agent, begun, turn_id=turn_id, observer=hear, relation=relation
-                )
-                try:
-                    return await ticket.record()
-                finally:
-                    ticket.leave()
-            except (SessionBusyError, LeaseLostError, StoreError) as error:
-                # It goes on elsewhere, or as soon as the store does: no answer to the tool's call.
-                _log.info("child %s is waited for: %s", child_id, error)
-                await self.clock.sleep(rest)
-                rest = min(rest * 2, _REST_MAX_S)
 
     def _stop(self, child_id: str, turn_id: str, why: Cancellation) -> None:
         """The call is given up, so what it began is to stop as well."""
@@ -187,6 +166,39 @@ class Children:
         self.host.cancel_soon(
             CancelRequest(session_id=child_id, turn_id=turn_id, cancellation=cancellation)
         )
+
+
+async def record_of_turn(
+    host: ChildrenHost,
+    clock: Clock,
+    session_id: str,
+    agent: AgentRef,
+    turn_input: TurnInput,
+    *,
+    turn_id: str,
+    relation: SessionRelation,
+    observer: Observer | None = None,
+) -> TurnRecord:
+    """Have a turn run, or find it where it is: its committed record, wherever it is driven."""
+    backoff = Backoff(clock)
+    while True:
+        try:
+            ticket = await host.submit(
+                session_id,
+                agent,
+                turn_input,
+                turn_id=turn_id,
+                observer=observer,
+                relation=relation,
+            )
+            try:
+                return await ticket.record()
+            finally:
+                ticket.leave()
+        except (SessionBusyError, LeaseLostError, StoreError) as error:
+            # It goes on elsewhere, or as soon as the store does: that is no end of it.
+            _log.info("turn %s of session %s is waited for: %s", turn_id, session_id, error)
+            await backoff.rest()
 
 
 def relation_below(

@@ -104,6 +104,7 @@ class Engine:
         found = await self.sweep.once(parked_too=True)
         self.spawn(self._keep_leases(), "lash-lease-keeper")
         self.spawn(self.sweep.slowly(), "lash-sweep")
+        self.spawn(self.sweep.watch_owners(), "lash-owner-watch")
         self.spawn(watch_stops(self, self._busy, self.environment.clock), "lash-stop-watch")
         await self.processes.start()
         for session in found:

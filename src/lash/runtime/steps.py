@@ -91,15 +91,15 @@ async def _attempt(controller: EffectController, step: Step[T], attempt: int) ->
     )
 
     async def perform() -> EffectOutcome:
-        before = _cancels()
+        before = cancels()
         try:
             return DurableStepOutcome(value=to_json(await _called(step.call, step.timeout_s)))
         except asyncio.CancelledError as error:
-            if _cancels() > before:
+            if cancels() > before:
                 raise
             return _failure(step, attempt, error)  # something it waited for was cancelled
         except Exception as error:
-            if _cancels() > before:
+            if cancels() > before:
                 # It failed because it was stopped: asked for again, it is to run again.
                 raise asyncio.CancelledError from error
             failure = _failure(step, attempt, error)
@@ -120,7 +120,7 @@ async def _attempt(controller: EffectController, step: Step[T], attempt: int) ->
 
 
 #: Errors that say something of where a step was run, and nothing of the step.
-_CIRCUMSTANCES = frozenset(
+CIRCUMSTANCES = frozenset(
     {"agent_missing", "agent_unknown", "agent_version_missing", "runtime_closed", "store_closed"}
 )
 
@@ -129,11 +129,11 @@ def _is_not_its_doing(error: Exception) -> bool:
     """Whether an attempt failed for what surrounds it. A `StepError` is always the step's own word."""
     if not isinstance(error, LashError) or isinstance(error, StepError):
         return False
-    return error.retryable or error.code in _CIRCUMSTANCES
+    return error.retryable or error.code in CIRCUMSTANCES
 
 
-def _cancels() -> int:
-    """How often the running task was asked to stop. It is the caller's, and may have been before."""
+def cancels() -> int:
+    """How often the running task was asked to stop. It may be the caller's, and have been before."""
     task = asyncio.current_task()
     return task.cancelling() if task else 0
 

@@ -23,6 +23,13 @@ class Store(SessionStore, ProcessStore, Journal, AwaitEventStore, Protocol):
         """Whether an owner is proven dead right now. False means only that there is no proof."""
         ...
 
+    def living_owners(self) -> frozenset[str]:
+        """The owners that live, by incarnation, as far as this store can tell.
+
+        One that is missing from a later answer has died, or has left in good order.
+        """
+        ...
+
     def register_owner(self, owner_id: str, incarnation: str) -> LeaseOwner:
         """Announce an owner, with whatever proof of life this store knows."""
         ...

@@ -21,6 +21,9 @@ from lash.sessions.model import Parked
 
 _log = logging.getLogger("lash.runtime")
 
+#: How often it is looked whether other owners have died, in seconds.
+OWNERS_S = 0.5
+
 
 class SweepHost(Protocol):
     """What sweeping needs of the runtime it belongs to."""
@@ -55,10 +58,15 @@ class SweepHost(Protocol):
 
 
 class Sweep:
-    """Looks through the store for work that this runtime can take up."""
+    """Looks through the store for work that this runtime can take up.
+
+    Attributes:
+        living: The owners that were alive at the last look, by incarnation.
+    """
 
     def __init__(self, engine: SweepHost) -> None:
         self._engine = engine
+        self.living: frozenset[str] = frozenset()
 
     async def once(self, *, parked_too: bool = False) -> Sequence[OpenSession]:
         """Pick up open turns that nobody drives; returns the sessions that have open turns.
@@ -144,9 +152,23 @@ class Sweep:
         while True:
             await environment.clock.sleep(environment.timings.ttl_ms / 1000)
             self._engine.observations.replay.sweep()
-            try:
-                await self.once()
-                await self._engine.processes.worker.scan()
-                self._engine.processes.wakes.woken()  # others may have left some undelivered
-            except Exception:  # noqa: BLE001  the next one may find the store again
-                _log.warning("the sweep could not read the store", exc_info=True)
+            await self._take_up()
+
+    async def watch_owners(self) -> None:
+        """Take up at once what owners leave behind that die, or shut down."""
+        store, clock = self._engine.store, self._engine.environment.clock
+        self.living = store.living_owners()
+        while True:
+            await clock.sleep(OWNERS_S)
+            before, self.living = self.living, store.living_owners()
+            if before - self.living:
+                await self._take_up()
+
+    async def _take_up(self) -> None:
+        """Look for whatever nobody carries on, and carry it on."""
+        try:
+            await self.once()
+            await self._engine.processes.worker.scan()
+            self._engine.processes.wakes.woken()  # others may have left some undelivered
+        except Exception:  # noqa: BLE001  the next look may find the store again
+            _log.warning("the sweep could not read the store", exc_info=True)

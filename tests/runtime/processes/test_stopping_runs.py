@@ -76,7 +76,7 @@ async def test_a_run_that_loses_its_lease_writes_nothing_more(path: Path) -> Non
     assert ran.count("released") == 1
 
 
-@pytest.mark.parametrize("method", ["record", "process_events", "load_journal", "find_event"])
+@pytest.mark.parametrize("method", ["record", "process_events", "load_journal", "write_process"])
 async def test_a_store_that_fails_once_holds_the_process_up_and_does_not_end_it(
     path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:

@@ -41,9 +41,16 @@ class Conversation:
         self._turns: set[asyncio.Task[None]] = set()
         self._asides: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self._opened = asyncio.Event()
 
     async def open(self) -> None:
         """Say where the session stands and begin to follow it."""
+        try:
+            await self._open()
+        finally:
+            self._opened.set()
+
+    async def _open(self) -> None:
         observation = self.session.observe()
         await observation.__aenter__()
         self._observation = observation
@@ -62,6 +69,7 @@ class Conversation:
 
     async def switch(self, session: Session) -> None:
         """Talk to another session. What runs in the one before goes on."""
+        self._opened.clear()
         await self._leave()
         self.session = session
         self._waiting = {}
@@ -89,12 +97,19 @@ class Conversation:
 
     def say(self, text: str) -> None:
         """Begin a turn; or bring the text into the turn that runs."""
-        if self.running:
+        if not self._opened.is_set():
+            # Else it would be taken for a turn that was left unfinished in the session that is opened.
+            self.aside(self._say_once_opened(text))
+        elif self.running:
             self._begin(self._queue(text, into_running=True))
         else:
             self._stopping = False
             self.screen.line(f"> {text}", "user")
             self._begin(self._turn(text))
+
+    async def _say_once_opened(self, text: str) -> None:
+        await self._opened.wait()
+        self.say(text)
 
     def say_next(self, text: str) -> None:
         """Have the next turn begin with the text."""

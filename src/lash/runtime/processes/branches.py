@@ -75,8 +75,3 @@ def current_branch() -> Branch | None:
     """The branch of the running task, if it is one of a process."""
     branch = _BRANCH.get()
     return None if branch is None else branch.here()
-
-
-def leave_branches() -> None:
-    """What runs from here on is no branch of any process."""
-    _BRANCH.set(None)

@@ -8,9 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NoReturn, Protocol, TypeVar
-
-import msgspec
+from typing import Literal, NoReturn, TypeVar
 
 from lash.core.cancel import Cancellation
 from lash.core.causality import ToolCallCauseRef
@@ -23,12 +21,13 @@ from lash.llm.direct import output_contract
 from lash.llm.usage import Usage
 from lash.processes import event_types as types
 from lash.processes.model import ProcessRecord, SessionTurnInput
-from lash.processes.outcomes import ObservedOutput, ProcessSuccess
+from lash.processes.outcomes import ObservedOutput
 from lash.processes.registration import RegisterRequest, check_process_id
 from lash.runtime.agents import AgentDefinition
+from lash.runtime.backoff import Backoff
 from lash.runtime.children import CHILD_SOURCE, relation_below
 from lash.runtime.events import Announce, ChildUsageReported
-from lash.runtime.processes.refusals import failure_of, not_visible
+from lash.runtime.processes.refusals import not_visible, value_of
 from lash.runtime.processes.session_side import (
     AccessHost,
     ProcessAccess,
@@ -37,29 +36,21 @@ from lash.runtime.processes.session_side import (
     of_session,
     view_of,
 )
+from lash.runtime.processes.turns import turn_value
 from lash.runtime.tool_services import CallWork
 from lash.sessions.model import AgentRef, ChildUsage, RootSession, SessionHead, SessionRelation
 from lash.tools.model import ChildAnswer
 from lash.tools.processes import AnyProcess, NamedProcess, ProcessRef, ProcessView
-from lash.turn.outcome import TurnOutcome
 
 T = TypeVar("T")
 
 _log = logging.getLogger("lash.runtime")
 
-#: How long it takes to ask a store again that did not answer; doubled every time.
-_REST_FIRST_S = 0.05
-_REST_MAX_S = 2.0
-
-
-class CallHost(AccessHost, Protocol):
-    """What the processes of tool calls need of the runtime's side of them."""
-
 
 class CallSide:
     """Gives tool calls their processes."""
 
-    def __init__(self, host: CallHost) -> None:
+    def __init__(self, host: AccessHost) -> None:
         self._host = host
 
     def of_turn(
@@ -106,7 +97,7 @@ class _Asking:
 class CallProcesses:
     """The processes of a tool call; see `lash.tools.processes.ToolProcesses`."""
 
-    def __init__(self, host: CallHost, standing: Standing, asking: _Asking) -> None:
+    def __init__(self, host: AccessHost, standing: Standing, asking: _Asking) -> None:
         self._host = host
         self._registry = host.registry
         self._access = ProcessAccess(host, standing)
@@ -171,9 +162,7 @@ class CallProcesses:
         record = await self._through(lambda: self._access.start_again(request))
         ended = await self._ended(record.process_id)
         await self._through(lambda: self._book(record))
-        if not isinstance(ended, ProcessSuccess):
-            raise _failed(record.process_id, ended)
-        turn = msgspec.convert(ended.value, _TurnValue)
+        turn = turn_value(value_of(record.process_id, ended))
         text = turn.turn.text
         return ChildAnswer(
             session_id=turn.child_session_id,
@@ -248,10 +237,7 @@ class CallProcesses:
     ) -> JsonValue:
         """What a process came to."""
         process_id = await self._visible(process)
-        ended = await self._ended(process_id, timeout)
-        if isinstance(ended, ProcessSuccess):
-            return ended.value
-        raise _failed(process_id, ended)
+        return value_of(process_id, await self._ended(process_id, timeout))
 
     async def wait(
         self,
@@ -362,7 +348,7 @@ class CallProcesses:
         A store in trouble is asked again; in a runtime that closes, the attempt waits to be stopped.
         Everything done here may be done twice.
         """
-        rest = _REST_FIRST_S
+        backoff = Backoff(self._registry.clock)
         while True:
             try:
                 return await work()
@@ -372,23 +358,7 @@ class CallProcesses:
                 if not isinstance(error, StoreError) or error.terminal:
                     raise
                 _log.info("a tool waits for the store: %s", error)
-            await self._registry.clock.sleep(rest)
-            rest = min(rest * 2, _REST_MAX_S)
-
-
-class _Turn(msgspec.Struct):
-    """A turn as the end of its process tells of it."""
-
-    turn_id: str
-    outcome: TurnOutcome
-    text: str = ""
-
-
-class _TurnValue(msgspec.Struct):
-    """What a process came to that stood for a turn."""
-
-    child_session_id: str
-    turn: _Turn
+            await backoff.rest()
 
 
 def id_of(process: object) -> str:
@@ -402,10 +372,6 @@ def id_of(process: object) -> str:
     if not isinstance(process, str):
         raise not_visible(repr(process), "")
     return process
-
-
-def _failed(process_id: str, ended: ObservedOutput) -> LashError:
-    return failure_of(process_id, ended) or LashError("process_failed", "It did not succeed.")
 
 
 def _no_turn(process_id: str) -> LashError:

@@ -56,6 +56,7 @@ from lash.runtime.processes.permits import Slot
 from lash.runtime.processes.replayed import CANCELLED_KEY, Replayed, branch_of, effect_of
 from lash.runtime.recorded_code import envelope as envelope_of
 from lash.runtime.recorded_code import wrong_outcome
+from lash.runtime.steps import CIRCUMSTANCES
 
 _log = logging.getLogger("lash.runtime")
 
@@ -63,16 +64,7 @@ _log = logging.getLogger("lash.runtime")
 GRACE_S = 10.0
 
 #: Errors that say something of where a process was run, and nothing of the process.
-_CIRCUMSTANCES = frozenset(
-    {
-        "agent_missing",
-        "agent_unknown",
-        "agent_version_missing",
-        "await_event_unknown_or_revoked",
-        "runtime_closed",
-        "store_closed",
-    }
-)
+_CIRCUMSTANCES = CIRCUMSTANCES | {"await_event_unknown_or_revoked"}
 
 
 @dataclass(slots=True)

@@ -23,6 +23,7 @@ from lash.runtime.processes.controlling import is_circumstance
 from lash.runtime.processes.engines import Continue, RunOutcome
 from lash.runtime.processes.function import PYTHON, ProcessFunction, ProcessFunctions
 from lash.runtime.processes.run import ProcessRun
+from lash.runtime.steps import cancels
 
 
 class _Call(msgspec.Struct):
@@ -72,26 +73,20 @@ class PythonEngine:
             raise self.refusal(run.record) or LashError("process_missing", "It is not here.")
         ctx = ProcessContext(run, function)
         ctx.begin()
-        cancels = _cancels()
+        before = cancels()
         try:
             if not run.fresh:
                 await ctx.recall()
             try:
                 outcome = await _outcome(function, ctx, call.args)
             except asyncio.CancelledError as error:
-                if ctx.stopped or _cancels() > cancels:
+                if ctx.stopped or cancels() > before:
                     raise
                 outcome = failure_of(error)  # of its own making: a task it waited for was cancelled
             ctx.end()
         finally:
             await ctx.close()
         return outcome
-
-
-def _cancels() -> int:
-    """How often the running task was asked to stop."""
-    task = asyncio.current_task()
-    return task.cancelling() if task else 0
 
 
 def _call_of(record: ProcessRecord) -> _Call:

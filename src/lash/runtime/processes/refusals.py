@@ -1,6 +1,7 @@
 """What may come of writing to a process, as errors that say what to do."""
 
 from lash.core.errors import ConflictError, LashError, ProcessError
+from lash.core.json import JsonValue
 from lash.effects.journal import ProcessAuthority
 from lash.effects.journaling import lease_lost
 from lash.processes.model import ProcessRecord, ProcessTombstone
@@ -10,6 +11,7 @@ from lash.processes.outcomes import (
     ProcessAbandoned,
     ProcessCancelled,
     ProcessFailure,
+    ProcessSuccess,
 )
 from lash.processes.registration import RegistrationConflict
 from lash.processes.writes import (
@@ -113,32 +115,37 @@ def _error(
             )
 
 
-def failure_of(process_id: str, output: ObservedOutput) -> ProcessError | None:
-    """The error that an end is for whoever waits for a value; None for a success."""
+def value_of(process_id: str, output: ObservedOutput) -> JsonValue:
+    """What a process came to, for whoever waits for its value.
+
+    Raises:
+        ProcessError: It came to no value: its own code, `process_cancelled`, `process_abandoned`,
+            `process_no_longer_retained`.
+    """
     match output:
+        case ProcessSuccess(value=value):
+            return value
         case ProcessFailure(code=code, message=message, failure_class=kind, raw=raw):
-            return ProcessError(code, message, process_id=process_id, failure_class=kind, raw=raw)
+            raise ProcessError(code, message, process_id=process_id, failure_class=kind, raw=raw)
         case ProcessCancelled(message=message):
-            return ProcessError(
+            raise ProcessError(
                 "process_cancelled",
                 f"Process {process_id!r} was cancelled: {message}",
                 process_id=process_id,
             )
         case ProcessAbandoned(evidence=evidence):
-            return ProcessError(
+            raise ProcessError(
                 "process_abandoned",
                 f"Process {process_id!r} was given up ({evidence.writer}); nobody knows how far it got.",
                 process_id=process_id,
                 writer=evidence.writer,
             )
         case NoLongerRetained(terminal_status=status):
-            return ProcessError(
+            raise ProcessError(
                 "process_no_longer_retained",
                 f"Process {process_id!r} ended ({status}) and was pruned since.",
                 process_id=process_id,
             )
-        case _:
-            return None
 
 
 def is_retired(record: ProcessRecord | ProcessTombstone) -> bool:

@@ -5,7 +5,7 @@ something new while records of the same branch are left over, it is not the func
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -111,6 +111,14 @@ class Replayed:
             return msgspec.json.decode(outcome, type=_Wait).resolution.payload.sequence
         except msgspec.MsgspecError:
             return None  # it timed out
+
+    def signals(self) -> Iterator[tuple[str, int]]:
+        """Which signals were taken before this run began, by name and place in the log."""
+        for key in self._waits:
+            lane, _, rest = effect_of(key)[len(branch_of(key)) :].lstrip("|").partition(":")
+            sequence = self.signal(key)
+            if lane == "signal" and sequence is not None:
+                yield rest.split(":")[0], sequence
 
     def settled(self, key: str) -> int | None:
         """Which branch came first, if that was recorded."""

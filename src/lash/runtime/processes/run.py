@@ -11,8 +11,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
-import msgspec
-
 from lash.core.clock import Clock
 from lash.core.errors import LashError, LeaseLostError, ReplayError
 from lash.core.json import JsonValue
@@ -31,7 +29,6 @@ from lash.processes.model import (
     ProcessSegment,
     ProcessWaitKind,
     WaitKind,
-    WaitState,
     authority_of,
     segment_scope_id,
 )
@@ -45,30 +42,27 @@ from lash.processes.registration import AlreadyRegistered, Registered, RegisterR
 from lash.processes.writes import (
     AlreadyApplied,
     AppendEvent,
-    ClearWait,
     CompleteRun,
     ContinueRun,
-    MarkWait,
     ParkRun,
     ProcessWrite,
     ReleaseRun,
     Superseded,
     Written,
 )
+from lash.runtime.agents import AgentRegistry
 from lash.runtime.processes.controlling import RunController
 from lash.runtime.processes.engines import Continue, Engines, ProcessEngine
 from lash.runtime.processes.inbox import SignalInbox
+from lash.runtime.processes.marks import WaitMarks
 from lash.runtime.processes.permits import Slot
 from lash.runtime.processes.refusals import standing
 from lash.runtime.processes.registry import ProcessRegistry
-from lash.runtime.processes.replayed import Replayed, branch_of, effect_of
+from lash.runtime.processes.replayed import Replayed
 from lash.runtime.recorded_code import CodeServices
 from lash.runtime.stores import Store
 
 _log = logging.getLogger("lash.runtime")
-
-#: A wait is written down once it has lasted this long: most are over before.
-MARK_AFTER_S = 0.05
 
 #: How long a process rests after an attempt that got nowhere; doubled every time.
 _REST_FIRST_MS = 100
@@ -97,22 +91,10 @@ class RunHost(Protocol):
     store: Store
     effects: EffectHost
     registry: ProcessRegistry
+    agents: AgentRegistry
     engines: Engines
     services: CodeServices
     clock: Clock
-
-    def turn_request(
-        self,
-        record: ProcessRecord,
-        process_id: str,
-        *,
-        agent: str,
-        prompt: str,
-        session_id: str | None,
-        output: object,
-    ) -> RegisterRequest:
-        """What registers a turn of an agent as a child of a process."""
-        ...
 
     async def register(
         self, request: RegisterRequest
@@ -151,17 +133,15 @@ class ProcessRun:
     ) -> None:
         self._host = host
         self._lease = lease
-        self._slot = Slot(permits, self._parked, self._resumed)
+        self._marks = WaitMarks(
+            host.registry, host.clock, authority_of(record.process_id, lease), host.spawn
+        )
+        self._slot = Slot(permits, self._parked, self._marks.end)
         self._segment: _Segment | None = None
         self._why: Literal["lost", "stopping", "given_up"] | None = None
         self._writer: AbandonWriter = "reconciled_request"
         self._task: asyncio.Task[object] | None = None
         self._ending = False
-        self._kind: WaitKind | None = None
-        self._wanted: WaitState | None = None
-        self._stored: WaitState | None = None
-        self._marking = False
-        self._timer: asyncio.TimerHandle | None = None
         self.record = record
 
     def __repr__(self) -> str:
@@ -205,6 +185,11 @@ class ProcessRun:
         return self._host.registry
 
     @property
+    def agents(self) -> AgentRegistry:
+        """The agents that can be asked."""
+        return self._host.agents
+
+    @property
     def services(self) -> CodeServices:
         """Time, chance and models."""
         return self._host.services
@@ -223,57 +208,20 @@ class ProcessRun:
         record, _ = await self._host.register(request)
         return record
 
-    def turn_request(
-        self,
-        process_id: str,
-        *,
-        agent: str,
-        prompt: str,
-        session_id: str | None,
-        output: object,
-    ) -> RegisterRequest:
-        """What registers a turn of an agent as a child process."""
-        return self._host.turn_request(
-            self.record,
-            process_id,
-            agent=agent,
-            prompt=prompt,
-            session_id=session_id,
-            output=output,
-        )
-
     async def append(self, event_type: str, payload: JsonValue, replay_key: str) -> ProcessEvent:
         """Append an event of the process's own, once.
 
         Raises:
-            ReplayError: `effect_replay_mismatch`: another one was appended under this key before.
             LashError: What the event's type, or the process, does not allow.
         """
-        process_id = self.record.process_id
-        write = AppendEvent(
-            event_type=event_type,
-            payload=payload,
-            replay_key=replay_key,
-            fence=self._lease.fence,
-        )
-        if not self.fresh:
-            # Most of a replay only reads.
-            known = await self._host.store.find_event(process_id, replay_key)
-            if known is not None and (known.event_type, known.payload) == (event_type, payload):
-                return known
-        try:
-            result = standing(
-                await self.registry.write(process_id, write), process_id, self.authority
+        result = await self._write(
+            AppendEvent(
+                event_type=event_type,
+                payload=payload,
+                replay_key=replay_key,
+                fence=self._lease.fence,
             )
-        except LashError as error:
-            if error.code == "process_event_conflict":
-                raise ReplayError(
-                    "effect_replay_mismatch",
-                    f"Process {process_id!r} appended another {event_type!r} here when it ran before: "
-                    "its code changed. Go on with the version that did, or begin a new process.",
-                    replay_key=replay_key,
-                ) from error
-            raise
+        )
         if isinstance(result, Superseded) or result.event is None:
             raise lease_lost(self.authority)
         return result.event
@@ -339,7 +287,7 @@ class ProcessRun:
             _log.exception("process %s met an unexpected error", self.record.process_id)
             return await self._failed(LashError("process_recovery_failed", described(error)))
         finally:
-            self._unmark()
+            self._marks.close()
             self._slot.close()
             # Nothing points back here from now on: it goes without waiting for the collector.
             self._task = self._segment = None
@@ -380,11 +328,11 @@ class ProcessRun:
             self.record.process_id,
             state.segment.signals,
         )
-        for name, sequence in _signals_taken(recorded):
-            inbox.mark_taken(name, [sequence])
         replayed = Replayed(recorded, ordered=ordered)
+        for name, sequence in replayed.signals():
+            inbox.mark_taken(name, [sequence])
         controller = RunController(
-            inner, replayed, self._slot, self._note, host.store, tells=ordered
+            inner, replayed, self._slot, self._marks.note, host.store, tells=ordered
         )
         self._segment = _Segment(scope_id, controller, inbox, fresh)
         controller.told = controller.told or state.segment.told
@@ -418,7 +366,7 @@ class ProcessRun:
             records=tuple(here.controller.deferred()) if here else (),
             scope_key=here.scope_key if here else "",
         )
-        self._unmark()
+        self._marks.close()
         self._ending = True
         self._slot.close()  # only the disk is left, and whoever hears of the end may begin another
         result = await self._write(write)
@@ -494,13 +442,10 @@ class ProcessRun:
 
     # --- saying that it waits -------------------------------------------------------------------
 
-    def _note(self, kind: WaitKind) -> None:
-        self._kind = kind
-
     @asynccontextmanager
     async def waiting(self, kind: WaitKind) -> AsyncIterator[None]:
         """For engines: wait for something that is no effect, without the permit."""
-        self._kind = kind
+        self._marks.note(kind)
         self._slot.begin()
         self._slot.begin_waiting()
         try:
@@ -512,7 +457,7 @@ class ProcessRun:
 
     def pause(self, process_id: str) -> None:
         """For engines: what the effect under way does is wait for a process, without the permit."""
-        self._kind = ProcessWaitKind(process_id=process_id)
+        self._marks.note(ProcessWaitKind(process_id=process_id))
         self._slot.begin_waiting()
 
     def resume(self) -> None:
@@ -525,76 +470,4 @@ class ProcessRun:
 
     def _parked(self) -> None:
         self._host.resting()
-        self._timer = asyncio.get_running_loop().call_later(MARK_AFTER_S, self._mark)
-
-    def _resumed(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._want(None)
-
-    def _mark(self) -> None:
-        self._timer = None
-        if self._kind is not None:
-            self._want(WaitState(kind=self._kind, since_ms=self._host.clock.now_ms()))
-
-    def _unmark(self) -> None:
-        """What comes next says where the process stands."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._wanted = self._stored
-
-    def _want(self, wait: WaitState | None) -> None:
-        self._wanted = wait
-        if not self._marking and self._wanted != self._stored:
-            self._marking = True
-            self._host.spawn(self._write_marks(), "lash-process-mark")
-
-    async def _write_marks(self) -> None:
-        fence = self._lease.fence
-        try:
-            while self._wanted != self._stored:
-                wait = self._wanted
-                write: ProcessWrite = (
-                    ClearWait(fence=fence) if wait is None else MarkWait(fence=fence, wait=wait)
-                )
-                await self.registry.write(self.record.process_id, write)
-                self._stored = wait
-        except Exception:  # noqa: BLE001  it only tells what is going on
-            _log.debug("what a process waits for could not be written down", exc_info=True)
-            self._stored = self._wanted
-        finally:
-            self._marking = False
-
-
-class _Ok(msgspec.Struct):
-    """What is read of a recorded wait for a signal."""
-
-    resolution: "_Resolution"
-
-
-class _Resolution(msgspec.Struct):
-    status: str
-    payload: "_Payload | None" = None
-
-
-class _Payload(msgspec.Struct):
-    sequence: int = 0
-
-
-_OK = msgspec.json.Decoder(_Ok)
-
-
-def _signals_taken(records: Sequence[JournalRecord]) -> Sequence[tuple[str, int]]:
-    """Which signals the journal says were taken, by name."""
-    found: list[tuple[str, int]] = []
-    for record in records:
-        effect = effect_of(record.replay_key)
-        name = effect[len(branch_of(effect)) + 1 :] if effect.startswith("&") else effect
-        if record.kind != "await_event" or not name.startswith("signal:"):
-            continue
-        resolution = _OK.decode(record.outcome).resolution
-        if resolution.status == "ok" and resolution.payload is not None:
-            found.append((name.split(":")[1], resolution.payload.sequence))
-    return found
+        self._marks.begin_soon()

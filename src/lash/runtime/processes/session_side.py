@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from lash.core.causality import CausalRef, ProcessCauseRef
+from lash.core.causality import CausalRef
 from lash.core.errors import ConflictError
 from lash.core.json import JsonObject, JsonValue, encode
 from lash.effects.shielding import shielded
@@ -23,7 +23,7 @@ from lash.processes.model import (
     SessionTurnInput,
     ToolCallInput,
 )
-from lash.processes.registration import RegisterRequest
+from lash.processes.registration import RegisterRequest, child_provenance
 from lash.runtime.agents import AgentDefinition, AgentRegistry
 from lash.runtime.processes.function import ProcessFunction, ProcessFunctions
 from lash.runtime.processes.refusals import not_visible
@@ -65,6 +65,10 @@ class Standing:
     observers: tuple[str, ...] = ()
 
 
+#: The standing of an application that starts something in nobody's name.
+OF_HOST = Standing(session_id=None, provenance=ProcessProvenance(), wake_session_id=None)
+
+
 def of_session(
     session_id: str, frame_id: str | None = None, cause: CausalRef | None = None
 ) -> Standing:
@@ -83,15 +87,10 @@ def of_process(record: ProcessRecord, session_id: str | None) -> Standing:
 
     The session that the tool is told it works for lends it its eyes, and nothing more.
     """
-    above = record.registration
     return Standing(
         session_id=session_id,
-        provenance=ProcessProvenance(
-            originator=above.provenance.originator,
-            caused_by=ProcessCauseRef(process_id=record.process_id),
-            parent_id=record.process_id,
-        ),
-        wake_session_id=above.wake_session_id,
+        provenance=child_provenance(record),
+        wake_session_id=record.registration.wake_session_id,
     )
 
 
@@ -172,9 +171,10 @@ class ProcessAccess:
         agent: str,
         prompt: str,
         output: object,
+        session_id: str | None = None,
         relation: SessionRelation = RootSession(),  # noqa: B008  a value
     ) -> RegisterRequest:
-        """What registers a turn of an agent, in a session of its own.
+        """What registers a turn of an agent, in a session of its own unless one is named.
 
         Raises:
             ConfigurationError: `agent_unknown`, `direct_request_invalid`.
@@ -185,7 +185,7 @@ class ProcessAccess:
             process_id,
             agent=agent,
             prompt=prompt,
-            session_id=None,
+            session_id=session_id,
             output=output,
             provenance=standing.provenance,
             relation=relation,

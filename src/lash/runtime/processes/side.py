@@ -3,11 +3,8 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from lash.core.causality import ProcessCauseRef
 from lash.core.errors import LashError
 from lash.effects.hosts import EffectHost, StoreEffectHost
-from lash.processes.model import ProcessProvenance, ProcessRecord
-from lash.processes.registration import RegisterRequest
 from lash.runtime.agents import AgentRegistry
 from lash.runtime.children import ChildrenHost
 from lash.runtime.environment import Environment
@@ -17,7 +14,7 @@ from lash.runtime.processes.function import ProcessFunctions
 from lash.runtime.processes.python_engine import PythonEngine
 from lash.runtime.processes.registry import ProcessRegistry
 from lash.runtime.processes.tool_calls import ToolCallEngine
-from lash.runtime.processes.turns import SessionTurnEngine, turn_request
+from lash.runtime.processes.turns import SessionTurnEngine
 from lash.runtime.processes.wakes import WakeDelivery
 from lash.runtime.processes.worker import ProcessWorker, WorkerHost
 from lash.runtime.recorded_code import CodeServices
@@ -87,11 +84,11 @@ class ProcessSide:
             store=store,
             effects=self.effects,
             registry=self.registry,
+            agents=host.agents,
             engines=self.engines,
             services=services,
             clock=environment.clock,
             timings=environment.timings,
-            turn_request=self._turn_request,
             concurrency=environment.process_concurrency,
             enabled=environment.run_processes,
         )
@@ -114,28 +111,3 @@ class ProcessSide:
     def _check_open(self) -> None:
         if self._host.closing:
             raise LashError("runtime_closed", "The runtime is closed; open it again to go on.")
-
-    def _turn_request(
-        self,
-        record: ProcessRecord,
-        process_id: str,
-        *,
-        agent: str,
-        prompt: str,
-        session_id: str | None,
-        output: object,
-    ) -> RegisterRequest:
-        above = record.registration
-        return turn_request(
-            self._host.agents,
-            process_id,
-            agent=agent,
-            prompt=prompt,
-            session_id=session_id,
-            output=output,
-            provenance=ProcessProvenance(
-                originator=above.provenance.originator,
-                caused_by=ProcessCauseRef(process_id=record.process_id),
-                parent_id=record.process_id,
-            ),
-        )

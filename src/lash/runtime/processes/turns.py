@@ -4,12 +4,10 @@ The turn's id is the process's, so a run that is begun again finds the turn wher
 Whoever drives the session drives it; this only waits, and gives its permit back meanwhile.
 """
 
-import logging
-
 import msgspec
 
 from lash.core.cancel import Cancellation
-from lash.core.errors import LashError, LeaseLostError, SessionBusyError, StoreError
+from lash.core.errors import LashError, StoreError
 from lash.core.json import JsonValue
 from lash.llm.direct import output_contract
 from lash.processes.model import (
@@ -28,7 +26,7 @@ from lash.processes.outcomes import (
 )
 from lash.processes.registration import RegisterRequest
 from lash.runtime.agents import AgentRegistry
-from lash.runtime.children import ChildrenHost
+from lash.runtime.children import ChildrenHost, record_of_turn
 from lash.runtime.processes.run import ProcessRun
 from lash.runtime.refusals import missing_agent
 from lash.sessions.model import (
@@ -40,13 +38,7 @@ from lash.sessions.model import (
     TurnRecord,
 )
 from lash.sessions.stopping import CancelRequest
-from lash.turn.outcome import Cancelled, Stopped
-
-_log = logging.getLogger("lash.runtime")
-
-#: How long a session that cannot be driven just now is left alone; doubled every time.
-_REST_FIRST_S = 0.05
-_REST_MAX_S = 2.0
+from lash.turn.outcome import Cancelled, Stopped, TurnOutcome
 
 SESSION_TURN = "session_turn"
 
@@ -93,6 +85,26 @@ def turn_request(
     )
 
 
+class EndedTurn(msgspec.Struct):
+    """A turn as the end of its process tells of it."""
+
+    turn_id: str
+    outcome: TurnOutcome
+    text: str = ""
+
+
+class TurnValue(msgspec.Struct):
+    """What a process came to that stood for a turn."""
+
+    child_session_id: str
+    turn: EndedTurn
+
+
+def turn_value(value: JsonValue) -> TurnValue:
+    """Read what a process came to that stood for a turn."""
+    return msgspec.convert(value, TurnValue)
+
+
 class SessionTurnEngine:
     """Has agents work in sessions of their own."""
 
@@ -123,33 +135,18 @@ class SessionTurnEngine:
         kind = TurnWaitKind(session_id=asked.session_id, turn_id=turn_id)
         try:
             async with run.waiting(kind):
-                record = await self._record(run, asked, turn_id)
+                record = await record_of_turn(
+                    self._host,
+                    run.clock,
+                    asked.session_id,
+                    _agent_of(asked),
+                    msgspec.convert(asked.turn_input, TurnInput),
+                    turn_id=turn_id,
+                    relation=msgspec.convert(asked.relation, SessionRelation),
+                )
         finally:
             unsubscribe()
         return _outcome(run.record.process_id, record)
-
-    async def _record(self, run: ProcessRun, asked: SessionTurnInput, turn_id: str) -> TurnRecord:
-        turn_input = msgspec.convert(asked.turn_input, TurnInput)
-        relation: SessionRelation = msgspec.convert(asked.relation, SessionRelation)
-        rest = _REST_FIRST_S
-        while True:
-            try:
-                ticket = await self._host.submit(
-                    asked.session_id,
-                    _agent_of(asked),
-                    turn_input,
-                    turn_id=turn_id,
-                    relation=relation,
-                )
-                try:
-                    return await ticket.record()
-                finally:
-                    ticket.leave()
-            except (SessionBusyError, LeaseLostError, StoreError) as error:
-                # It goes on elsewhere, or as soon as the store does.
-                _log.info("turn %s is waited for: %s", turn_id, error)
-                await run.clock.sleep(rest)
-                rest = min(rest * 2, _REST_MAX_S)
 
 
 def _input_of(record: ProcessRecord) -> SessionTurnInput:

@@ -10,19 +10,20 @@ import logging
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from lash.core.clock import Clock
 from lash.core.errors import LashError
 from lash.core.leases import Lease, LeaseClaim, LeaseTimings
 from lash.effects.hosts import EffectHost
 from lash.effects.shielding import shielded
-from lash.effects.waits.hints import POLL_FIRST_S, POLL_MAX_S, changed_within, token_of
 from lash.processes.model import ProcessParked, ProcessRecord, ProcessState, ProcessTombstone
 from lash.processes.registration import AlreadyRegistered, Registered, RegisterRequest
 from lash.processes.running import runnable_at
-from lash.processes.writes import ClaimRun, ParkRun, RunBusy, Written
-from lash.runtime.processes.admission import AdmissionReport, Disposition, disposition
+from lash.processes.writes import ClaimRun, Written
+from lash.runtime.agents import AgentRegistry
+from lash.runtime.processes.admission import AdmissionReport
+from lash.runtime.processes.discovery import SCAN, Discovery
 from lash.runtime.processes.engines import Engines
 from lash.runtime.processes.registry import ProcessRegistry
 from lash.runtime.processes.run import ProcessRun
@@ -37,15 +38,6 @@ CONCURRENCY = 64
 
 #: Runs that would not stop. They are kept from being collected while they run; nobody waits for them.
 _abandoned: set[asyncio.Task[None]] = set()
-
-#: Under which name a look through the store is due.
-_SCAN = ""
-
-#: How often the feed is read while nothing runs here and nobody waits, in seconds.
-IDLE_S = 0.25
-
-#: How often it is looked whether other owners have died, in seconds.
-_OWNERS_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +90,6 @@ class WorkerHost(Protocol):
         ...
 
 
-#: What registers a turn of an agent as a child process; see `RunHost.turn_request`.
-TurnRequest: TypeAlias = Callable[..., RegisterRequest]
-
-
 @dataclass(slots=True)
 class ProcessWorker:
     """One runtime's worker.
@@ -111,12 +99,12 @@ class ProcessWorker:
         store: Where processes are kept.
         effects: Where their effects are.
         registry: What is done to them here.
+        agents: The agents that can be asked.
         engines: Who runs which.
         services: Time, chance and models for their code.
         clock: Where time comes from.
         timings: How long a lease lasts.
         concurrency: How many run at once.
-        turn_request: What registers a turn as a child.
         enabled: Whether processes are run here at all.
     """
 
@@ -124,21 +112,21 @@ class ProcessWorker:
     store: Store
     effects: EffectHost
     registry: ProcessRegistry
+    agents: AgentRegistry
     engines: Engines
     services: CodeServices
     clock: Clock
     timings: LeaseTimings
-    turn_request: TurnRequest
     concurrency: int = CONCURRENCY
     enabled: bool = True
     runs: dict[str, ProcessRun] = field(default_factory=dict)
     _permits: asyncio.Semaphore = field(init=False)
     _pending: dict[str, bool] = field(default_factory=dict)
     _again: set[str] = field(default_factory=set)
-    _looking: set[str] = field(default_factory=set)
+    _claiming: set[str] = field(default_factory=set)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _nudged: asyncio.Event = field(default_factory=asyncio.Event)
-    _strangers: dict[str, Lease] = field(default_factory=dict)
+    _discovery: Discovery = field(init=False)
     _registering: set[asyncio.Task[object]] = field(default_factory=set)
     _timers: dict[str, tuple[int, asyncio.Task[None]]] = field(default_factory=dict)
     _at_work: ProcessRun | None = None
@@ -146,6 +134,7 @@ class ProcessWorker:
 
     def __post_init__(self) -> None:
         self._permits = asyncio.Semaphore(self.concurrency)
+        self._discovery = Discovery(self)
         self.registry.changed.append(self._changed)
         self.registry.news.resting = self.host.resting
 
@@ -154,7 +143,7 @@ class ProcessWorker:
     async def start(self) -> None:
         """Begin to follow what others write, and take up what nobody runs."""
         cursor = await self.store.change_cursor()
-        self.spawn(self._follow(cursor), "lash-process-feed")
+        self.spawn(self._discovery.follow(cursor), "lash-process-feed")
         if self.enabled:
             self.spawn(self._dispatch(), "lash-process-worker")
             await self.scan(parked_too=True)
@@ -191,9 +180,9 @@ class ProcessWorker:
     @property
     def quiet(self) -> bool:
         """Whether whatever is run here waits for the outside."""
-        idle = not self._pending and not self._looking and self.registry.news.quiet
+        idle = not self._pending and not self._claiming and self.registry.news.quiet
         # What rests after an attempt that got nowhere goes on by itself.
-        rests = self._timers.keys() - {_SCAN}
+        rests = self._timers.keys() - {SCAN}
         return idle and not rests and self._all_parked()
 
     def _all_parked(self) -> bool:
@@ -228,15 +217,15 @@ class ProcessWorker:
             task.add_done_callback(self._registering.discard)
         process_id = request.registration.process_id
         # The feed may tell of it before the answer is here: it is not to be claimed a second time.
-        self._looking.add(process_id)
+        self._claiming.add(process_id)
         try:
             record, result = await self.registry.register(request, claim)
         except BaseException:
-            self._looking.discard(process_id)
+            self._claiming.discard(process_id)
             self._permits.release()
             self.host.resting()
             raise
-        self._looking.discard(process_id)
+        self._claiming.discard(process_id)
         if isinstance(result, Registered) and result.lease is not None:
             self._begin(record, result.lease)
         else:
@@ -271,7 +260,7 @@ class ProcessWorker:
         if self._closing:
             run.stop()  # all it does is give the lease back
         self.host.busy()
-        self._task(self._run(run), f"lash-process-{record.process_id}")
+        self.begin_task(self._run(run), f"lash-process-{record.process_id}")
 
     async def _run(self, run: ProcessRun) -> None:
         process_id = run.record.process_id
@@ -303,7 +292,8 @@ class ProcessWorker:
             self._again.discard(process_id)
             self.nudge(process_id)
 
-    def _task(self, work: Coroutine[object, object, None], name: str) -> None:
+    def begin_task(self, work: Coroutine[object, object, None], name: str) -> None:
+        """Do something that is waited for when the worker stops."""
         # Not the caller's context: what begins a process is no part of it.
         task = asyncio.get_running_loop().create_task(work, name=name, context=Context())
         self._tasks.add(task)
@@ -311,9 +301,9 @@ class ProcessWorker:
 
     def _later(self, process_id: str, at_ms: int) -> None:
         """Look at a process again when its time has come."""
-        self._at(process_id, at_ms, lambda: self.nudge(process_id))
+        self.at(process_id, at_ms, lambda: self.nudge(process_id))
 
-    def _at(self, name: str, at_ms: int, then: Callable[[], None]) -> None:
+    def at(self, name: str, at_ms: int, then: Callable[[], None]) -> None:
         """Do something at a time; of several under one name, the first."""
         known = self._timers.get(name)
         if self._closing or (known is not None and known[0] <= at_ms):
@@ -330,13 +320,35 @@ class ProcessWorker:
         task = asyncio.get_running_loop().create_task(wait(), context=Context())
         self._timers[name] = (at_ms, task)
 
+    # --- finding ---------------------------------------------------------------------------------
+
+    async def scan(self, *, parked_too: bool = False) -> AdmissionReport:
+        """Look through the store for processes that nobody runs, and have them taken up here."""
+        return await self._discovery.scan(parked_too=parked_too)
+
+    async def rests(self) -> bool:
+        """Whether processes that others run can all be carried on only by the outside."""
+        return await self._discovery.rests()
+
+    def is_claiming(self, process_id: str) -> bool:
+        """Whether a process is being claimed or registered here just now."""
+        return process_id in self._claiming
+
+    def is_live_stranger(self, held: Lease) -> bool:
+        """Whether a lease is another owner's who may be alive."""
+        return self.host.is_live_stranger(held)
+
+    def parked(self, record: ProcessRecord, parked: ProcessParked) -> None:
+        """A process does not go on by itself, and the store says so."""
+        self.host.process_parked(record.process_id, parked)
+
     # --- taking up ------------------------------------------------------------------------------
 
     def nudge(self, process_id: str, *, parked_too: bool = False) -> None:
         """A process may be there to be run."""
         if not self.enabled or self._closing:
             return
-        if process_id in self.runs or process_id in self._looking:
+        if process_id in self.runs or process_id in self._claiming:
             self._again.add(process_id)
             return
         self._pending[process_id] = self._pending.get(process_id, False) or parked_too
@@ -364,8 +376,8 @@ class ProcessWorker:
                 continue
             process_id = next(iter(self._pending))
             parked_too = self._pending.pop(process_id)
-            self._looking.add(process_id)
-            self._task(self._take_up(process_id, parked_too=parked_too), "lash-process-claim")
+            self._claiming.add(process_id)
+            self.begin_task(self._take_up(process_id, parked_too=parked_too), "lash-process-claim")
 
     async def _take_up(self, process_id: str, *, parked_too: bool) -> None:
         begun = False
@@ -373,7 +385,7 @@ class ProcessWorker:
             claimed = await self._claim(process_id, parked_too=parked_too)
             if claimed is not None:
                 begun = True
-                self._looking.discard(process_id)
+                self._claiming.discard(process_id)
                 self._begin(*claimed)
         except Exception as error:  # noqa: BLE001  told; the next look may find the store again
             _log.warning("process %s could not be claimed", process_id, exc_info=True)
@@ -381,7 +393,7 @@ class ProcessWorker:
             self.host.process_fault(ProcessFault(process_id, "claim_lease", code, str(error)))
             self._later(process_id, self.clock.now_ms() + 1000)
         finally:
-            self._looking.discard(process_id)
+            self._claiming.discard(process_id)
             if not begun:
                 self._permits.release()
                 if process_id in self._again:
@@ -395,9 +407,9 @@ class ProcessWorker:
         record = await self.store.load_process(process_id)
         if record is None or isinstance(record, ProcessTombstone):
             return None
-        why = self._why_not(record, parked_too=parked_too)
+        why = self._discovery.why_not(record, parked_too=parked_too)
         if why == "code_missing":
-            await self._note_missing(record)
+            await self._discovery.note_missing(record)
         if why is not None:
             return None
         held = record.lease.held
@@ -406,151 +418,9 @@ class ProcessWorker:
         result = await self.registry.write(
             process_id, ClaimRun(claim=self.host.claim_request(proof), parked_too=parked_too)
         )
-        if isinstance(result, RunBusy):
-            self._strangers[result.holder.owner.incarnation] = result.holder
         if isinstance(result, Written) and result.lease is not None:
             return result.record, result.lease
         return None
-
-    def _why_not(self, record: ProcessRecord, *, parked_too: bool) -> Disposition | None:
-        """Why a process is not to be begun here as far as its row tells, if it is not."""
-        held, now_ms = record.lease.held, self.clock.now_ms()
-        busy = held is not None and self._is_live_stranger(held)
-        if held is not None and busy:
-            self._strangers[held.owner.incarnation] = held
-        why = disposition(
-            record,
-            now_ms=now_ms,
-            running=record.process_id in self.runs,
-            busy=busy,
-            dead=held is not None and self.store.is_dead(held.owner),
-            parked_too=parked_too,
-            has_code=lambda: self.engines.refusal(record) is None,
-        )
-        due = runnable_at(record)
-        if why == "resting" and due is not None:
-            self._later(record.process_id, due)
-        return why
-
-    def _is_live_stranger(self, held: Lease) -> bool:
-        return self.host.is_live_stranger(held) and not self.store.is_dead(held.owner)
-
-    async def _note_missing(self, record: ProcessRecord) -> None:
-        """Keep with a process that its code is not here, unless somebody runs it or said so before."""
-        error = self.engines.refusal(record)
-        if error is None or record.state.parked is not None:
-            return
-        parked = ProcessParked(code=str(error.code), message=error.message, waits_for="code")
-        result = await self.registry.write(record.process_id, ParkRun(parked=parked))
-        if isinstance(result, Written):
-            _log.warning("process %s waits: %s", record.process_id, error)
-            self.host.process_parked(record.process_id, parked)
-
-    # --- looking --------------------------------------------------------------------------------
-
-    async def scan(self, *, parked_too: bool = False) -> AdmissionReport:
-        """Look through the store for processes that nobody runs, and have them taken up here."""
-        admitted: list[str] = []
-        deferred: list[tuple[str, Disposition]] = []
-        if not self.enabled:
-            return AdmissionReport()
-        # First: what comes due meanwhile is seen below, or its time is known.
-        due = await self.store.next_runnable_at()
-        if due is not None:
-            self._at(_SCAN, due, self._scan_soon)
-        after, through = "", await self.store.last_runnable()
-        while through is not None:
-            page = await self.store.runnable_processes(after=after, through=through)
-            for record in page:
-                why = self._why_not(record, parked_too=parked_too)
-                if why is None or (why == "code_missing" and record.state.parked is None):
-                    self.nudge(record.process_id, parked_too=parked_too)
-                if why is None:
-                    admitted.append(record.process_id)
-                else:
-                    deferred.append((record.process_id, why))
-            if not page:
-                break
-            after = page[-1].process_id
-        return AdmissionReport(admitted=tuple(admitted), deferred=tuple(deferred))
-
-    def _scan_soon(self) -> None:
-        self._task(self._scan(), "lash-process-scan")
-
-    async def _scan(self) -> None:
-        try:
-            await self.scan()
-        except Exception:  # noqa: BLE001  the slow look through the store comes all the same
-            _log.warning("processes that rested could not be looked for", exc_info=True)
-
-    async def rests(self) -> bool:
-        """Whether processes that others run can all be carried on only by the outside."""
-        after = ""
-        while True:
-            page = await self.store.runnable_processes(after=after)
-            for record in page:
-                held = record.lease.held
-                waits = record.process_id in self.runs or record.status == "waiting"
-                if held is not None and self._is_live_stranger(held) and not waits:
-                    return False
-            if not page:
-                return True
-            after = page[-1].process_id
-
-    async def _follow(self, cursor: int) -> None:
-        """Tell those who wait here what was written, here or elsewhere; take up what others left."""
-        wait, looked_ms = POLL_FIRST_S, 0
-        while True:
-            try:
-                token = await token_of(self.store)  # before the feed: nothing is missed
-                changed, through = await self.store.changed_ids(cursor)
-                for process_id in changed:
-                    self.registry.news.bump(process_id)
-                    await self._look_after(process_id)
-                cursor = through  # not before all of it was looked at
-                if self.clock.now_ms() - looked_ms >= _OWNERS_S * 1000:
-                    looked_ms = self.clock.now_ms()
-                    await self._look_for_dead()
-            except Exception:  # noqa: BLE001  the next look may find the store again
-                _log.warning("the processes' feed could not be read; trying again", exc_info=True)
-                token, changed = None, ()
-                self.registry.news.bump_all()
-            if changed:
-                wait = POLL_FIRST_S
-            elif not self.runs and not self.registry.news.awaited:
-                await self.clock.sleep(IDLE_S)
-            else:
-                moved = await changed_within(self.store, self.clock, wait, token)
-                wait = POLL_FIRST_S if moved else min(wait * 2, POLL_MAX_S)
-
-    async def _look_after(self, process_id: str) -> None:
-        """See what others wrote to a process that runs here, or that nobody runs."""
-        run = self.runs.get(process_id)
-        if run is None:
-            if self.enabled and process_id not in self._looking:
-                record = await self.store.load_process(process_id)
-                if not isinstance(record, ProcessRecord):
-                    return
-                if record.state.wake_session_id is not None:
-                    self.registry.woken()  # who put a wake into the outbox may die before it is out
-                if self._is_for_us(record):
-                    self.nudge(process_id)
-            return
-        record = await self.store.load_process(process_id)
-        if isinstance(record, ProcessRecord) and self.runs.get(process_id) is run:
-            run.told(record)
-
-    def _is_for_us(self, record: ProcessRecord) -> bool:
-        why = self._why_not(record, parked_too=False)
-        return why is None or (why == "code_missing" and record.state.parked is None)
-
-    async def _look_for_dead(self) -> None:
-        """Take up at once what owners leave behind that die or shut down."""
-        gone = [name for name, lease in self._strangers.items() if self.store.is_dead(lease.owner)]
-        for name in gone:
-            del self._strangers[name]
-        if gone:
-            await self.scan()
 
     # --- leases ---------------------------------------------------------------------------------
 

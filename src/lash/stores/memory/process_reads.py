@@ -110,11 +110,6 @@ class ProcessReads:
         log = self._log(process_id)
         return log[max(len(log) - max(count, 0), 0) :]
 
-    async def find_event(self, process_id: str, replay_key: str) -> ProcessEvent | None:
-        """The event under a replay key."""
-        held = self._processes.processes.get(process_id)
-        return held.by_key.get(replay_key) if held else None
-
     async def count_events(self, process_id: str, event_type: str, through: int) -> int:
         """How many events of a type there are up to a sequence number, that one included."""
         upto = self._log(process_id)[: max(through, 0)]

@@ -102,6 +102,10 @@ class MemoryStore(Processes):
         del owner
         return False
 
+    def living_owners(self) -> frozenset[str]:
+        """None that this store could tell of: they live and die with it."""
+        return frozenset()
+
     async def aclose(self) -> None:
         """Nothing to let go of: closing does not forget, so that a reopened store can be tested."""
 

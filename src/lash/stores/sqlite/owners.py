@@ -5,6 +5,7 @@ moment its holder dies, so work resumes at once and not after a lease's ttl. A s
 its lock: it may wake up, and only the ttl counts.
 """
 
+import errno
 import socket
 from pathlib import Path
 from typing import IO
@@ -17,6 +18,9 @@ try:
     _LOCKS = True
 except ImportError:  # no advisory locks on this platform: only the ttl counts
     _LOCKS = False
+
+#: What the names of the locks end with.
+_SUFFIX = ".lock"
 
 #: Each attempt that fails means that somebody left at this very moment; so many do not in a row.
 _ATTEMPTS = 100
@@ -34,26 +38,47 @@ class OwnerLocks:
     def hold(self, owner_id: str, incarnation: str) -> LeaseOwner:
         """Take a new owner's lock, for as long as this process lives or until `release`."""
         if _LOCKS:
-            handle = self._create(incarnation)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                handle.close()
-                raise
-            self._held[incarnation] = handle
+            self._held[incarnation] = self._create(incarnation)
         return LeaseOwner(owner_id=owner_id, incarnation=incarnation, host=self._host)
+
+    def living(self) -> frozenset[str]:
+        """The incarnations that live on this host."""
+        if not _LOCKS:
+            return frozenset()
+        try:
+            files = [path for path in self._directory.iterdir() if path.suffix == _SUFFIX]
+        except OSError:
+            return frozenset(self._held)  # nobody else has ever been here, or all have left
+        return frozenset(self._held) | {
+            path.stem for path in files if path.stem not in self._held and not self._is_gone(path)
+        }
 
     def _create(self, incarnation: str) -> IO[bytes]:
         attempts = 0
         while True:
             try:
                 self._directory.mkdir(exist_ok=True)
-                return self._file(incarnation).open("wb")
+                return self._create_locked(self._file(incarnation))
             except (FileExistsError, FileNotFoundError):
                 # Another process left just now and took the empty directory with it.
                 attempts += 1
                 if attempts == _ATTEMPTS:
                     raise
+
+    def _create_locked(self, path: Path) -> IO[bytes]:
+        """Make a lock's file appear only once it is locked: whoever finds it free has proof of death."""
+        if not self._is_gone(path):
+            message = f"{path.name} is held already"
+            raise BlockingIOError(errno.EWOULDBLOCK, message)
+        made = path.with_suffix(".new")
+        handle = made.open("wb")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            made.replace(path)
+        except OSError:
+            handle.close()
+            raise
+        return handle
 
     def is_dead(self, owner: LeaseOwner) -> bool:
         """Whether the owner's process is gone for certain."""
@@ -61,13 +86,13 @@ class OwnerLocks:
             return False
         if owner.incarnation in self._dead:
             return True  # an incarnation does not come back
-        dead = self._looks_dead(owner)
+        dead = self._is_gone(self._file(owner.incarnation))
         if dead:
             self._dead.add(owner.incarnation)
         return dead
 
-    def _looks_dead(self, owner: LeaseOwner) -> bool:
-        path = self._file(owner.incarnation)
+    @staticmethod
+    def _is_gone(path: Path) -> bool:
         try:
             handle = path.open("rb")
         except FileNotFoundError:
@@ -95,4 +120,4 @@ class OwnerLocks:
             pass  # others live in it, or it is not there
 
     def _file(self, incarnation: str) -> Path:
-        return self._directory / f"{incarnation}.lock"
+        return self._directory / f"{incarnation}{_SUFFIX}"

@@ -111,10 +111,6 @@ class ProcessFacet:
         """The last events, in order."""
         return await self._process_reading.recent_events(process_id, count)
 
-    async def find_event(self, process_id: str, replay_key: str) -> ProcessEvent | None:
-        """The event under a replay key."""
-        return await self._process_reading.find_event(process_id, replay_key)
-
     async def count_events(self, process_id: str, event_type: str, through: int) -> int:
         """How many events of a type there are up to a sequence number, that one included."""
         return await self._process_reading.count_events(process_id, event_type, through)

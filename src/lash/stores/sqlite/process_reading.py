@@ -81,12 +81,6 @@ class ProcessReadings:
             lambda connection: [rows.process_event(row) for row in connection.execute(query, given)]
         )
 
-    async def find_event(self, process_id: str, replay_key: str) -> ProcessEvent | None:
-        """The event under a replay key."""
-        return await self._readers.read_here(
-            lambda connection: rows.find_event(connection, process_id, replay_key)
-        )
-
     async def count_events(self, process_id: str, event_type: str, through: int) -> int:
         """How many events of a type there are up to a sequence number."""
         given = (process_id, event_type, through)

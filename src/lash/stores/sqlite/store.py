@@ -138,6 +138,10 @@ class SqliteStore(ProcessFacet):
         """Whether an owner's process is gone for certain."""
         return self._owners.is_dead(owner)
 
+    def living_owners(self) -> frozenset[str]:
+        """The owners on this host that live, by incarnation."""
+        return self._owners.living()
+
     async def aclose(self) -> None:
         """Finish what was submitted, then close every connection and let go of the locks."""
         self._readers.refuse()

@@ -80,7 +80,6 @@ class PruneProperties(ProcessProperties):
             assert await store.load_process("p") == stone
             assert await registry.log() == []
             assert list(await store.recent_events("p", 9)) == []
-            assert await store.find_event("p", "process:p:started:1") is None
             assert await store.count_events("p", "ring", 9) == 0
             assert list(await store.observers_of("p")) == []
             assert await registry.wakes() == []

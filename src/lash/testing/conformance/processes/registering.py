@@ -240,7 +240,6 @@ class RegisterProperties(ProcessProperties):
                 assert await store.write_process("p", note(1)) == ProcessUnknown()
                 assert list(await store.process_events("p")) == []
                 assert list(await store.recent_events("p", 5)) == []
-                assert await store.find_event("p", "k") is None
                 assert await store.count_events("p", "note", 9) == 0
                 assert list(await store.list_wakes("p")) == []
                 assert not await store.redrive_wake("p", 1)
