@@ -200,7 +200,7 @@ class Opened:
         """Let the time of a lease pass, and wait until the sweep that follows has come to its end."""
         assert isinstance(self.clock, VirtualClock)
         async with asyncio.timeout(20):
-            while self.clock.sleeping < 2:  # noqa: ASYNC110  who keeps leases, and who sweeps
+            while self.clock.sleeping < 4:  # noqa: ASYNC110  whoever looks after the store
                 await asyncio.sleep(0)
             swept = self.store.counts["open_sessions"]
             self.clock.advance(30)
