@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 import lash
+from lash.processes.model import ProcessRecord
 from lash.processes.outcomes import ProcessCancelled, ProcessSuccess
 from lash.stores.sqlite import SqliteStore
+from lash.testing.clock import VirtualClock
 
 
 @pytest.fixture
@@ -74,6 +76,63 @@ async def test_a_run_that_loses_its_lease_writes_nothing_more(path: Path) -> Non
         assert await runtime.processes.handle("p").result(timeout=10) == "done"
     assert ran[-1] == "released"
     assert ran.count("released") == 1
+
+
+async def test_a_process_that_cancels_its_own_task_rests_longer_and_longer(path: Path) -> None:
+    clock, ran = VirtualClock(), list[float]()
+
+    @lash.process
+    async def wild(ctx: lash.ProcessContext) -> None:
+        ran.append(clock.monotonic())
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await ctx.signal("go")
+
+    async def resting(failures: int) -> ProcessRecord:
+        while True:
+            record = await runtime.processes.get("p")
+            if record.state.failures == failures and not runtime.engine.processes.worker.runs:
+                return record
+            await asyncio.sleep(0.001)
+
+    async with opened(path, wild, clock=clock) as runtime:
+        await runtime.processes.start(wild, id="p")
+        for failures, rest_ms in enumerate((100, 200, 400), start=1):
+            record = await resting(failures)
+            assert record.state.retry is not None
+            assert record.state.retry.code == "process_recovery_failed"
+            due = record.state.retry.next_attempt_at_ms
+            assert due == clock.now_ms() + rest_ms
+            assert len(ran) == failures
+            clock.advance(rest_ms / 1000)
+
+
+async def test_what_was_decided_just_before_a_runtime_closes_stays_decided(path: Path) -> None:
+    first = asyncio.Event()
+    decided = list[int]()
+
+    async def opens_now() -> str:
+        await first.wait()
+        return "first"
+
+    async def at_once() -> str:
+        return "second"
+
+    @lash.process
+    async def racing(ctx: lash.ProcessContext) -> Any:
+        index, _ = await ctx.race(opens_now(), at_once())
+        decided.append(index)
+        return await ctx.signal("go")
+
+    async with opened(path, racing) as runtime:
+        await runtime.processes.start(racing, id="p")
+        await runtime.idle(10)
+    first.set()  # now the other one would win
+    async with opened(path, racing) as runtime:
+        await runtime.processes.signal("p", "go", "done")
+        assert await runtime.processes.handle("p").result(timeout=10) == "done"
+    assert decided == [1, 1]
 
 
 @pytest.mark.parametrize("method", ["record", "process_events", "load_journal", "write_process"])

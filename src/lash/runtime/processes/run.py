@@ -110,6 +110,11 @@ class RunHost(Protocol):
         """A run waits for the outside now."""
         ...
 
+    @property
+    def torn_down(self) -> bool:
+        """Whether all that runs here is being cancelled, by nobody that we know."""
+        ...
+
 
 @dataclass(slots=True)
 class _Segment:
@@ -277,6 +282,10 @@ class ProcessRun:
         except LeaseLostError:
             return "lost"
         except asyncio.CancelledError:
+            if self._why is None and not self._host.torn_down:
+                return await self._failed(
+                    LashError("process_recovery_failed", "It cancelled the task that it runs in.")
+                )
             ending = await self._stopped()
             if self._why is None:
                 raise  # not ours to stop: somebody tears everything down
@@ -424,6 +433,8 @@ class ProcessRun:
         """Write the last thing a run writes. If the store does not take it the lease runs out by itself."""
         self._ending = True
         try:
+            if isinstance(write, ReleaseRun):
+                await self._keep_deferred()
             self.record = (await self._write(write)).record
             return ending
         except LeaseLostError:
@@ -435,6 +446,13 @@ class ProcessRun:
                 exc_info=True,
             )
             return "lost"
+
+    async def _keep_deferred(self) -> None:
+        """Write what waits for the next record: which branch came first is not to be decided again."""
+        here = self._segment
+        records = here.controller.deferred() if here else ()
+        if here and records:
+            await self._host.store.record(here.scope_key, records, self.authority)
 
     async def _write(self, write: ProcessWrite) -> Written | AlreadyApplied | Superseded:
         process_id = self.record.process_id

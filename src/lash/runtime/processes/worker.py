@@ -129,6 +129,7 @@ class ProcessWorker:
     _discovery: Discovery = field(init=False)
     _registering: set[asyncio.Task[object]] = field(default_factory=set)
     _timers: dict[str, tuple[int, asyncio.Task[None]]] = field(default_factory=dict)
+    _dispatcher: asyncio.Task[object] | None = None
     _at_work: ProcessRun | None = None
     _closing: bool = False
 
@@ -195,6 +196,11 @@ class ProcessWorker:
     def resting(self) -> None:
         """A run waits for the outside now."""
         self.host.resting()
+
+    @property
+    def torn_down(self) -> bool:
+        """Whether all that runs here is being cancelled, by nobody that we know."""
+        return self._dispatcher is not None and self._dispatcher.cancelling() > 0
 
     # --- beginning ------------------------------------------------------------------------------
 
@@ -365,6 +371,7 @@ class ProcessWorker:
 
     async def _dispatch(self) -> None:
         """Take a permit, then a process; whatever happens to one, the next one is taken."""
+        self._dispatcher = asyncio.current_task()
         while True:
             while not self._pending:
                 self._nudged.clear()
