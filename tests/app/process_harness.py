@@ -30,7 +30,11 @@ __all__ = [
     "parked",
     "path",
     "recorded",
+    "refused",
+    "result_after_go",
     "settles",
+    "signalled",
+    "waits",
 ]
 
 ProcessFunction = lash.ProcessFunction[..., Any]
@@ -57,10 +61,38 @@ async def begun(
     return handle
 
 
-async def left(path: Path, function: ProcessFunction, *args: object, **options: Any) -> None:
-    """Start process `p`, and close the runtime once it waits."""
-    async with opened(path, function, **options) as runtime:
+async def left(
+    path: Path,
+    function: ProcessFunction,
+    *args: object,
+    also: Sequence[ProcessFunction] = (),
+    **options: Any,
+) -> None:
+    """Start process `p`, and close the runtime once it waits; `also`: what it may start itself."""
+    async with opened(path, function, *also, **options) as runtime:
         await begun(runtime, function, *args)
+
+
+async def signalled(
+    path: Path,
+    *functions: ProcessFunction,
+    name: str = "go",
+    payload: object = None,
+    **options: Any,
+) -> None:
+    """Open a runtime, send process `p` a signal, and close once it waits again or has ended."""
+    async with opened(path, *functions, **options) as runtime:
+        await runtime.processes.signal("p", name, payload)
+        await runtime.idle(30)
+
+
+async def result_after_go(
+    path: Path, *functions: ProcessFunction, payload: object = None, **options: Any
+) -> Any:
+    """Open a runtime, send process `p` the signal `go`, and wait for what it returns."""
+    async with opened(path, *functions, **options) as runtime:
+        await runtime.processes.signal("p", "go", payload)
+        return await runtime.processes.handle("p").result(timeout=20)
 
 
 async def come_back(path: Path, *functions: ProcessFunction, **options: Any) -> ProcessRecord:
@@ -83,6 +115,26 @@ async def parked(path: Path, *functions: ProcessFunction) -> ProcessParked:
     assert record.outcome is None
     assert record.state.parked is not None
     return record.state.parked
+
+
+@lash.process
+async def waits(ctx: lash.ProcessContext, what: Any = None) -> Any:
+    """Waits for the signal `go`, and returns what came with it."""
+    return await ctx.signal("go")
+
+
+def refused(call: Callable[[lash.ProcessContext], Awaitable[object]]) -> ProcessFunction:
+    """A process that asks for something, and returns the code that it is refused with."""
+
+    @lash.process(name="refused")
+    async def refused(ctx: lash.ProcessContext) -> str:
+        try:
+            await call(ctx)
+        except lash.LashError as error:
+            return error.code
+        return "it was not refused"
+
+    return refused
 
 
 def charging(ledger: Ledger) -> Callable[[], Awaitable[str]]:

@@ -21,6 +21,8 @@ from process_harness import (
     outcome,
     path,
     recorded,
+    result_after_go,
+    signalled,
 )
 
 import lash
@@ -85,9 +87,7 @@ async def test_branches_that_finish_in_another_order_on_replay_keep_their_result
     for _ in range(2):
         await come_back(path, branching)
         assert ledger.runs == ["a1", "b1", "b2", "b3", "a2", "a3", "after"]
-    async with opened(path, branching) as runtime:
-        await runtime.processes.signal("p", "go", 1)
-        assert await runtime.processes.handle("p").result() == ["a1a2a3", "b1b2b3", 1]
+    assert await result_after_go(path, branching, payload=1) == ["a1a2a3", "b1b2b3", 1]
     assert ledger.runs == ["a1", "b1", "b2", "b3", "a2", "a3", "after"]
 
 
@@ -103,9 +103,7 @@ async def test_equal_steps_of_branches_are_told_apart(path: Path, ledger: Ledger
 
     await left(path, branching)
     for name in ("c", "a"):
-        async with opened(path, branching) as runtime:
-            await runtime.processes.signal("p", name)
-            await runtime.idle(30)
+        await signalled(path, branching, name=name)
     assert ledger.runs == ["c", "a"]
     async with opened(path, branching) as runtime:
         await runtime.processes.signal("p", "b")
@@ -124,9 +122,7 @@ async def test_effects_that_are_made_first_and_awaited_together_keep_their_order
         return got
 
     await left(path, branching)
-    async with opened(path, branching) as runtime:
-        await runtime.processes.signal("p", "go")
-        assert await runtime.processes.handle("p").result() == [0, 1, 2, 3, 4]
+    assert await result_after_go(path, branching) == [0, 1, 2, 3, 4]
     assert sorted(ledger.runs, key=str) == [0, 1, 2, 3, 4]
 
 
@@ -144,9 +140,7 @@ async def test_branches_have_branches(path: Path, ledger: Ledger) -> None:
 
     await left(path, nested)
     for number, name in enumerate(("b2", "a1", "b1")):
-        async with opened(path, nested) as runtime:
-            await runtime.processes.signal("p", name, number)
-            await runtime.idle(30)
+        await signalled(path, nested, name=name, payload=number)
     async with opened(path, nested) as runtime:
         await runtime.processes.signal("p", "a2", 3)
         assert await runtime.processes.handle("p").result() == [
@@ -188,9 +182,7 @@ async def test_the_first_failure_ends_the_others_and_decides_on_replay_too(
             return [error.message, await ctx.signal("go")]
 
     await left(path, failing)
-    async with opened(path, failing) as runtime:
-        await runtime.processes.signal("p", "go", 1)
-        got = await runtime.processes.handle("p").result()
+    got = await result_after_go(path, failing, payload=1)
     assert got == ["Step 'charge' failed: ValueError: no", 1]
     assert ledger.runs == ["tried", "charge", "given up", "after"]
 
@@ -256,9 +248,7 @@ async def test_a_race_that_was_decided_is_followed_on_replay(path: Path, ledger:
         await has_come_to(lambda: "after" in ledger.runs)
         await runtime.idle(30)
     await come_back(path, racing, clock=clock)
-    async with opened(path, racing, clock=clock) as runtime:
-        await runtime.processes.signal("p", "go", 1)
-        assert await runtime.processes.handle("p").result() == [1, None, 1]
+    assert await result_after_go(path, racing, payload=1, clock=clock) == [1, None, 1]
     assert ledger.runs == ["first", "second", "after"]
 
 
@@ -296,9 +286,7 @@ async def test_a_loser_that_cleans_up_may_ask_for_effects(path: Path, ledger: Le
         return await ctx.signal("go")
 
     await left(path, racing)
-    async with opened(path, racing) as runtime:
-        await runtime.processes.signal("p", "go", 1)
-        assert await runtime.processes.handle("p").result() == 1
+    assert await result_after_go(path, racing, payload=1) == 1
     assert ledger.runs == ["cleaned", "after"]
 
 
@@ -311,9 +299,7 @@ async def test_the_first_to_fail_wins_with_its_failure(path: Path, ledger: Ledge
             return [error.code, await ctx.signal("go")]
 
     await left(path, racing)
-    async with opened(path, racing) as runtime:
-        await runtime.processes.signal("p", "go", 1)
-        assert await runtime.processes.handle("p").result() == ["durable_step_failed", 1]
+    assert await result_after_go(path, racing, payload=1) == ["durable_step_failed", 1]
     assert ledger.runs == ["charge"]
 
 
@@ -329,12 +315,8 @@ async def test_a_race_in_a_branch_that_lost_is_no_matter(path: Path, ledger: Led
         return [*got, await ctx.signal("go")]
 
     await left(path, racing)
-    async with opened(path, racing) as runtime:
-        await runtime.processes.signal("p", "b", 1)
-        await runtime.idle(30)
-    async with opened(path, racing) as runtime:
-        await runtime.processes.signal("p", "go", 2)
-        assert await runtime.processes.handle("p").result() == [1, [0, "b", 1], 2]
+    await signalled(path, racing, name="b", payload=1)
+    assert await result_after_go(path, racing, payload=2) == [1, [0, "b", 1], 2]
     assert sorted(map(str, ledger.runs)) == ["a", "after", "b"]
 
 
@@ -406,9 +388,7 @@ async def test_tasks_of_its_own_are_branches(path: Path, ledger: Ledger) -> None
         return await task
 
     await left(path, tasks)
-    async with opened(path, tasks) as runtime:
-        await runtime.processes.signal("p", "go", 1)
-        assert await runtime.processes.handle("p").result() == 1
+    assert await result_after_go(path, tasks, payload=1) == 1
     assert sorted(map(str, ledger.runs)) == ["background", "foreground"]
 
 

@@ -20,7 +20,9 @@ from process_harness import (
     outcome,
     path,
     recorded,
+    result_after_go,
     settles,
+    signalled,
 )
 
 import lash
@@ -106,8 +108,7 @@ async def test_a_process_that_nobody_runs_is_told_when_it_is_run_again(
     path: Path, what: str
 ) -> None:
     function = waiting_for(what)
-    async with opened(path, function, sleeper) as runtime:
-        await begun(runtime, function)
+    await left(path, function, also=[sleeper])
     async with opened(path, run_processes=False) as runtime:
         record = await runtime.processes.cancel("p", "enough")
         assert record.status in {"running", "waiting"}
@@ -271,12 +272,8 @@ async def test_a_process_is_told_at_the_same_place_on_replay(path: Path, ledger:
         await handle.cancel()
         await has_come_to(lambda: ledger.runs)
         await runtime.idle(30)
-    async with opened(path, pair) as runtime:
-        await runtime.processes.signal("p", "b")
-        await runtime.idle(30)
-    async with opened(path, pair) as runtime:
-        await runtime.processes.signal("p", "go")
-        assert await runtime.processes.handle("p").result(timeout=20) == ["told", "went on"]
+    await signalled(path, pair, name="b")
+    assert await result_after_go(path, pair) == ["told", "went on"]
     assert ledger.runs == ["a was told"]
 
 
@@ -452,9 +449,7 @@ async def test_a_parent_may_stop_its_child(path: Path) -> None:
             return [error.code, outcome == ProcessCancelled(message="not needed")]
 
     await left(path, parent)
-    async with opened(path, parent, sleeper) as runtime:
-        await runtime.processes.signal("p", "go")
-        assert await runtime.processes.handle("p").result() == ["process_cancelled", True]
+    assert await result_after_go(path, parent, sleeper) == ["process_cancelled", True]
 
 
 async def test_a_child_goes_on_when_its_parent_is_stopped(location: str | Path) -> None:

@@ -14,6 +14,7 @@ from process_harness import (
     parked,
     path,
     recorded,
+    result_after_go,
 )
 
 import lash
@@ -233,9 +234,7 @@ async def test_code_that_goes_on_behind_what_was_recorded_is_no_change(
         return await ctx.signal("go")
 
     await left(path, process_of(waits, ledger))
-    async with opened(path, process_of(longer, ledger)) as runtime:
-        await runtime.processes.signal("p", "go", 1)
-        assert await runtime.processes.handle("p").result(timeout=20) == 1
+    assert await result_after_go(path, process_of(longer, ledger), payload=1) == 1
     assert ledger.runs == ["a", "new"]
 
 
@@ -308,6 +307,4 @@ async def test_arguments_that_the_code_does_not_take_any_more_park_the_process(
     why = await parked(path, number)
     assert (why.code, why.waits_for) == ("process_arguments_invalid", "person")
     assert "'taking'" in why.message
-    async with opened(path, text) as runtime:
-        await runtime.processes.signal("p", "go", 1)
-        assert await runtime.processes.handle("p").result(timeout=20) == ["words", 1]
+    assert await result_after_go(path, text, payload=1) == ["words", 1]

@@ -13,10 +13,12 @@ from process_harness import (
     come_back,
     has_come_to,
     ledger,
+    left,
     location,
     opened,
     outcome,
     path,
+    result_after_go,
 )
 
 import lash
@@ -82,11 +84,8 @@ async def test_a_childs_failure_has_its_own_code(path: Path) -> None:
         except lash.ProcessError as error:
             return [outcome.code, error.code, error.message, await ctx.signal("go")]
 
-    async with opened(path, parent, fails) as runtime:
-        await begun(runtime, parent)
-    async with opened(path, parent, fails) as runtime:
-        await runtime.processes.signal("p", "go", 1)
-        got = await runtime.processes.handle("p").result(timeout=20)
+    await left(path, parent, also=[fails])
+    got = await result_after_go(path, parent, fails, payload=1)
     assert got == ["card_declined", "card_declined", "declined", 1]
 
 
@@ -140,12 +139,9 @@ async def test_a_parent_may_signal_its_child_once(path: Path, ledger: Ledger) ->
         await child.signal("done", id="own")
         return await child.result()
 
-    async with opened(path, parent, counting) as runtime:
-        await begun(runtime, parent)
+    await left(path, parent, also=[counting])
     await come_back(path, parent, counting)
-    async with opened(path, parent, counting) as runtime:
-        await runtime.processes.signal("p", "go")
-        assert await runtime.processes.handle("p").result(timeout=20) == 2
+    assert await result_after_go(path, parent, counting) == 2
     assert ledger.runs == ["sent"]
 
 
@@ -168,11 +164,8 @@ async def test_what_is_refused_is_refused_on_replay_too(
             await ctx.step(ledger.note, error.code)
             return [type(error).__name__, error.code, await ctx.signal("go")]
 
-    async with opened(path, parent, double) as runtime:
-        await begun(runtime, parent)
-    async with opened(path, parent, double) as runtime:
-        await runtime.processes.signal("p", "go", 1)
-        got = await runtime.processes.handle("p").result(timeout=20)
+    await left(path, parent, also=[double])
+    got = await result_after_go(path, parent, double, payload=1)
     expected = {
         "signal": ["LashError", "process_already_terminal", 1],
         "start": ["ConflictError", "process_conflict", 1],
@@ -191,8 +184,7 @@ async def test_a_child_is_started_once_over_restarts(path: Path) -> None:
         await ctx.signal("go")
         return await child.result()
 
-    async with opened(path, parent, waits) as runtime:
-        await begun(runtime, parent)
+    await left(path, parent, also=[waits])
     await come_back(path, parent, waits)
     async with opened(path, parent, waits) as runtime:
         (child,) = await runtime.processes.list(parent="p")
@@ -207,8 +199,7 @@ async def test_a_parent_that_comes_back_finds_its_child_finished(path: Path) -> 
     async def parent(ctx: lash.ProcessContext) -> Any:
         return await (await ctx.start(waits, id="c")).result()
 
-    async with opened(path, parent, waits) as runtime:
-        await begun(runtime, parent)
+    await left(path, parent, also=[waits])
     async with opened(path, waits) as runtime:  # it has the child's code alone
         await runtime.processes.signal("c", "go", "meanwhile")
         assert await runtime.processes.handle("c").result(timeout=20) == "meanwhile"

@@ -17,6 +17,7 @@ from process_harness import (
     location,
     opened,
     path,
+    signalled,
 )
 
 import lash
@@ -127,9 +128,7 @@ async def test_events_of_a_later_segment_are_others(path: Path) -> None:
 
     await left(path, rounds)
     for _ in range(3):
-        async with opened(path, rounds) as runtime:
-            await runtime.processes.signal("p", "go")
-            await runtime.idle(30)
+        await signalled(path, rounds)
     async with opened(path, rounds) as runtime:
         await runtime.processes.handle("p").result(timeout=20)
         assert await own(runtime, "round") == [1, 2, 3]

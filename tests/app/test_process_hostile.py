@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from process_harness import Ledger, ledger, location, opened, outcome, path, settles
+from process_harness import (
+    Ledger,
+    ledger,
+    location,
+    opened,
+    outcome,
+    path,
+    result_after_go,
+    settles,
+)
 
 import lash
 from lash.processes.outcomes import ProcessFailure, ProcessSuccess
@@ -201,9 +210,7 @@ async def test_a_large_value_that_fits_is_kept(path: Path) -> None:
     async with opened(path, returning) as runtime:
         await runtime.processes.start(returning, id="p")
         await runtime.idle(30)
-    async with opened(path, returning) as runtime:
-        await runtime.processes.signal("p", "go")
-        assert await runtime.processes.handle("p").result(timeout=20) == 2_000_000
+    assert await result_after_go(path, returning) == 2_000_000
 
 
 async def test_effects_from_another_thread_are_refused(location: str | Path) -> None:

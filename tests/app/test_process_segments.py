@@ -16,6 +16,7 @@ from process_harness import (
     opened,
     path,
     recorded,
+    result_after_go,
 )
 
 import lash
@@ -106,9 +107,7 @@ async def test_two_waits_side_by_side_leave_the_right_signals_behind(
         for number in range(3):
             await handle.signal("item", number)
         await runtime.idle(30)
-    async with opened(path, pair) as runtime:
-        await runtime.processes.signal("p", "go")
-        assert await runtime.processes.handle("p").result(timeout=20) == [[0, 1], 2]
+    assert await result_after_go(path, pair) == [[0, 1], 2]
 
 
 async def test_a_segment_has_a_journal_and_children_of_its_own(path: Path) -> None:
@@ -222,9 +221,7 @@ async def test_a_run_that_is_stopped_between_two_segments_goes_on_in_the_second(
         await has_come_to(lambda: not runtime.engine.processes.worker.runs)
     assert ledger.runs == [0]
     assert (await come_back(path, rounds)).state.segment.ordinal == 1
-    async with opened(path, rounds) as runtime:
-        await runtime.processes.signal("p", "go")
-        assert await runtime.processes.handle("p").result(timeout=20) == 1
+    assert await result_after_go(path, rounds) == 1
     assert set(ledger.runs[1:]) == {1}
 
 

@@ -24,6 +24,7 @@ from process_harness import (
     path,
     recorded,
     settles,
+    signalled,
 )
 
 import lash
@@ -109,9 +110,7 @@ async def test_what_was_taken_before_a_restart_is_not_taken_again(
 
     await left(path, noting)
     for number in range(3):
-        async with opened(path, noting) as runtime:
-            await runtime.processes.signal("p", "item", number)
-            await runtime.idle(30)
+        await signalled(path, noting, name="item", payload=number)
     async with opened(path, noting) as runtime:
         await runtime.processes.signal("p", "item", 3)
         assert await runtime.processes.handle("p").result(timeout=20) == [0, 1, 2, 3]
@@ -181,9 +180,7 @@ async def test_two_waits_side_by_side_on_one_name_are_served_in_the_order_of_ask
         )
 
     await left(path, pair)
-    async with opened(path, pair) as runtime:
-        await runtime.processes.signal("p", "item", "first")
-        await runtime.idle(30)
+    await signalled(path, pair, name="item", payload="first")
     async with opened(path, pair) as runtime:
         await runtime.processes.signal("p", "item", "second")
         assert await runtime.processes.handle("p").result(timeout=20) == ["first", "second"]

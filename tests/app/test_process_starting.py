@@ -12,7 +12,7 @@ from typing import Any, Literal, TypedDict
 import msgspec
 import pydantic
 import pytest
-from process_harness import begun, code_of, ledger, left, location, opened, path
+from process_harness import begun, code_of, ledger, left, location, opened, path, result_after_go
 
 import lash
 from lash.processes.model import HostOriginator, SessionOriginator
@@ -202,11 +202,7 @@ async def test_arguments_are_what_they_were_also_after_a_restart(path: Path) -> 
     async with opened(path, typed) as runtime:
         await runtime.processes.start(typed, *ARGUMENTS, note="hm", tags=["a"], id="p")
         await runtime.idle(30)
-    async with opened(path, typed) as runtime:
-        await runtime.processes.signal("p", "go")
-        assert await runtime.processes.handle("p").result(timeout=20) == repr(
-            (*ARGUMENTS, timedelta(hours=1), "hm", ["a"])
-        )
+    assert await result_after_go(path, typed) == repr((*ARGUMENTS, timedelta(hours=1), "hm", ["a"]))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ import pytest
 from process_harness import (
     START,
     Ledger,
-    begun,
     charging,
     come_back,
     has_come_to,
@@ -24,6 +23,8 @@ from process_harness import (
     outcome,
     path,
     recorded,
+    result_after_go,
+    signalled,
 )
 
 import lash
@@ -56,9 +57,7 @@ async def test_steps_run_once_over_restarts(path: Path, ledger: Ledger) -> None:
     await left(path, stepping)
     for number in range(3):
         assert ledger.runs == list(range(number + 1))
-        async with opened(path, stepping) as runtime:
-            await runtime.processes.signal("p", "go")
-            await runtime.idle(30)
+        await signalled(path, stepping)
     assert await outcome(path, stepping) == ProcessSuccess(value=[0, 1, 2])
     assert ledger.runs == [0, 1, 2]
 
@@ -118,13 +117,11 @@ async def test_a_failure_is_caught_and_raised_again_on_replay(path: Path, ledger
             return [error.code, error.message, await ctx.signal("go")]
 
     await left(path, stepping)
-    async with opened(path, stepping) as runtime:
-        await runtime.processes.signal("p", "go", 1)
-        assert await runtime.processes.handle("p").result() == [
-            "durable_step_failed",
-            "Step 'charge' failed: ValueError: no",
-            1,
-        ]
+    assert await result_after_go(path, stepping, payload=1) == [
+        "durable_step_failed",
+        "Step 'charge' failed: ValueError: no",
+        1,
+    ]
     assert ledger.runs == ["charge"]
 
 
@@ -298,9 +295,7 @@ async def test_time_and_chance_are_read_once(path: Path, ledger: Ledger) -> None
     await left(path, reading, clock=clock)
     for _ in range(2):
         clock.advance(DAY.total_seconds())
-        async with opened(path, reading, clock=clock) as runtime:
-            await runtime.processes.signal("p", "go")
-            await runtime.idle(30)
+        await signalled(path, reading, clock=clock)
     first = read[0]
     assert first[0] == first[3] == START
     assert isinstance(first[1], float)
@@ -392,9 +387,7 @@ async def test_a_model_is_asked_once_over_restarts(path: Path) -> None:
 
     await left(path, asking)
     for _ in range(2):
-        async with opened(path, asking) as runtime:
-            await runtime.processes.signal("p", "go")
-            await runtime.idle(30)
+        await signalled(path, asking)
     assert await outcome(path, asking) == ProcessSuccess(value=["Paris", "Berlin"])
     assert [len(model.requests) for model in (one, other)] == [1, 1]
 
@@ -410,9 +403,7 @@ async def test_a_model_that_does_not_answer_is_a_failure_that_can_be_caught(path
             return [error.code, await ctx.signal("go")]
 
     await left(path, asking)
-    async with opened(path, asking) as runtime:
-        await runtime.processes.signal("p", "go", 1)
-        assert await runtime.processes.handle("p").result() == ["direct_failed", 1]
+    assert await result_after_go(path, asking, payload=1) == ["direct_failed", 1]
     assert len(model.requests) == 1
 
 
@@ -426,8 +417,7 @@ async def test_an_agents_turn_is_run_once_over_restarts(path: Path) -> None:
         await ctx.signal("go")
         return [answer.text, answer.session_id, answer.turn_id == answer.session_id]
 
-    async with opened(path, asking, agents=[agent]) as runtime:
-        await begun(runtime, asking)
+    await left(path, asking, agents=[agent])
     async with opened(path, asking, agents=[agent]) as runtime:
         await runtime.processes.signal("p", "go")
         text, session_id, _ = await runtime.processes.handle("p").result(timeout=20)
@@ -503,8 +493,6 @@ async def test_a_process_of_ten_thousand_effects_is_resumed_soon(
     assert len(ledger.runs) == 10_001
     loop = asyncio.get_running_loop()
     began = loop.time()
-    async with opened(path, long) as runtime:
-        await runtime.processes.signal("p", "go", 7)
-        assert await runtime.processes.handle("p").result() == 7
+    assert await result_after_go(path, long, payload=7) == 7
     assert loop.time() - began < 20
     assert len(ledger.runs) == 10_002

@@ -10,13 +10,13 @@ import asyncio
 import json
 import os
 import signal
-import sys
 import threading
-import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from forked import forked
 
 import lash
 from lash.core.cancel import Cancellation
@@ -83,23 +83,17 @@ class Other:
     def __init__(self, perform: Callable[[Order], Sequence[str]]) -> None:
         asked, self._ask = os.pipe()
         self._answer, answered = os.pipe()
-        self._pid = os.fork()
-        if self._pid == 0:
+
+        def body() -> None:
             os.close(self._ask)
             os.close(self._answer)
-            code = 1
-            try:
-                with os.fdopen(asked) as orders, os.fdopen(answered, "w") as answers:
-                    for line in orders:
-                        operation, given = json.loads(line)
-                        answers.write(json.dumps(perform((operation, given))) + "\n")
-                        answers.flush()
-                code = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stderr.flush()
-                os._exit(code)
+            with os.fdopen(asked) as orders, os.fdopen(answered, "w") as answers:
+                for line in orders:
+                    operation, given = json.loads(line)
+                    answers.write(json.dumps(perform((operation, given))) + "\n")
+                    answers.flush()
+
+        self._pid = forked(body)
         os.close(asked)
         os.close(answered)
         self._answers = os.fdopen(self._answer)

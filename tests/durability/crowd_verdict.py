@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from crowd_worker import Ledger, Work, agents
+from crowd_worker import Work, agents
+from process_ledger import Ledger
 
 import lash
 from lash.sessions.model import messages_of

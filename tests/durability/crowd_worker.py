@@ -12,7 +12,6 @@ with one `write`, so that it outlives SIGKILL:
 """
 
 import asyncio
-import os
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Literal
+
+from process_ledger import Ledger
 
 import lash
 from lash.llm.request import LlmRequest, TextBlock
@@ -84,25 +85,6 @@ def planned(seed: int, *, sessions: int, turns: int, seconds: float, places: int
         Work(each.number, each.kind, each.session, seconds * each.number / last, each.place)
         for each in work
     ]
-
-
-class Ledger:
-    """What really happened, in the order in which it did, over all processes."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        self._count = 0
-
-    def note(self, *words: object) -> None:
-        os.write(self._file, (" ".join(map(str, words)) + "\n").encode())
-
-    def nonce(self) -> str:
-        self._count += 1
-        return f"n{os.getpid()}-{time.monotonic_ns()}-{self._count}"
-
-    def lines(self) -> Sequence[Sequence[str]]:
-        return [line.split() for line in self.path.read_text().splitlines()]
 
 
 def agents(ledger: Ledger) -> Sequence[lash.Agent]:

@@ -11,21 +11,14 @@ Marks are points whose place among the others is left open: that a process waits
 what it does, and wakes are delivered beside it.
 """
 
-import atexit
-import json
 import re
-import signal
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
-import pytest
-from crash_scene import LONG, Point, without_repeated_looks
+from crash_matrix import LONG, KillScene, KillTable, Pair, Point, without_repeated_looks
 
 WORKER = Path(__file__).with_name("process_worker.py")
 _MARKS = ("process.wait.", "process.resume.", "wakes.", "other.wakes.", "enqueue.")
@@ -59,59 +52,38 @@ class Left(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Table:
-    """A scenario's table.
+class Table(KillTable):
+    """A scenario's table. What is left once its application did the same again is `whole`, as a rule.
 
     Attributes:
-        scenario: Its name.
-        points: The points it passes, in order, with what a kill there leaves.
         left: What the names in `points` mean; one of several, where it was not decided yet. `nothing`
             is always the same.
         marks: The points whose place among the others is left open.
-        common: How many points it has in common with a scenario that is tested at each of them.
         begun: How often its processes are begun if nobody dies.
-        repeated: What is left once the application did the same again, by what was left before; `whole`
-            for what is not named.
         sends: The outside has something to say to it, and says it again when somebody died.
     """
 
-    scenario: str
-    points: Sequence[Point]
+    #: As a rule nothing is different there from the point before.
+    seldom: ClassVar[tuple[str, ...]] = (
+        ".before",
+        "model.after",
+        "tool.after",
+        "checkpoint.after",
+        "process.wait.after",
+        "process.resume.inside",
+        "process.complete.after",
+    )
+
     left: Mapping[str, Left | Sequence[Left]]
     marks: Sequence[Point] = ()
-    common: int = 0
     begun: int = 1
-    repeated: Mapping[str, str] = field(default_factory=dict)
     sends: bool = False
 
-    def kills(self) -> Iterable[object]:
-        """Every kill, as a parameter: the table, the point and which of its occurrences it is."""
-        passed: Counter[str] = Counter()
-        for index, point in enumerate([*self.points, *self.marks]):
-            passed[point.name] += 1
-            own = index >= self.common and not point.name.endswith(_SELDOM)
-            if LONG or own:
-                nth = passed[point.name]
-                name = f"{self.scenario}-{point.name}-{nth}"
-                yield pytest.param(self, point, nth, id=name)
+    def killed_at(self) -> Sequence[Point]:
+        return [*self.points, *self.marks]
 
-
-#: Not killed at in the short run: as a rule nothing is different from the point before.
-_SELDOM = (
-    ".before",
-    "model.after",
-    "tool.after",
-    "checkpoint.after",
-    "process.wait.after",
-    "process.resume.inside",
-    "process.complete.after",
-)
 
 NOTHING = Left({}, [])
-
-
-def every_kill(tables: Iterable[Table]) -> list[object]:
-    return [kill for table in tables for kill in table.kills()]
 
 
 # --- kinds of points ----------------------------------------------------------------------------------------
@@ -160,72 +132,15 @@ def completed(left: str = "whole") -> list[Point]:
 # --- processes ------------------------------------------------------------------------------------------------
 
 
-@cache
-def worker() -> "subprocess.Popen[str]":
-    """The process that forks the others. It ends when its input does."""
-    process = subprocess.Popen(
-        [sys.executable, str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    atexit.register(process.communicate)
-    return process
-
-
-class ProcessScene:
-    """A folder with a database, a ledger and keys, and the processes that meet there."""
+class ProcessScene(KillScene):
+    """A scene of durable processes, with keys that something outside is done under."""
 
     def __init__(self, folder: Path, table: Table) -> None:
-        self._folder = folder
+        super().__init__(folder, table.scenario, WORKER)
         self._table = table
-        self._started = 0
-        self._kills = 0
 
-    def _run(self, mode: str, kill: tuple[str, int] | None = None) -> int:
-        self._started += 1
-        job = {
-            "scenario": self._table.scenario,
-            "mode": mode,
-            "folder": str(self._folder),
-            "label": self._label,
-            "kill": kill,
-        }
-        process = worker()
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(json.dumps(job) + "\n")
-        process.stdin.flush()
-        return int(process.stdout.readline())
-
-    @property
-    def _label(self) -> str:
-        return f"p{self._started}"
-
-    def _errors(self) -> str:
-        return (self._folder / f"{self._label}.err").read_text()
-
-    def killed(self, mode: str, point: str, nth: int) -> None:
-        assert self._run(mode, (point, nth)) == -signal.SIGKILL, self._errors()
-        self._kills += 1
-
-    def other_killed(self, point: str, nth: int) -> dict[str, Any]:
-        """The driver survives the death of the other process."""
-        assert self._run("drive", (point, nth)) == 0, self._errors()
-        facts = self._facts()
-        assert facts["other"] == -signal.SIGKILL
-        return facts
-
-    def finished(self, mode: str) -> dict[str, Any]:
-        assert self._run(mode) == 0, self._errors()
-        return self._facts()
-
-    def _facts(self) -> dict[str, Any]:
-        text = (self._folder / f"{self._label}.json").read_text()
-        text = _WORDING.sub(r"event: \1", _PLACE.sub(r"\1N", _UUID.sub("uuid", text)))
-        facts: dict[str, Any] = json.loads(text)
-        return facts
-
-    def _lines(self, name: str) -> Sequence[str]:
-        path = self._folder / name
-        return path.read_text().splitlines() if path.exists() else []
+    def without_chance(self, text: str) -> str:
+        return _WORDING.sub(r"event: \1", _PLACE.sub(r"\1N", _UUID.sub("uuid", text)))
 
     def left(self, facts: dict[str, Any], what: str, again: str = "", perhaps: str = "") -> None:
         """Assert what a store shows, and what was begun how often to get there."""
@@ -233,9 +148,9 @@ class ProcessScene:
         begun = [facts["processes"][name].pop("begun") for name in facts["processes"]]
         may_be = [known] if isinstance(known, Left) else known
         shown = [each for each in may_be if facts["processes"] == _as_shown(each)]
-        assert shown, f"{facts['processes']} is not {known}; {self._errors()}"
+        assert shown, f"{facts['processes']} is not {known}; {self.errors()}"
         left = shown[0]
-        assert all(count <= self._table.begun + self._kills for count in begun)
+        assert all(count <= self._table.begun + self.kills for count in begun)
         sessions = {
             name: {
                 "state": "idle",
@@ -251,12 +166,12 @@ class ProcessScene:
         assert facts["leases"] == []
         # A lease lasts 30 s; the dead owner was recognised, not waited for.
         assert facts["settled_after"] < 10, facts["settled_after"]
-        begun_at_all = Counter(self._lines("ledger"))
+        begun_at_all = Counter(self.lines("ledger"))
         surely = Counter([*left.starts, *again.split()])
         assert surely <= begun_at_all <= surely + Counter(perhaps.split()), begun_at_all
         # What is done again outside is done under the same key.
-        keys = {line.split()[0]: line.split()[1] for line in self._lines("keys")}
-        assert all(keys[what] == key for what, key in map(str.split, self._lines("keys")))
+        keys = {line.split()[0]: line.split()[1] for line in self.lines("keys")}
+        assert all(keys[what] == key for what, key in map(str.split, self.lines("keys")))
 
 
 def _as_shown(left: Left) -> dict[str, Any]:
@@ -307,30 +222,15 @@ def check_kill(folder: Path, table: Table, point: Point, nth: int) -> None:
         scene.left(scene.finished("again"), after, again)
 
 
-class Pair(NamedTuple):
-    """Two kills: of the process that drives, then of the one that goes on; a third finishes.
+@dataclass(frozen=True)
+class PairBeside(Pair):
+    """Of what runs beside the second kill it is not known how far it got.
 
-    Of what runs beside the second kill it is not known how far it got: `perhaps` it is begun once more.
+    Attributes:
+        perhaps: What is begun once more, or is not.
     """
 
-    first: str
-    first_nth: int
-    second: str
-    second_nth: int
-    left: str
-    again: str = ""
     perhaps: str = ""
-
-
-def pairs(table: Table, *kills: Pair) -> list[object]:
-    return [
-        pytest.param(
-            table,
-            pair,
-            id=f"{table.scenario}-{pair.first}-{pair.first_nth}+{pair.second}-{pair.second_nth}",
-        )
-        for pair in kills
-    ]
 
 
 def check_pair(folder: Path, table: Table, pair: Pair) -> None:
@@ -340,4 +240,5 @@ def check_pair(folder: Path, table: Table, pair: Pair) -> None:
     if table.sends:
         scene.finished("send")
     scene.killed("recover", pair.second, pair.second_nth)
-    scene.left(scene.finished("recover"), pair.left, pair.again, pair.perhaps)
+    perhaps = pair.perhaps if isinstance(pair, PairBeside) else ""
+    scene.left(scene.finished("recover"), pair.left, pair.again, perhaps)

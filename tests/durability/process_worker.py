@@ -7,20 +7,15 @@ and waits until every process has ended.
 """
 
 import asyncio
-import gc
 import json
-import os
 import sqlite3
-import sys
 import time
-import traceback
-from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from crash_jobs import Job, ending, kill_of, leave, other_on, said, serve
 from crash_stage import Ids, Order, Other
-from crash_worker import empty_database, ending, said
 from process_plays import SCENARIOS, sent
 from process_stage import ProcessStage
 
@@ -122,7 +117,7 @@ async def settle(runtime: lash.Runtime) -> None:
     await runtime.idle(timeout=20)
 
 
-async def play(job: dict[str, Any], stage: ProcessStage, ids: Ids) -> dict[str, Any]:
+async def play(job: Job, stage: ProcessStage, ids: Ids) -> dict[str, Any]:
     scenario, mode = SCENARIOS[job["scenario"]], job["mode"]
     database = stage.folder / "agents.db"
     opened = time.monotonic()
@@ -151,69 +146,29 @@ async def play(job: dict[str, Any], stage: ProcessStage, ids: Ids) -> dict[str, 
     return {**facts, "leases": leases, "settled_after": settled_after, "trace": stage.trace}
 
 
-def perform(job: dict[str, Any]) -> None:
+def perform(job: Job) -> None:
     """One operating-system process of a scene, from here to its end."""
-    scenario, folder = SCENARIOS[job["scenario"]], Path(job["folder"])
-    kill: tuple[str, int] | None = tuple(job["kill"]) if job["kill"] else None
+    scenario, folder, kill = SCENARIOS[job["scenario"]], Path(job["folder"]), kill_of(job)
     other: Other | None = None
     drives = job["mode"] == "drive"
     if drives and scenario.play.orders:
         elsewhere = ProcessStage(folder, scenario.play, kill=kill, prefix="other.", gates=None)
 
-        def do(order: Order) -> Sequence[str]:
-            async def alone() -> None:
-                async with lash.Runtime(
-                    folder / "agents.db",
-                    run_processes=False,
-                    seams=elsewhere.seam,
-                    ids=Ids(f"other-{job['label']}"),
-                ) as runtime:
-                    await scenario.send(runtime)
+        async def act(order: Order) -> None:
+            async with lash.Runtime(
+                folder / "agents.db",
+                run_processes=False,
+                seams=elsewhere.seam,
+                ids=Ids(f"other-{job['label']}"),
+            ) as runtime:
+                await scenario.send(runtime)
 
-            before = len(elsewhere.trace)
-            asyncio.run(alone())
-            return elsewhere.trace[before:]
-
-        other = Other(do)
+        other = other_on(elsewhere, act)
     stage = ProcessStage(
         folder, scenario.play, kill=kill, other=other, gates=scenario.gates if drives else None
     )
-    facts = asyncio.run(play(job, stage, Ids(job["label"])))
-    if other is not None:
-        facts["other"] = other.close()
-    (folder / f"{job['label']}.json").write_text(json.dumps(facts))
-
-
-def fork(job: dict[str, Any]) -> int:
-    """Play a job in an operating-system process of its own; how that ended."""
-    pid = os.fork()
-    if pid:
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    code = 1
-    try:
-        errors = os.open(
-            Path(job["folder"]) / f"{job['label']}.err", os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-        )
-        os.dup2(errors, 2)
-        perform(job)
-        code = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        os._exit(code)
-
-
-def main() -> None:
-    empty = empty_database()
-    gc.freeze()  # what every process shares is not looked through in each of them
-    for line in sys.stdin:
-        job = json.loads(line)
-        database = Path(job["folder"]) / "agents.db"
-        if not database.exists():
-            database.write_bytes(empty)
-        print(fork(job), flush=True)
+    leave(job, asyncio.run(play(job, stage, Ids(job["label"]))), other)
 
 
 if __name__ == "__main__":
-    main()
+    serve(perform)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from process_ledger import Ledger
 
@@ -37,19 +37,7 @@ Shape = Literal[
     "stops",
 ]
 
-SHAPES: Sequence[Shape] = (
-    "steps",
-    "sleeps",
-    "signals",
-    "deadline",
-    "family",
-    "branches",
-    "wakes",
-    "emits",
-    "segments",
-    "fails",
-    "stops",
-)
+SHAPES: Sequence[Shape] = get_args(Shape)
 
 #: The sessions that processes wake.
 SESSIONS = ("s0", "s1", "s2")
@@ -108,17 +96,12 @@ class Swarm:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._count = 0
-
-    def nonce(self) -> str:
-        self._count += 1
-        return f"n{os.getpid()}-{time.monotonic_ns()}-{self._count}"
 
     def step(self, ctx: lash.ProcessContext, what: str) -> Any:
         """Something that takes a while, and that can be told from doing it again."""
 
         async def begin(process: str, what: str) -> str:
-            nonce = self.nonce()
+            nonce = self._ledger.nonce()
             self._ledger.note("begin", process, what, nonce, os.getpid())
             chance = Random(f"{process} {what}")  # noqa: S311  the same for the same step
             await asyncio.sleep(chance.random() * STEP_MS / 1000)

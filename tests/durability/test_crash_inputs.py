@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from crash_matrix import Pair, Point, every_kill, pairs
 from crash_scene import (
     Left,
-    Pair,
-    Point,
     Scene,
     Session,
     Table,
@@ -21,10 +20,8 @@ from crash_scene import (
     check_pair,
     check_undisturbed,
     committed,
-    every_kill,
     looked,
     model,
-    pairs,
     taken,
     tool,
 )

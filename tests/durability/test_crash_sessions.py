@@ -7,10 +7,9 @@ tables were written by hand, as in `test_crash_inputs`.
 from pathlib import Path
 
 import pytest
+from crash_matrix import Pair, Point, every_kill, pairs
 from crash_scene import (
     Left,
-    Pair,
-    Point,
     Scene,
     Session,
     Table,
@@ -19,10 +18,8 @@ from crash_scene import (
     check_pair,
     check_undisturbed,
     committed,
-    every_kill,
     looked,
     model,
-    pairs,
     recorded,
     tool,
 )

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from crash_scene import Point, accepted, committed, looked, model, tool
+from crash_matrix import Pair, Point, every_kill, pairs
+from crash_scene import accepted, committed, looked, model, tool
 from process_scene import (
     Left,
-    Pair,
+    PairBeside,
     Process,
     Table,
     check_kill,
@@ -19,9 +20,7 @@ from process_scene import (
     check_undisturbed,
     completed,
     done,
-    every_kill,
     opened,
-    pairs,
     recorded,
     registered,
     resumes,
@@ -569,9 +568,9 @@ PAIRS = [
     ),
     *pairs(
         WAKE,
-        Pair("process.append.after", 1, "enqueue.inside", 1, "whole", perhaps="b"),
-        Pair("enqueue.inside", 1, "claim.inside", 1, "whole", perhaps="b"),
-        Pair("during.Runtime.1", 1, "commit.inside", 1, "whole", "Runtime.1", "b"),
+        PairBeside("process.append.after", 1, "enqueue.inside", 1, "whole", perhaps="b"),
+        PairBeside("enqueue.inside", 1, "claim.inside", 1, "whole", perhaps="b"),
+        PairBeside("during.Runtime.1", 1, "commit.inside", 1, "whole", "Runtime.1", "b"),
     ),
     *pairs(
         CONTINUE,

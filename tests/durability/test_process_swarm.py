@@ -8,36 +8,19 @@ The seed is printed, and `python tests/durability/swarm.py FOLDER --seed N …` 
 long version runs when LASH_LONG is set, LASH_SEED choosing its seed.
 """
 
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from crash_scene import LONG
+from crash_matrix import LONG
+from random_kills import heard
 
 SWARM = Path(__file__).with_name("swarm.py")
 SEED = int(os.environ.get("LASH_SEED", "1"))
 
 
-def swarm(folder: Path, seed: int, *flags: str, **options: float) -> dict[str, Any]:
-    """Let a swarm live and die, and hear what came of it."""
-    command = [sys.executable, str(SWARM), str(folder), "--seed", str(seed), *flags]
-    for name, value in options.items():
-        command += [f"--{name}", str(value)]
-    process = subprocess.run(command, capture_output=True, text=True, timeout=340, check=False)
-    again = " ".join(command[1:])
-    assert process.stdout, f"{process.stderr}\nTry again with: {again}"
-    found: dict[str, Any] = json.loads(process.stdout)
-    wrong = "\n".join(found["wrong"])
-    assert not wrong, f"{wrong}\nOf {found['kills']} kills. Try again with: {again}"
-    return found
-
-
 def test_processes_whose_workers_are_killed_at_random_end_once_and_rightly(tmp_path: Path) -> None:
-    found = swarm(tmp_path, 7, seconds=10, processes=500)
+    found = heard(SWARM, tmp_path, 7, seconds=10, processes=500)
     # It is about kills that met something: some processes were taken over, some steps begun again.
     assert found["kills"] >= 3
     assert found["taken_over"] >= 5
@@ -49,7 +32,7 @@ def test_processes_whose_workers_are_killed_at_random_end_once_and_rightly(tmp_p
 @pytest.mark.timeout(360)
 @pytest.mark.skipif(not LONG, reason="takes two minutes; set LASH_LONG to run it")
 def test_processes_whose_workers_are_killed_for_long_end_once_and_rightly(tmp_path: Path) -> None:
-    found = swarm(tmp_path, SEED, seconds=120, processes=5000)
+    found = heard(SWARM, tmp_path, SEED, seconds=120, processes=5000)
     assert found["kills"] >= 50
     assert found["taken_over"] >= 100
     assert found["begun_again"] >= 20
@@ -62,7 +45,7 @@ def test_processes_whose_workers_are_killed_for_long_end_once_and_rightly(tmp_pa
 def test_processes_whose_workers_are_stopped_and_killed_end_once_and_rightly(
     tmp_path: Path,
 ) -> None:
-    found = swarm(tmp_path, SEED, "--stalls", seconds=60, processes=1500, every=0.8)
+    found = heard(SWARM, tmp_path, SEED, "--stalls", seconds=60, processes=1500, every=0.8)
     assert found["kills"] >= 10
     assert found["stalls"] >= 10
     assert found["taken_over"] >= 50

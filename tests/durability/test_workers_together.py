@@ -9,35 +9,18 @@ The seed is printed, and `python tests/durability/crowd.py FOLDER --seed N …` 
 long version runs when LASH_LONG is set, LASH_SEED choosing its seed.
 """
 
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from crash_scene import LONG
+from crash_matrix import LONG
+from random_kills import heard
 
 CROWD = Path(__file__).with_name("crowd.py")
 
 
-def crowd(folder: Path, seed: int, **options: float) -> dict[str, Any]:
-    """Let a crowd live and die, and hear what came of it."""
-    command = [sys.executable, str(CROWD), str(folder), "--seed", str(seed)]
-    for name, value in options.items():
-        command += [f"--{name}", str(value)]
-    process = subprocess.run(command, capture_output=True, text=True, timeout=340, check=False)
-    again = " ".join(command[1:])
-    assert process.stdout, f"{process.stderr}\nTry again with: {again}"
-    found: dict[str, Any] = json.loads(process.stdout)
-    wrong = "\n".join(found["wrong"])
-    assert not wrong, f"{wrong}\nOf {found['kills']} kills. Try again with: {again}"
-    return found
-
-
 def test_processes_killed_at_random_lose_nothing_and_do_nothing_twice(tmp_path: Path) -> None:
-    found = crowd(tmp_path, 7, seconds=10, sessions=20, turns=150)
+    found = heard(CROWD, tmp_path, 7, seconds=10, sessions=20, turns=150)
     # It is about kills that met something: there were some, and some work began once more.
     assert found["kills"] >= 5
     assert found["turns"] >= 100
@@ -49,7 +32,7 @@ def test_processes_killed_at_random_lose_nothing_and_do_nothing_twice(tmp_path: 
 @pytest.mark.skipif(not LONG, reason="takes two minutes; set LASH_LONG to run it")
 def test_processes_killed_at_random_for_long_lose_nothing(tmp_path: Path) -> None:
     seed = int(os.environ.get("LASH_SEED", "1"))
-    found = crowd(tmp_path, seed, seconds=120, sessions=200, turns=2000)
+    found = heard(CROWD, tmp_path, seed, seconds=120, sessions=200, turns=2000)
     assert found["kills"] >= 50
     assert found["turns"] >= 1500
     assert found["stopped"] >= 10

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from lash.core.cancel import CancelToken
 from lash.core.clock import Clock
 from lash.core.leases import Fence, LeaseOwner
@@ -18,6 +20,15 @@ from lash.effects.waits.model import (
     ResolveOutcome,
 )
 from lash.effects.waits.transitions import WaitPending, WaitRow, WaitState, row_of
+from lash.processes.listing import ChangePage, ProcessFilter, PruneReport, PruneRequest
+from lash.processes.model import ProcessRecord
+from lash.processes.registration import (
+    AlreadyRegistered,
+    RegisterRequest,
+    RegisterResult,
+    RegistrationConflict,
+)
+from lash.processes.writes import AppendEvent, CompleteRun, ProcessWrite, RetargetWakes, WriteResult
 from lash.runtime.stores import Store
 from lash.sessions.model import AcceptedTurn, Parked
 from lash.stores.memory import MemoryStore
@@ -78,6 +89,66 @@ class Lenient(MemoryStore):
         return await super().restart_turn(session_id, turn_id, held.fence if held else fence)
 
 
+class Trusting(MemoryStore):
+    """Takes whoever ends a process for who runs it."""
+
+    async def write_process(self, process_id: str, write: ProcessWrite) -> WriteResult:
+        record = await self.load_process(process_id)
+        held = record.lease.held if isinstance(record, ProcessRecord) else None
+        if isinstance(write, CompleteRun) and held is not None:
+            write = msgspec.structs.replace(write, fence=held.fence)
+        return await super().write_process(process_id, write)
+
+
+class Repeating(MemoryStore):
+    """Appends an event again and again, whatever key it comes under."""
+
+    async def write_process(self, process_id: str, write: ProcessWrite) -> WriteResult:
+        if isinstance(write, AppendEvent) and write.event_type == "note":
+            write = msgspec.structs.replace(write, replay_key=None)
+        return await super().write_process(process_id, write)
+
+
+class Obliging(MemoryStore):
+    """Takes any registration under a known id for the same."""
+
+    async def register_process(self, request: RegisterRequest) -> RegisterResult:
+        result = await super().register_process(request)
+        if isinstance(result, RegistrationConflict):
+            return AlreadyRegistered(record=result.record)
+        return result
+
+
+class Hasty(MemoryStore):
+    """Hands over what the session sees, and leaves out the rest."""
+
+    async def transfer_observers(
+        self, from_session: str, to_session: str, process_ids: Sequence[str], by: str
+    ) -> Sequence[str]:
+        missing = await super().transfer_observers(from_session, to_session, process_ids, by)
+        seen = [each for each in process_ids if each not in missing]
+        await super().transfer_observers(from_session, to_session, seen, by)
+        return missing
+
+
+class Greedy(MemoryStore):
+    """Forgets processes whose wakes are still on their way."""
+
+    async def prune_processes(self, request: PruneRequest) -> PruneReport:
+        for record in await self.list_processes(ProcessFilter(status="retired")):
+            if await self.list_wakes(record.process_id, "pending"):
+                await self.write_process(record.process_id, RetargetWakes(session_id=None))
+        return await super().prune_processes(request)
+
+
+class Skipping(MemoryStore):
+    """Goes on behind the end of the feed, and not behind the page that it gave."""
+
+    async def processes_changed_since(self, cursor: int, limit: int = 256) -> ChangePage:
+        page = await super().processes_changed_since(cursor, limit)
+        return msgspec.structs.replace(page, cursor=await self.change_cursor())
+
+
 class _Stores(StoreConformance):
     kind: type[MemoryStore]
 
@@ -106,6 +177,30 @@ class TestUnasked(_Stores):
 
 class TestLenient(_Stores):
     kind = Lenient
+
+
+class TestTrusting(_Stores):
+    kind = Trusting
+
+
+class TestRepeating(_Stores):
+    kind = Repeating
+
+
+class TestObliging(_Stores):
+    kind = Obliging
+
+
+class TestHasty(_Stores):
+    kind = Hasty
+
+
+class TestGreedy(_Stores):
+    kind = Greedy
+
+
+class TestSkipping(_Stores):
+    kind = Skipping
 
 
 # --- hosts ------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar, overload
 
-from lash.app.checks import check_id
 from lash.app.process_handle import ProcessHandle
 from lash.core.durations import milliseconds
 from lash.core.errors import LashError
@@ -47,6 +46,7 @@ from lash.processes.writes import (
     SetExternalRef,
     Superseded,
 )
+from lash.runtime.checks import check_id
 from lash.runtime.engine import Engine
 from lash.runtime.processes.admission import AdmissionReport
 from lash.runtime.processes.function import ProcessFunction

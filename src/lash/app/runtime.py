@@ -9,7 +9,6 @@ from typing import Any, Self, TypeVar, cast, get_args, overload
 from weakref import WeakValueDictionary
 
 from lash.app.agent import Agent
-from lash.app.checks import check_id
 from lash.app.completions import Completions
 from lash.app.model import ModelLike, Models
 from lash.app.processes import Processes
@@ -27,6 +26,7 @@ from lash.effects.shielding import shielded
 from lash.effects.transitions import DriftPolicy
 from lash.llm.direct import DirectResult
 from lash.runtime.agents import AgentRegistry
+from lash.runtime.checks import check_id
 from lash.runtime.engine import Engine
 from lash.runtime.environment import Environment, OnEvent, unheard
 from lash.runtime.lifecycle import delete, fork

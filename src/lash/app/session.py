@@ -6,7 +6,6 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Protocol, Self, TypeVar, overload
 
-from lash.app.checks import check_id, check_prompt, check_storable, check_turn_id
 from lash.app.live import LiveTurn, TypedLiveTurn
 from lash.app.queued import QueuedInput
 from lash.app.results import (
@@ -26,6 +25,7 @@ from lash.core.errors import LashError
 from lash.core.json import JsonObject, JsonValue
 from lash.core.tiers import DurabilityTier
 from lash.llm.direct import OutputContract, output_contract
+from lash.runtime.checks import check_id, check_prompt, check_storable, check_turn_id
 from lash.runtime.engine import Engine
 from lash.runtime.events import TurnEvent
 from lash.runtime.followers import Ticket

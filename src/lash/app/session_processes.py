@@ -3,12 +3,12 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal, TypeVar, overload
 
-from lash.app.checks import check_id
 from lash.app.process_handle import ProcessHandle
 from lash.core.json import JsonObject, to_json
 from lash.processes.listing import StatusFilter
 from lash.processes.model import ProcessRecord
 from lash.processes.registration import RegisterRequest, check_process_id
+from lash.runtime.checks import check_id
 from lash.runtime.engine import Engine
 from lash.runtime.processes.function import ProcessFunction
 from lash.runtime.processes.session_side import ProcessAccess, of_session

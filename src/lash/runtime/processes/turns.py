@@ -26,6 +26,7 @@ from lash.processes.outcomes import (
 )
 from lash.processes.registration import RegisterRequest
 from lash.runtime.agents import AgentRegistry
+from lash.runtime.checks import check_id, check_prompt
 from lash.runtime.children import ChildrenHost, record_of_turn
 from lash.runtime.processes.run import ProcessRun
 from lash.runtime.refusals import missing_agent
@@ -60,10 +61,13 @@ def turn_request(
 
     Raises:
         ConfigurationError: `agent_unknown`, `direct_request_invalid`.
+        LashError: `turn_input_empty`, `turn_input_invalid`, `session_id_invalid`.
     """
+    if session_id is not None:
+        check_id(session_id, "session_id_invalid", "A session id")
     ref = agents.newest(agent).ref
     spec = output_contract(output).spec
-    turn_input = TurnInput(items=(TextItem(text=prompt),), output=spec)
+    turn_input = TurnInput(items=(TextItem(text=check_prompt(prompt)),), output=spec)
     return RegisterRequest(
         registration=ProcessRegistration(
             process_id=process_id,
