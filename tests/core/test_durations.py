@@ -27,6 +27,8 @@ THOUSAND_YEARS_S = 31_622_400_000
         (0.0001, 1),
         (0.1 + 0.2, 300),  # what a float cannot hold is not a millisecond more
         (1.1, 1_100),
+        (67_132_800.003, 67_132_800_003),  # times a thousand, in binary, this is a hair more
+        (timedelta(days=777, milliseconds=3), 67_132_800_003),
         (timedelta(), 0),
         (timedelta(days=3), 259_200_000),
         (timedelta(microseconds=1), 1),

@@ -2,6 +2,7 @@
 
 import math
 from datetime import timedelta
+from decimal import Decimal
 from typing import TypeAlias
 
 from lash.core.errors import ConfigurationError
@@ -27,7 +28,8 @@ def milliseconds(duration: Duration, what: str) -> int:
     if not 0 <= seconds <= _LONGEST_S:
         too_long = abs(seconds) > _LONGEST_S
         raise _invalid(what, "a thousand years at most" if too_long else f"not {duration!r}")
-    return math.ceil(round(seconds * 1000, 6))
+    # In decimal, as the number reads: 67132800.003 * 1000 is a hair more in binary, and so is 0.1 + 0.2.
+    return math.ceil(round(Decimal(repr(float(seconds))), 9) * 1000)
 
 
 def _invalid(what: str, given: str) -> ConfigurationError:
