@@ -4,7 +4,7 @@ from lash.app.runtime import Runtime
 from lash.cli.ps.standing import Standing, known, standing
 from lash.cli.ps.words import outcome_text
 from lash.cli.reading import now_ms
-from lash.core.leases import Lease
+from lash.processes.materializing import status_of
 from lash.processes.model import ProcessRecord
 from lash.processes.outcomes import NoLongerRetained, ObservedOutput
 
@@ -17,7 +17,7 @@ async def seen(runtime: Runtime, record: ProcessRecord) -> Standing:
 
 def is_run(runtime: Runtime, record: ProcessRecord) -> bool:
     """Whether a live worker holds a process."""
-    held: Lease | None = record.lease.held
+    held = record.lease.held
     return held is not None and runtime.engine.is_live_stranger(held)
 
 
@@ -25,14 +25,5 @@ def end_text(ended: ObservedOutput) -> str:
     """How a process ended: `completed`, `failed: No such order. [not_found]`."""
     if isinstance(ended, NoLongerRetained):
         return ended.terminal_status
-    status = _STATUSES[str(ended.__struct_config__.tag)]
-    told = outcome_text(ended)
+    status, told = status_of(ended), outcome_text(ended)
     return f"{status}: {told}" if told else status
-
-
-_STATUSES = {
-    "success": "completed",
-    "failure": "failed",
-    "cancelled": "cancelled",
-    "abandoned": "abandoned",
-}

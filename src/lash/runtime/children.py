@@ -16,9 +16,9 @@ from lash.effects.outcomes import ChildTurn
 from lash.llm.request import OutputSpec
 from lash.llm.usage import Usage
 from lash.runtime.agents import AgentRegistry
-from lash.runtime.backoff import Backoff
 from lash.runtime.events import Announce, ChildUsageReported, TurnEvent, UsageReported
 from lash.runtime.followers import Observer, Ticket
+from lash.runtime.rests import Rests
 from lash.sessions.model import (
     AgentRef,
     ChildSession,
@@ -180,7 +180,7 @@ async def record_of_turn(
     observer: Observer | None = None,
 ) -> TurnRecord:
     """Have a turn run, or find it where it is: its committed record, wherever it is driven."""
-    backoff = Backoff(clock)
+    rests = Rests(clock)
     while True:
         try:
             ticket = await host.submit(
@@ -198,7 +198,7 @@ async def record_of_turn(
         except (SessionBusyError, LeaseLostError, StoreError) as error:
             # It goes on elsewhere, or as soon as the store does: that is no end of it.
             _log.info("turn %s of session %s is waited for: %s", turn_id, session_id, error)
-            await backoff.rest()
+            await rests.rest()
 
 
 def relation_below(

@@ -15,6 +15,7 @@ from lash.runtime.lane import Lane
 from lash.runtime.observing import Observations
 from lash.runtime.processes.side import ProcessSide
 from lash.runtime.refusals import missing_agent, parked_for
+from lash.runtime.standstill import standstill
 from lash.runtime.stores import Store
 from lash.sessions.accepting import OpenSession, waits_for_person
 from lash.sessions.model import Parked
@@ -92,7 +93,7 @@ class Sweep:
             return
         parked = parked_for(error)
         if await self._engine.store.note_waiting(session.session_id, turn.turn_id, parked):
-            _log.warning("session %s waits: %s", session.session_id, error)
+            standstill.warning("session %s waits: %s", session.session_id, error)
             self._engine.parked(session.session_id, turn.turn_id, parked)
 
     def drivable(self, session: OpenSession) -> bool:

@@ -21,16 +21,7 @@ from lash.processes.listing import ProcessFilter
 from lash.runtime.environment import RuntimeEvent
 from lash.runtime.events import ProcessFaultEvent
 from lash.runtime.processes.worker import CONCURRENCY
-
-#: What a worker tells on lines of its own, by the words in which the runtime logs it.
-_TOLD = frozenset(
-    {
-        "process %s is parked: %s",
-        "process %s rests: %s",
-        "process %s waits: %s",
-        "session %s waits: %s",
-    }
-)
+from lash.runtime.standstill import standstill
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +50,12 @@ def worker(request: WorkerRequest) -> int:
     path = check_path(request.db)
     work = import_work(request.module)
     report = Report(sys.stdout, request.db, work, as_json=request.as_json)
-    log = logging.getLogger("lash.runtime")
-    log.addFilter(_is_news)
+    standstill.addFilter(_told_already)
     try:
         with redirect_stdout(sys.stderr):  # what the module prints is no part of the report
             asyncio.run(_Worker(request, work, report).run(WorkersStore(path, _CLOCK, report)))
     finally:
-        log.removeFilter(_is_news)
+        standstill.removeFilter(_told_already)
     report.check()
     return ExitCode.DONE
 
@@ -73,8 +63,10 @@ def worker(request: WorkerRequest) -> int:
 _CLOCK = SystemClock(asyncio.sleep)
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    return record.msg not in _TOLD
+def _told_already(record: logging.LogRecord) -> bool:
+    """Keeps lines back that the report has in its own words."""
+    del record
+    return False
 
 
 class _Worker:

@@ -24,7 +24,6 @@ from lash.processes.model import ProcessRecord, SessionTurnInput
 from lash.processes.outcomes import ObservedOutput
 from lash.processes.registration import RegisterRequest, check_process_id
 from lash.runtime.agents import AgentDefinition
-from lash.runtime.backoff import Backoff
 from lash.runtime.children import CHILD_SOURCE, relation_below
 from lash.runtime.events import Announce, ChildUsageReported
 from lash.runtime.processes.refusals import not_visible, value_of
@@ -37,6 +36,7 @@ from lash.runtime.processes.session_side import (
     view_of,
 )
 from lash.runtime.processes.turns import turn_value
+from lash.runtime.rests import Rests
 from lash.runtime.tool_services import CallWork
 from lash.sessions.model import AgentRef, ChildUsage, RootSession, SessionHead, SessionRelation
 from lash.tools.model import ChildAnswer
@@ -348,7 +348,7 @@ class CallProcesses:
         A store in trouble is asked again; in a runtime that closes, the attempt waits to be stopped.
         Everything done here may be done twice.
         """
-        backoff = Backoff(self._registry.clock)
+        rests = Rests(self._registry.clock)
         while True:
             try:
                 return await work()
@@ -358,7 +358,7 @@ class CallProcesses:
                 if not isinstance(error, StoreError) or error.terminal:
                     raise
                 _log.info("a tool waits for the store: %s", error)
-            await backoff.rest()
+            await rests.rest()
 
 
 def id_of(process: object) -> str:

@@ -63,7 +63,7 @@ class ChildProcess(Generic[R]):
     """A child of a process, as its parent sees it. What is asked of it is recorded."""
 
     def __init__(
-        self, children: "Children", process_id: str, read: Callable[[JsonValue], R]
+        self, children: "ProcessChildren", process_id: str, read: Callable[[JsonValue], R]
     ) -> None:
         self._children = children
         self._read = read
@@ -100,7 +100,7 @@ class ChildProcess(Generic[R]):
         return self._children.cancel(self.id, reason)
 
 
-class Children:
+class ProcessChildren:
     """What a process does to its children."""
 
     __slots__ = ("_code", "_run")

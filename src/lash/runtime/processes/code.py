@@ -19,7 +19,7 @@ from lash.runtime.processes.branches import Branch, current_branch
 from lash.runtime.processes.controlling import RunController
 from lash.runtime.processes.inbox import SignalInbox
 from lash.runtime.processes.registry import ProcessRegistry
-from lash.runtime.recorded_code import CodeServices, RecordedCode
+from lash.runtime.recorded_code import CodeServices
 
 #: The processes whose steps are being run here. What a step asks for would be missed on replay.
 _RUNNING_STEPS: ContextVar[frozenset[str]] = ContextVar("lash_process_steps", default=frozenset())
@@ -85,8 +85,8 @@ class RunView(Protocol):
         ...
 
 
-class ProcessCode(RecordedCode):
-    """What a process may ask for, bound to the run and the branch that asks.
+class ProcessCode:
+    """The code of one process while it runs: what asks, and by which keys it is recorded.
 
     Attributes:
         id: The process.
@@ -95,7 +95,7 @@ class ProcessCode(RecordedCode):
     """
 
     def __init__(self, run: RunView) -> None:
-        super().__init__(run.services, run.record.process_id)
+        self.id = run.record.process_id
         self.run = run
         self.root = Branch(run, "", None)
 
@@ -118,8 +118,8 @@ class ProcessCode(RecordedCode):
 
     def next_effect(self, lane: str) -> tuple[str, int]:
         """The replay key and the ordinal of the next effect of a lane, for the branch that asks."""
-        ordinal = self._take(lane)
-        return self._placed(f"{lane}:{ordinal}"), ordinal
+        ordinal = self.take(lane)
+        return self.placed(f"{lane}:{ordinal}"), ordinal
 
     def next_key(self, lane: str) -> str:
         """The replay key of the next effect of a lane, for the branch that asks."""
@@ -134,18 +134,19 @@ class ProcessCode(RecordedCode):
         self.branch()
         return self.run.controller
 
-    def _take(self, lane: str) -> int:
+    def take(self, lane: str) -> int:
+        """The next ordinal of a lane, for the branch that asks."""
         return self.branch().ordinals.take(lane)
 
-    def _placed(self, key: str) -> str:
+    def placed(self, key: str) -> str:
+        """The replay key of an effect of the branch that asks."""
         placed = self.branch().key(key)
         self.run.controller.replayed.taken(placed)
         return placed
 
-    def _entered(self) -> RunController:
-        return self.controller()
+    def outside(self, call: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[object]]:
+        """A step's code, which must not ask for effects of the process."""
 
-    def _outside(self, call: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[object]]:
         async def run() -> object:
             token = _RUNNING_STEPS.set(_RUNNING_STEPS.get() | {self.id})
             try:

@@ -5,7 +5,7 @@ Each effect is executed once and recorded; a process that is run again is answer
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Coroutine, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
@@ -17,12 +17,13 @@ from lash.effects import executors
 from lash.effects.commands import SleepCommand
 from lash.processes.event_types import WAKE_TYPE
 from lash.processes.registration import RegisterRequest, child_provenance
-from lash.runtime.processes.child import ChildProcess, Children, TurnAnswer
+from lash.runtime.processes.child import ChildProcess, ProcessChildren, TurnAnswer
 from lash.runtime.processes.code import ProcessCode, RunView, misused
-from lash.runtime.processes.controlling import GRACE_S
+from lash.runtime.processes.controlling import GRACE_S, RunController
 from lash.runtime.processes.forking import Forks
 from lash.runtime.processes.own_events import OwnEvents
 from lash.runtime.processes.signal_waits import SignalWaits, check_signal_name
+from lash.runtime.recorded_code import RecordedCode
 
 if TYPE_CHECKING:
     from lash.runtime.processes.function import ProcessFunction
@@ -41,7 +42,7 @@ class ContinueAsNew(BaseException):
         self.payload = payload
 
 
-class ProcessContext(ProcessCode):
+class ProcessContext(RecordedCode):
     """What a process function is given as its first argument.
 
     Steps, waits, time, chance and models are asked for here, and nowhere else. What is asked for side by
@@ -54,12 +55,14 @@ class ProcessContext(ProcessCode):
     """
 
     def __init__(self, run: RunView, function: "ProcessFunction[..., Any] | None" = None) -> None:
-        super().__init__(run)
+        super().__init__(run.services, run.record.process_id)
+        self._code = code = ProcessCode(run)
+        self._run = run
         self._function = function
-        self._children = Children(self)
-        self._events = OwnEvents(self)
-        self._signals = SignalWaits(self)
-        self._forks = Forks(self, self._signals.forget)
+        self._children = ProcessChildren(code)
+        self._events = OwnEvents(code)
+        self._signals = SignalWaits(code)
+        self._forks = Forks(code, self._signals.forget)
         self._logger = _ReplayAware(_log, run)
         started = run.record.state.started
         self.attempt = started.attempt if started else 1
@@ -69,8 +72,8 @@ class ProcessContext(ProcessCode):
 
     def begin(self) -> None:
         """The running task runs the process. For engines."""
-        self.root.begin()
-        self.run.controller.begin()
+        self._code.root.begin()
+        self._run.controller.begin()
 
     async def recall(self) -> None:
         """Read the events that the process appended before: they are not in its journal. For engines."""
@@ -83,13 +86,15 @@ class ProcessContext(ProcessCode):
             ReplayError: `process_journal_left_over`: it had asked for more before.
             LashError: What the surroundings failed with before. CancelledError: The run is to stop.
         """
-        self.run.controller.check()
-        self.run.controller.replayed.check("", "The process came to its end")
+        self._run.controller.check()
+        self._run.controller.replayed.check("", "The process came to its end")
 
     async def close(self) -> None:
         """End what the code has left behind: tasks that nobody waits for. For engines."""
-        self.run.controller.close()
-        left = [task for task in self.root.made_elsewhere if task is not asyncio.current_task()]
+        self._run.controller.close()
+        left = [
+            task for task in self._code.root.made_elsewhere if task is not asyncio.current_task()
+        ]
         for task in left:
             task.cancel()
         if left:
@@ -98,12 +103,12 @@ class ProcessContext(ProcessCode):
     @property
     def stopped(self) -> bool:
         """Whether the run is to stop, and the process to go on in a later one. For engines."""
-        return self.run.controller.stopped
+        return self._run.controller.stopped
 
     @property
     def cancelled(self) -> bool:
         """Whether the process was asked to stop and has been told so (`ProcessCancelledError`)."""
-        return self.run.controller.heard or self.run.record.state.segment.told
+        return self._run.controller.heard or self._run.record.state.segment.told
 
     @property
     def logger(self) -> "logging.LoggerAdapter[logging.Logger]":
@@ -122,16 +127,16 @@ class ProcessContext(ProcessCode):
         if not isinstance(given, datetime) or given.tzinfo is None:
             raise LashError("duration_invalid", "sleep_until takes a datetime with a time zone.")
         due_ms = round(when.astimezone(UTC).timestamp() * 1000)
-        key = self.next_key("sleep")
+        key = self._code.next_key("sleep")
 
         async def sleep() -> None:
             # What is asked for is the time, so that is what a changed process is found out by.
-            controller, part = self.controller(), f"{key}:until"
+            controller, part = self._code.controller(), f"{key}:until"
             await controller.begin_effect(key, part)
             left = await controller.keep(
                 part,
                 {"until_ms": due_ms},
-                lambda: max(0, due_ms - self.run.clock.now_ms()),
+                lambda: max(0, due_ms - self._run.clock.now_ms()),
             )
             duration = left if isinstance(left, int) else 0
             await self._execute(key, SleepCommand(duration_ms=duration), executors.sleeping())
@@ -220,7 +225,7 @@ class ProcessContext(ProcessCode):
         arguments = function.arguments(args, keywords)
 
         def request(child_id: str) -> RegisterRequest:
-            record = self.run.record
+            record = self._run.record
             return function.registration(
                 child_id,
                 arguments,
@@ -284,7 +289,7 @@ class ProcessContext(ProcessCode):
         Raises:
             LashError: `process_arguments_invalid`, `process_context_misused`.
         """
-        branch = self.branch()
+        branch = self._code.branch()
         if branch.path or self._function is None:
             raise misused(
                 self.id, "continue_as_new was called in a branch, not by the process itself"
@@ -296,20 +301,34 @@ class ProcessContext(ProcessCode):
         }
         raise ContinueAsNew(payload)
 
+    # --- what recorded code asks of it --------------------------------------------------------------
+
+    def _take(self, lane: str) -> int:
+        return self._code.take(lane)
+
+    def _placed(self, key: str) -> str:
+        return self._code.placed(key)
+
+    def _entered(self) -> RunController:
+        return self._code.controller()
+
+    def _outside(self, call: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[object]]:
+        return self._code.outside(call)
+
 
 class _ReplayAware(logging.LoggerAdapter[logging.Logger]):
     """Says nothing while a process repeats what it did before."""
 
     def __init__(self, logger: logging.Logger, run: RunView) -> None:
         super().__init__(logger, {"process_id": run.record.process_id})
-        self.run = run
+        self._run = run
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802  logging's own name
         """Whether a line of this level would be written now."""
-        return not self.run.controller.replayed.replaying and super().isEnabledFor(level)
+        return not self._run.controller.replayed.replaying and super().isEnabledFor(level)
 
     def process(
         self, msg: Any, kwargs: MutableMapping[str, Any]
     ) -> tuple[Any, MutableMapping[str, Any]]:
         """Say whose line it is."""
-        return f"[{self.run.record.process_id}] {msg}", kwargs
+        return f"[{self._run.record.process_id}] {msg}", kwargs

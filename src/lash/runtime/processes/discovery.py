@@ -18,6 +18,7 @@ from lash.runtime.processes.admission import AdmissionReport, Disposition, dispo
 from lash.runtime.processes.engines import Engines
 from lash.runtime.processes.registry import ProcessRegistry
 from lash.runtime.processes.run import ProcessRun
+from lash.runtime.standstill import standstill
 from lash.runtime.stores import Store
 
 _log = logging.getLogger("lash.runtime")
@@ -84,12 +85,13 @@ class Discovery:
         One that rests is looked at again when its time has come.
         """
         worker, held = self._worker, record.lease.held
+        busy = held is not None and worker.is_live_stranger(held)
         why = disposition(
             record,
             now_ms=self._clock.now_ms(),
             running=record.process_id in worker.runs,
-            busy=held is not None and worker.is_live_stranger(held),
-            dead=held is not None and self._store.is_dead(held.owner),
+            busy=busy,
+            dead=held is not None and not busy and self._store.is_dead(held.owner),
             parked_too=parked_too,
             has_code=lambda: worker.engines.refusal(record) is None,
         )
@@ -107,7 +109,7 @@ class Discovery:
         parked = ProcessParked(code=str(error.code), message=error.message, waits_for="code")
         result = await self._worker.registry.write(record.process_id, ParkRun(parked=parked))
         if isinstance(result, Written):
-            _log.warning("process %s waits: %s", record.process_id, error)
+            standstill.warning("process %s waits: %s", record.process_id, error)
             self._worker.parked(record, parked)
 
     # --- looking through the store --------------------------------------------------------------

@@ -8,14 +8,10 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from lash.core.errors import ConfigurationError, LashError, ReplayError
 from lash.core.json import JsonObject, JsonValue, to_json
-from lash.core.schema import CallSchema, call_schema
-from lash.core.text import is_utf8
-from lash.core.typed import TypedValue, typed_value
+from lash.core.typed import TypedValue
 from lash.processes.event_types import (
     WAKE_TYPE,
     ProcessEventType,
-    is_signal_name,
-    signal_type,
 )
 from lash.processes.model import (
     EngineInput,
@@ -27,6 +23,19 @@ from lash.processes.model import (
 )
 from lash.processes.registration import RegisterRequest, env_ref_of
 from lash.runtime.processes.context import ProcessContext
+from lash.runtime.processes.declaring import (
+    check_async,
+    event_types,
+    max_attempts_of,
+    name_of,
+    payload_type,
+    recovery_of,
+    result_type,
+    schema_of,
+    signal_types,
+    version_of,
+    without_context,
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -60,22 +69,22 @@ class ProcessFunction(Generic[P, R]):
         max_attempts: int | None,
     ) -> None:
         self._function = function
-        self.name = _name(function, name)
-        self.version = _version(self.name, version)
-        self.recovery = _recovery(self.name, recovery)
-        self.max_attempts = _max_attempts(self.name, max_attempts)
-        _check_async(function, self.name)
-        bare = _without_context(function, self.name)
-        self._schema = _call_schema(bare, self.name)
+        self.name = name_of(function, name)
+        self.version = version_of(self.name, version)
+        self.recovery = recovery_of(self.name, recovery)
+        self.max_attempts = max_attempts_of(self.name, max_attempts)
+        check_async(function, self.name)
+        bare = without_context(function, self.name)
+        self._schema = schema_of(bare, self.name)
         self._signature = inspect.signature(bare)
         self.description = self._schema.description
-        self.result = _result_type(function, self.name)
+        self.result = result_type(function, self.name)
         self._signals = {
-            name: _payload_type(annotation, f"Signal {name!r} of process {self.name!r}")
+            name: payload_type(annotation, f"Signal {name!r} of process {self.name!r}")
             for name, annotation in (signals or {}).items()
         }
         self._open = signals is None
-        self._types = (*_signal_types(self.name, self._signals), *_event_types(self.name, events))
+        self._types = (*signal_types(self.name, self._signals), *event_types(self.name, events))
         functools.update_wrapper(self, function)
 
     def __call__(self, ctx: ProcessContext, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
@@ -326,128 +335,9 @@ class ProcessFunctions:
             )
 
 
-# --- reading a declaration ------------------------------------------------------------------------------
-
-
-def _invalid(name: str, why: str) -> ConfigurationError:
-    return ConfigurationError(
-        "process_function_invalid", f"Process {name!r} cannot be declared like this: {why}."
-    )
-
-
 def _unfitting(name: str, why: str, **details: object) -> LashError:
     return LashError(
         "process_arguments_invalid",
         f"The arguments do not fit process {name!r}: {why} Nothing was registered.",
         **details,
     )
-
-
-def _name(function: object, name: str | None) -> str:
-    chosen: object = getattr(function, "__name__", "") if name is None else name
-    if not isinstance(chosen, str) or not chosen.strip() or not is_utf8(chosen):
-        raise _invalid(
-            str(chosen), "it needs a name, text that is not blank; give it one with name="
-        )
-    return chosen
-
-
-def _version(name: str, version: object) -> str:
-    if not isinstance(version, str) or not version.strip() or not is_utf8(version):
-        raise _invalid(name, "its version must be text that is not blank")
-    return version
-
-
-def _recovery(name: str, recovery: RecoveryDisposition) -> RecoveryDisposition:
-    if recovery not in {"rerunnable", "owner_bound"}:
-        raise _invalid(name, f"recovery is 'rerunnable' or 'owner_bound', not {recovery!r}")
-    return recovery
-
-
-def _max_attempts(name: str, most: object) -> int | None:
-    if most is None:
-        return None
-    if isinstance(most, bool) or not isinstance(most, int) or most < 1:
-        raise _invalid(name, f"max_attempts is a number from 1, or None, not {most!r}")
-    return most
-
-
-def _check_async(function: Callable[..., object], name: str) -> None:
-    if not inspect.iscoroutinefunction(inspect.unwrap(function)):
-        raise _invalid(name, "it must be an `async def`")
-
-
-def _without_context(function: Callable[..., object], name: str) -> Callable[..., object]:
-    """The function as it is called from outside: without its first parameter."""
-    signature = inspect.signature(function)
-    parameters = list(signature.parameters.values())
-    positional = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
-    if not parameters or parameters[0].kind not in positional:
-        raise _invalid(name, "its first parameter must be the context: `async def name(ctx, …)`")
-    context = parameters[0].name
-
-    @functools.wraps(function)
-    def bare(*args: object, **keywords: object) -> object:
-        return function(*args, **keywords)
-
-    hints = dict(getattr(function, "__annotations__", {}))
-    hints.pop(context, None)
-    bare.__annotations__ = hints
-    bare.__signature__ = signature.replace(parameters=parameters[1:])  # type: ignore[attr-defined]  # read by inspect
-    return bare
-
-
-def _call_schema(bare: Callable[..., object], name: str) -> CallSchema:
-    try:
-        return call_schema(bare)
-    except ConfigurationError as error:
-        raise _invalid(name, error.message.rstrip(".")) from error
-
-
-def _payload_type(annotation: object, what: str) -> TypedValue | None:
-    if annotation is Any or annotation is object:
-        return None
-    try:
-        return typed_value(annotation, what)
-    except ConfigurationError as error:
-        raise ConfigurationError("process_function_invalid", error.message) from error
-
-
-def _signal_types(
-    name: str, signals: Mapping[str, TypedValue | None]
-) -> tuple[ProcessEventType, ...]:
-    for signal in signals:
-        if not is_signal_name(signal):
-            raise _invalid(name, f"{signal!r} is no name of a signal: letters, digits, '_' and '-'")
-    return tuple(
-        ProcessEventType(
-            name=signal_type(signal), payload_schema=typed.json_schema if typed else {}
-        )
-        for signal, typed in signals.items()
-    )
-
-
-def _event_types(name: str, events: Mapping[str, object] | None) -> tuple[ProcessEventType, ...]:
-    declared: list[ProcessEventType] = []
-    for event, annotation in (events or {}).items():
-        if isinstance(annotation, ProcessEventType):
-            declared.append(annotation)
-            continue
-        if not event.strip() or event.startswith(("process.", "signal.")):
-            raise _invalid(name, f"{event!r} is no name of an event of its own")
-        typed = _payload_type(annotation, f"Event {event!r} of process {name!r}")
-        schema = typed.json_schema if typed else {}
-        declared.append(ProcessEventType(name=event, payload_schema=schema))
-    return tuple(declared)
-
-
-def _result_type(function: Callable[..., object], name: str) -> TypedValue | None:
-    try:
-        hint = typing.get_type_hints(inspect.unwrap(function), include_extras=True).get(
-            "return", Any
-        )
-    except (NameError, TypeError, AttributeError):
-        return None  # it cannot be told, so the value stays JSON
-    if hint in {Any, object, None, type(None)}:
-        return None
-    return _payload_type(hint, f"The result of process {name!r}")

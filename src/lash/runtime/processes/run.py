@@ -6,7 +6,7 @@ was recorded stays, and the process is begun again by whoever claims it next.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
@@ -60,6 +60,7 @@ from lash.runtime.processes.refusals import standing
 from lash.runtime.processes.registry import ProcessRegistry
 from lash.runtime.processes.replayed import Replayed
 from lash.runtime.recorded_code import CodeServices
+from lash.runtime.standstill import standstill
 from lash.runtime.stores import Store
 
 _log = logging.getLogger("lash.runtime")
@@ -70,6 +71,9 @@ _REST_MAX_MS = 300_000
 
 #: How a run ended: the process ended, waits or rests; or the run did, and the process goes on elsewhere.
 Ending: TypeAlias = Literal["settled", "parked", "resting", "released", "lost"]
+
+#: What a write of a run came to that was not refused.
+_Stands: TypeAlias = Written | AlreadyApplied | Superseded
 
 #: What goes on as soon as code comes.
 _WAITING_FOR_CODE = frozenset(
@@ -388,7 +392,7 @@ class ProcessRun:
             return "lost"
         if self._why == "given_up":
             return await self._give_up(self._writer)
-        return await self._quietly(ReleaseRun(fence=self._lease.fence), "released")
+        return await self._quietly(self._release(), "released")
 
     async def _give_up(self, writer: AbandonWriter) -> Ending:
         started = self.record.state.started
@@ -397,45 +401,41 @@ class ProcessRun:
             epoch_ms=self._host.clock.now_ms(),
             owner=started.owner if started else None,
         )
-        return await self._quietly(
-            CompleteRun(
-                fence=self._lease.fence,
-                outcome=ProcessAbandoned(evidence=evidence),
-                scope_key=self._segment.scope_key if self._segment else "",
-            ),
-            "settled",
+        write = CompleteRun(
+            fence=self._lease.fence,
+            outcome=ProcessAbandoned(evidence=evidence),
+            scope_key=self._segment.scope_key if self._segment else "",
         )
+        return await self._quietly(self._write(write), "settled")
 
     async def _failed(self, error: LashError) -> Ending:
         """The surroundings failed, or the code is not the one that began: the process goes on later."""
         code, message = str(error.code), error.message
-        fence = self._lease.fence
         if self.record.registration.disposition == "owner_bound":
             # It was begun, and is never begun again.
             _log.warning("process %s is given up: %s", self.record.process_id, error)
             return await self._give_up("owner_drain")
         if isinstance(error, ReplayError) or code in _WAITING_FOR_CODE:
-            _log.warning("process %s is parked: %s", self.record.process_id, error)
+            standstill.warning("process %s is parked: %s", self.record.process_id, error)
             parked = ProcessParked(
                 code=code,
                 message=message,
                 waits_for="code" if code in _WAITING_FOR_CODE else "person",
             )
-            return await self._quietly(ParkRun(fence=fence, parked=parked), "parked")
-        _log.warning("process %s rests: %s", self.record.process_id, error)
+            write = ParkRun(fence=self._lease.fence, parked=parked)
+            return await self._quietly(self._write(write), "parked")
+        standstill.warning("process %s rests: %s", self.record.process_id, error)
         rest = min(_REST_FIRST_MS << min(self.record.state.failures, 20), _REST_MAX_MS)
         retry = ProcessRetry(
             code=code, message=message, next_attempt_at_ms=self._host.clock.now_ms() + rest
         )
-        return await self._quietly(ReleaseRun(fence=fence, retry=retry), "resting")
+        return await self._quietly(self._release(retry), "resting")
 
-    async def _quietly(self, write: ProcessWrite, ending: Ending) -> Ending:
-        """Write the last thing a run writes. If the store does not take it the lease runs out by itself."""
+    async def _quietly(self, last: Awaitable[_Stands], ending: Ending) -> Ending:
+        """See the last write of a run through. Where the store refuses it the lease runs out by itself."""
         self._ending = True
         try:
-            if isinstance(write, ReleaseRun):
-                await self._keep_deferred()
-            self.record = (await self._write(write)).record
+            self.record = (await last).record
             return ending
         except LeaseLostError:
             return "lost"
@@ -447,14 +447,18 @@ class ProcessRun:
             )
             return "lost"
 
-    async def _keep_deferred(self) -> None:
-        """Write what waits for the next record: which branch came first is not to be decided again."""
+    async def _release(self, retry: ProcessRetry | None = None) -> _Stands:
+        """Give the lease back, and before it write what waits for the next record.
+
+        Which branch came first, for one, is not to be decided again.
+        """
         here = self._segment
         records = here.controller.deferred() if here else ()
         if here and records:
             await self._host.store.record(here.scope_key, records, self.authority)
+        return await self._write(ReleaseRun(fence=self._lease.fence, retry=retry))
 
-    async def _write(self, write: ProcessWrite) -> Written | AlreadyApplied | Superseded:
+    async def _write(self, write: ProcessWrite) -> _Stands:
         process_id = self.record.process_id
         return standing(await self.registry.write(process_id, write), process_id, self.authority)
 

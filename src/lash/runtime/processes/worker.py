@@ -294,6 +294,10 @@ class ProcessWorker:
                 ProcessFault(process_id, "renew_lease", "process_lease_lost", "Its lease is lost.")
             )
             self._later(process_id, self.clock.now_ms() + self.timings.ttl_ms)
+        self._look_again(process_id)
+
+    def _look_again(self, process_id: str) -> None:
+        """Take notice of what came while a process was run or claimed here."""
         if process_id in self._again:
             self._again.discard(process_id)
             self.nudge(process_id)
@@ -403,9 +407,7 @@ class ProcessWorker:
             self._claiming.discard(process_id)
             if not begun:
                 self._permits.release()
-                if process_id in self._again:
-                    self._again.discard(process_id)
-                    self.nudge(process_id)
+                self._look_again(process_id)
                 self.host.resting()
 
     async def _claim(

@@ -6,8 +6,8 @@ _FIRST_S = 0.05
 _MOST_S = 2.0
 
 
-class Backoff:
-    """Rests that double, from 50 ms to two seconds."""
+class Rests:
+    """Each twice as long as the one before, from 50 ms to two seconds, for as often as it takes."""
 
     __slots__ = ("_clock", "_next_s")
 
