@@ -282,7 +282,7 @@ def test_what_another_program_left_half_written_stays_its_own(path: Path) -> Non
 
 async def test_a_newer_schema_is_left_alone(path: Path) -> None:
     await filled(path)
-    execute(path, "PRAGMA user_version = 5")
+    execute(path, "PRAGMA user_version = 6")
     before = path.read_bytes()
 
     error = refused(path)

@@ -1,0 +1,3 @@
+"""The tables of attachments in a SQLite store."""
+
+TABLES: tuple[str, ...] = ()

@@ -1,0 +1,3 @@
+"""The tables of triggers in a SQLite store."""
+
+TABLES: tuple[str, ...] = ()
