@@ -37,12 +37,16 @@ from lash.effects.waits.model import AwaitEventKey
 from lash.llm.direct import DirectResult
 from lash.llm.retry import RetryPolicy
 from lash.llm.usage import Usage
+from lash.plugins.plugin import Plugin
 from lash.runtime.operations import Operation
 from lash.runtime.processes.child import ChildProcess, TurnAnswer
 from lash.runtime.processes.context import ProcessContext
 from lash.runtime.processes.function import ProcessFunction, process
 from lash.runtime.replaying import ReplayReport
 from lash.runtime.steps import StepRetry
+from lash.runtime.triggers.events import TriggerEvent
+from lash.runtime.triggers.reports import EmitReport
+from lash.runtime.triggers.targets import SessionPrompt, from_event
 from lash.sessions.deleting import DeleteReport
 from lash.sessions.usage import SessionUsageReport, diff_usage_reports
 from lash.tools.function import tool
@@ -63,6 +67,7 @@ __all__ = [
     "DeleteReport",
     "DirectError",
     "DirectResult",
+    "EmitReport",
     "Finish",
     "Finished",
     "HistoryMessage",
@@ -75,6 +80,7 @@ __all__ = [
     "Operation",
     "ParkedSession",
     "PendingCompletion",
+    "Plugin",
     "ProcessCancelledError",
     "ProcessContext",
     "ProcessError",
@@ -91,6 +97,7 @@ __all__ = [
     "Session",
     "SessionBusyError",
     "SessionProcesses",
+    "SessionPrompt",
     "SessionUsageReport",
     "StepError",
     "StepRetry",
@@ -100,6 +107,7 @@ __all__ = [
     "ToolContext",
     "ToolError",
     "ToolRetry",
+    "TriggerEvent",
     "TurnAnswer",
     "TurnResult",
     "TypedTurnResult",
@@ -107,6 +115,7 @@ __all__ = [
     "WaitError",
     "diff_usage_reports",
     "events",
+    "from_event",
     "process",
     "subagents",
     "tool",

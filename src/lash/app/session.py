@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Protocol, Self, TypeVar, overload
 
+from lash.app.attachments import SessionAttachments
 from lash.app.live import LiveTurn, TypedLiveTurn
 from lash.app.queued import QueuedInput
 from lash.app.results import (
@@ -434,6 +435,11 @@ class Session:
         return outcomes
 
     # --- background work ------------------------------------------------------------------------
+
+    @property
+    def attachments(self) -> SessionAttachments:
+        """Files and pictures of the session."""
+        return SessionAttachments(lambda: self._engine, self.id)
 
     @property
     def processes(self) -> SessionProcesses:

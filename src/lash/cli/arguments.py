@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NoReturn, cast, get_args
 
-from lash.cli.arguments_of_processes import add_processes, add_worker
+from lash.cli.arguments_of_processes import add_mcp, add_processes, add_worker
 from lash.cli.arguments_of_sessions import add_keeping, add_working
 from lash.cli.common_arguments import (
     Commands,
@@ -51,6 +51,7 @@ first steps:
   lash tail default                              what happens in it, as it happens
   lash cancel default                            stop the turn that runs
   lash worker shop                               run the processes and agents of shop.py
+  lash mcp shop                                  serve shop.py to MCP clients
   lash ps                                        what processes do, and what they wait for
   lash signal refund-7 approved '{"by": "ana"}'  tell a process what it waits for
   lash doctor                                    is everything in lash.db as it should be?
@@ -140,6 +141,7 @@ def build_parser() -> ArgumentParser:
     _add_demo(commands)
     _add_run(commands)
     add_worker(commands)
+    add_mcp(commands)
     add_working(commands)
     add_processes(commands)
     add_reader(commands, "sessions", "list the sessions of a database")

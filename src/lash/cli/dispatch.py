@@ -131,6 +131,12 @@ def _worker(options: Namespace) -> int:
     )
 
 
+def _mcp(options: Namespace) -> int:
+    from lash.cli.mcp.command import McpRequest, serve
+
+    return serve(McpRequest(module=options.module, db=options.db, http=options.http))
+
+
 def _ps(options: Namespace) -> int:
     from lash.cli.ps.command import PsRequest, ps
 
@@ -223,6 +229,7 @@ _COMMANDS: Mapping[str, _Command] = {
     "replay": _replay,
     "resolve": _resolve,
     "worker": _worker,
+    "mcp": _mcp,
     "tail": _tail,
     "cancel": _cancel,
     "ps": _ps,

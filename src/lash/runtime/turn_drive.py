@@ -6,6 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from lash.core.cancel import Cancellation, CancelToken
 from lash.core.causality import turn_effect
 from lash.core.clock import Clock
@@ -37,6 +39,7 @@ from lash.effects.outcomes import (
 from lash.effects.shielding import shielded
 from lash.effects.waits.model import AwaitEventKey, ToolCompletionWait
 from lash.runtime.agents import AgentDefinition
+from lash.runtime.attachments import owned_by_turn
 from lash.runtime.cancelling import being_cancelled
 from lash.runtime.checkpoints import Checkpoints
 from lash.runtime.children import Children, ChildrenHost
@@ -44,6 +47,7 @@ from lash.runtime.direct import ResolveModel
 from lash.runtime.events import Announce, ModelRequestStarted, UsageReported
 from lash.runtime.history import History
 from lash.runtime.model_call import ModelCall
+from lash.runtime.plugins.drive import TurnPlugins
 from lash.runtime.stopping import StopRequested, check_stop, unless_stopped
 from lash.runtime.stores import Store
 from lash.runtime.tool_answers import call_record
@@ -54,6 +58,7 @@ from lash.runtime.turn_setup import input_messages, message_scope, set_up
 from lash.sessions.committing import CommitReceipt, TurnCommit
 from lash.sessions.model import AcceptedTurn, SessionHead
 from lash.tools.processes import ToolProcesses
+from lash.turn.driver import CheckpointKind
 from lash.turn.events import (
     DoneReported,
     ErrorReported,
@@ -149,11 +154,16 @@ class TurnDrive:
         self._setup = setup = set_up(agent, turn, history, context.resolve_model)
         self._ledger = TurnLedger()
         self._started = context.clock.monotonic()
+        self._plugins = (
+            TurnPlugins(agent, turn, history.head, context.announce, setup.message_scope)
+            if agent.plugins and turn.input.command is None
+            else None
+        )
         self._checkpoints = Checkpoints(
             context.store, context.authority, turn.turn_id, context.announce, context.seams
         )
         self._tools = ToolDispatch(
-            agent.tools,
+            agent.tools if self._plugins is None else self._plugins.tools,
             context.controller,
             context.clock,
             announce=context.announce,
@@ -163,6 +173,7 @@ class TurnDrive:
             cancel=context.cancel,
             children=self._children,
             processes=self._processes,
+            hooks=None if self._plugins is None else self._plugins.tool_hooks,
         )
         self._machine = TurnMachine(setup.config, [*history.messages, *setup.input])
 
@@ -174,7 +185,8 @@ class TurnDrive:
             LeaseLostError: Another process took over; nothing more was written.
             StoreError: The store did not take a write; the turn stays accepted.
         """
-        commit = await self.play()
+        with owned_by_turn(self._turn.session_id, self._turn.turn_id):
+            commit = await self.play()
         self._context.seams("commit.before")
         return await shielded(self._land(commit))
 
@@ -232,6 +244,8 @@ class TurnDrive:
             )
             self._machine.abort(issue)
         else:
+            if self._plugins is not None:
+                self._plugins.took_place(outcome)
             self._machine.respond(self._response(effect.id, outcome))
 
     async def _outcome_of(self, effect: OwedEffect) -> EffectOutcome:
@@ -246,7 +260,7 @@ class TurnDrive:
 
                 async def deliver() -> EffectOutcome:
                     check_stop(self._context.cancel)
-                    return await self._checkpoints.deliver(checkpoint, envelope.replay_key)
+                    return await self._delivered(checkpoint, envelope.replay_key)
 
                 return await self._execute(envelope, deliver)
             case SyncExecutionEnvironmentEffect(update_machine_config=update):
@@ -279,7 +293,10 @@ class TurnDrive:
                 return CheckpointCompleted(id=effect_id, delivery=delivery)
             case SyncExecutionEnvironmentOutcome(environment=environment, error=error):
                 self._machine.limit_turns(outcome.max_turns)
-                return EnvironmentSynced(id=effect_id, environment=environment, error=error)
+                put_in = (*outcome.messages, *outcome.transient_messages)
+                return EnvironmentSynced(
+                    id=effect_id, environment=environment, error=error, messages=put_in
+                )
             case _:
                 pass
         raise LashError(
@@ -363,8 +380,30 @@ class TurnDrive:
         )
 
     async def _synced(self) -> EffectOutcome:
-        """An agent's prompt and tools are fixed while its version runs; its limit may be changed."""
-        return SyncExecutionEnvironmentOutcome(max_turns=self._setup.max_turns)
+        """Without plugins an agent's prompt and tools are fixed while its version runs."""
+        limit = self._setup.max_turns  # which may be changed meanwhile
+        if self._plugins is None:
+            return SyncExecutionEnvironmentOutcome(max_turns=limit)
+        return await self._plugins.synced(self._machine.iteration, limit)
+
+    async def _delivered(self, checkpoint: CheckpointKind, effect_key: str) -> EffectOutcome:
+        """What arrived for the turn, and what plugins put in."""
+        if self._plugins is None:
+            return await self._checkpoints.deliver(checkpoint, effect_key)
+        # They are asked first: if one of them ends the turn, what waits is the next turn's.
+        said = await self._plugins.before_checkpoint(checkpoint, self._machine.iteration)
+        if isinstance(said, EffectFailed):
+            return said
+        outcome = await self._checkpoints.deliver(checkpoint, effect_key)
+        if not isinstance(outcome, CheckpointOutcome):
+            return outcome
+        put_in, remembered = said
+        delivery = msgspec.structs.replace(
+            outcome.delivery,
+            messages=(*outcome.delivery.messages, *put_in.messages),
+            transient_messages=(*outcome.delivery.transient_messages, *put_in.transient_messages),
+        )
+        return CheckpointOutcome(delivery=delivery, plugin_state=remembered)
 
     def _envelope(self, effect_id: int, command: EffectCommand) -> RuntimeEffectEnvelope:
         invocation = turn_effect(
@@ -399,6 +438,8 @@ class TurnDrive:
         ledger.direct_calls = self._tools.direct_calls
         ledger.children = self._tools.children
         ledger.drift = context.controller.drift
+        if self._plugins is not None:
+            ledger.plugin_state = self._plugins.states.to_commit
         stopped = isinstance(ledger.outcome, Stopped) and isinstance(
             ledger.outcome.reason, Cancelled
         )

@@ -47,6 +47,22 @@ class ProcessView(Data):
     parked: bool = False
 
 
+class ProcessNote(Data):
+    """An event of a process, as a tool sees it.
+
+    Attributes:
+        sequence: Its place in the process's log.
+        event_type: What sort of event.
+        payload: What it says.
+        occurred_at_ms: When, in milliseconds since the epoch.
+    """
+
+    sequence: int
+    event_type: str
+    payload: JsonValue
+    occurred_at_ms: int
+
+
 class NamedProcess(Protocol):
     """A process function, as `@lash.process` makes it."""
 
@@ -190,6 +206,16 @@ class ToolProcesses(Protocol):
 
     async def get(self, process: AnyProcess) -> ProcessView:
         """A process as it stands.
+
+        Raises:
+            LashError: `process_not_visible`.
+        """
+        ...
+
+    async def events(
+        self, process: AnyProcess, event_type: str, *, after: int = 0
+    ) -> "Sequence[ProcessNote]":
+        """What a process has noted so far of one type, behind a place in its log; a thousand at most.
 
         Raises:
             LashError: `process_not_visible`.

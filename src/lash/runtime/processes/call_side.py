@@ -40,7 +40,13 @@ from lash.runtime.processes.turns import turn_value
 from lash.runtime.tool_services import CallWork
 from lash.sessions.model import AgentRef, ChildUsage, RootSession, SessionHead, SessionRelation
 from lash.tools.model import ChildAnswer
-from lash.tools.processes import AnyProcess, NamedProcess, ProcessRef, ProcessView
+from lash.tools.processes import (
+    AnyProcess,
+    NamedProcess,
+    ProcessNote,
+    ProcessRef,
+    ProcessView,
+)
 
 T = TypeVar("T")
 
@@ -282,6 +288,25 @@ class CallProcesses:
         """A process as it stands."""
         process_id = id_of(process)
         return view_of(await self._through(lambda: self._access.visible(process_id)))
+
+    async def events(
+        self, process: AnyProcess, event_type: str, *, after: int = 0
+    ) -> Sequence[ProcessNote]:
+        """What a process has noted of one type."""
+        process_id = await self._visible(process)
+        store = self._registry.store
+        found = await self._through(
+            lambda: store.process_events(process_id, after=after, event_type=event_type)
+        )
+        return [
+            ProcessNote(
+                sequence=each.sequence,
+                event_type=each.event_type,
+                payload=each.payload,
+                occurred_at_ms=each.occurred_at_ms,
+            )
+            for each in found
+        ]
 
     async def list(self, status: Literal["live", "all"] = "live") -> Sequence[ProcessView]:
         """What the session sees."""

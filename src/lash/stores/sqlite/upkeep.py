@@ -28,6 +28,7 @@ from lash.sessions.forking import (
 from lash.sessions.maintenance import VacuumReport, VacuumRequest
 from lash.sessions.model import SessionHead, SessionNode
 from lash.stores.sqlite import checking, graph, heads, retiring, upkeep_queries, waits
+from lash.stores.sqlite.attachment_refs import share_refs
 from lash.stores.sqlite.columns import checked, column, text
 from lash.stores.sqlite.forgetting import forget_session
 from lash.stores.sqlite.process_checking import check_processes
@@ -90,6 +91,7 @@ class Upkeep:
             leaf = graph.read_leaf(connection, request.source_id)
             at = leaf if place is None else nodes[place][0]
             _add_fork(connection, result.head, at, request)
+            share_refs(connection, request.source_id, request.new_id, facts.now_ms)
             self._seams("fork.inside")
         return result
 

@@ -1,0 +1,299 @@
+"""Asking plugins around a tool call, and putting their answers together (tools spec 2.7).
+
+They are asked in the order of registration. What one puts in the place of the arguments, or of the
+answer, holds for those behind it, and those in front of it are asked once more about it: they may refuse
+it, and may not replace it again. So the outcome does not depend on the order.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeAlias, TypeVar
+
+import msgspec
+
+from lash.core.errors import LashError
+from lash.core.json import JsonObject, JsonValue, encode, to_json
+from lash.core.text import described, spelled_out
+from lash.effects.waits.model import Resolution
+from lash.plugins.contexts import ToolCallHook
+from lash.plugins.directives import (
+    Abort,
+    Answer,
+    Deny,
+    Hold,
+    ReplaceArgs,
+    Settled,
+    Settling,
+    stronger,
+)
+from lash.plugins.plugin import Plugin
+from lash.plugins.registration import PluginSet
+from lash.runtime.plugins.states import EffectStates, PluginStates
+from lash.turn.tools import ToolFailed, ToolFailure, ToolOutput, ToolSuccess
+
+T = TypeVar("T")
+
+_log = logging.getLogger("lash.plugins")
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """The tool is to be run, with these arguments."""
+
+    args: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The call has its answer; the tool is not run."""
+
+    output: ToolOutput
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The call waits until the outside has spoken to a plugin."""
+
+    plugin_id: str
+    hold: Hold
+
+
+BeforeOutcome: TypeAlias = Passed | Answered | Held
+
+
+@dataclass(frozen=True, slots=True)
+class HookedCall:
+    """A call, as far as its hooks are concerned.
+
+    Attributes:
+        turn_id: The turn.
+        call_id: The model's call.
+        tool: The tool, by name.
+        attempt: Which attempt this is.
+        key: The same for every attempt of the call.
+        answers: What the outside has said to plugins that held the call.
+    """
+
+    turn_id: str
+    call_id: str
+    tool: str
+    attempt: int
+    key: str
+    answers: Mapping[str, Resolution]
+
+
+class ToolHooks:
+    """The hooks around the tool calls of one drive."""
+
+    def __init__(self, plugins: PluginSet, states: PluginStates) -> None:
+        self._plugins = plugins
+        self.states = states
+
+    @property
+    def after_any(self) -> bool:
+        """Whether anybody is asked about answers."""
+        return bool(self._plugins.at("after_tool")) or self._plugins.shows is not None
+
+    async def before(
+        self, call: HookedCall, args: JsonObject, states: EffectStates
+    ) -> BeforeOutcome:
+        """What is to become of a call before its tool is run."""
+
+        async def ask(plugin: Plugin, subject: JsonObject) -> object:
+            return await plugin.before_tool(self._hook(plugin, call, subject, states))
+
+        def replacement(directive: object) -> JsonObject | None:
+            return _args(directive.args) if isinstance(directive, ReplaceArgs) else None
+
+        composed = _Composition(
+            self._plugins.at("before_tool"),
+            ask,
+            replacement,
+            (Abort, Deny, Answer),
+            first_of_equals=False,
+        )
+        try:
+            settled, changed = await composed.run(args)
+        except _HookFailedError as failure:
+            return Answered(failure.output("before_tool_call_failed"))
+        if settled is not None:
+            return Answered(_output(settled))
+        if composed.holds:
+            plugin_id = min(composed.holds)
+            return Held(plugin_id, composed.holds[plugin_id])
+        return Passed(changed)
+
+    async def after(
+        self, call: HookedCall, args: JsonObject, output: ToolOutput, states: EffectStates
+    ) -> ToolOutput:
+        """What stands of an answer once the plugins have seen it."""
+
+        async def ask(plugin: Plugin, subject: ToolOutput) -> object:
+            return await plugin.after_tool(self._hook(plugin, call, args, states), subject)
+
+        def replacement(directive: object) -> ToolOutput | None:
+            if not isinstance(directive, Answer):
+                return None
+            return ToolOutput(outcome=ToolSuccess(payload=to_json(directive.value)))
+
+        composed = _Composition(
+            self._plugins.at("after_tool"), ask, replacement, (Abort, Deny), first_of_equals=True
+        )
+        try:
+            settled, changed = await composed.run(output)
+        except _HookFailedError as failure:
+            return failure.output("after_tool_call_failed")
+        return changed if settled is None else _output(settled)
+
+    def shown(
+        self, call: HookedCall, args: JsonObject, output: ToolOutput, states: EffectStates
+    ) -> str | None:
+        """What the model is shown of an answer, if a plugin says it."""
+        plugin = self._plugins.shows
+        if plugin is None:
+            return None
+        try:
+            text: object = plugin.show(self._hook(plugin, call, args, states), output)
+        except Exception as error:  # noqa: BLE001  the answer is kept; only what is shown of it is not
+            _log.exception("plugin %s could not show the answer of %s", plugin.id, call.tool)
+            return f"[The answer could not be shown: {described(error)}]"
+        return text if text is None else spelled_out(str(text))
+
+    def _hook(
+        self, plugin: Plugin, call: HookedCall, args: JsonObject, states: EffectStates
+    ) -> ToolCallHook:
+        return ToolCallHook(
+            session=self.states.session(plugin.id, states),
+            turn_id=call.turn_id,
+            call_id=call.call_id,
+            tool=call.tool,
+            # A hook may change what it is given; the journal must not see that.
+            args=msgspec.json.decode(encode(args)),
+            attempt=call.attempt,
+            idempotency_key=call.key,
+            answer=call.answers.get(plugin.id),
+        )
+
+
+class _HookFailedError(Exception):
+    """A hook raised, or answered with what makes no sense: the call fails."""
+
+    def __init__(self, plugin_id: str, message: str, code: str | None = None) -> None:
+        super().__init__(message)
+        self.plugin_id = plugin_id
+        self.message = message
+        self.code = code
+
+    def output(self, code: str) -> ToolOutput:
+        """The call's answer."""
+        failure = ToolFailure(
+            failure_class="internal",
+            code=self.code or code,
+            message=spelled_out(self.message),
+            source="plugin",
+        )
+        return ToolOutput(outcome=ToolFailed(payload=failure))
+
+
+class _Composition(Generic[T]):
+    """Asks plugins about one subject, which any of them may replace once."""
+
+    def __init__(
+        self,
+        plugins: Sequence[Plugin],
+        ask: Callable[[Plugin, T], Awaitable[object]],
+        replacement: Callable[[object], T | None],
+        settling: tuple[type[Settling], ...],
+        *,
+        first_of_equals: bool,
+    ) -> None:
+        self._plugins = plugins
+        self._ask = ask
+        self._replacement = replacement
+        self._settling = settling
+        self._first_of_equals = first_of_equals
+        self._settled: Settled | None = None
+        self.holds: dict[str, Hold] = {}
+
+    async def run(self, subject: T) -> tuple[Settled | None, T]:
+        """What settles it, if anything does, and the subject as it stands in the end."""
+        for index, plugin in enumerate(self._plugins):
+            directive = await self._asked(plugin, subject)
+            replaced = self._replaced(plugin, directive)
+            if replaced is None:
+                self._take(plugin, directive)
+                continue
+            subject = replaced
+            for earlier in self._plugins[:index]:
+                again = await self._asked(earlier, subject)
+                if self._replaced(earlier, again) is not None:
+                    raise _HookFailedError(
+                        plugin.id,
+                        f"The plugins {earlier.id!r} and {plugin.id!r} both put something else in the "
+                        "place of the same thing, so neither of them would hold. Leave one out, or "
+                        "have one of them accept what the other makes of it.",
+                        "plugin_directive_conflict",
+                    )
+                if isinstance(again, Abort | Deny):
+                    self._take(earlier, again)
+        return self._settled, subject
+
+    def _replaced(self, plugin: Plugin, directive: object) -> T | None:
+        try:
+            return self._replacement(directive)
+        except LashError as error:
+            raise _HookFailedError(
+                plugin.id, f"Plugin {plugin.id!r} answered with what is no JSON: {error.message}"
+            ) from error
+
+    async def _asked(self, plugin: Plugin, subject: T) -> object:
+        try:
+            return await self._ask(plugin, subject)
+        except LashError as error:
+            raise _HookFailedError(
+                plugin.id, f"Plugin {plugin.id!r} failed: {error.message}", str(error.code)
+            ) from error
+        except Exception as error:
+            _log.exception("plugin %s failed", plugin.id)
+            raise _HookFailedError(
+                plugin.id, f"Plugin {plugin.id!r} failed: {described(error)}"
+            ) from error
+
+    def _take(self, plugin: Plugin, directive: object) -> None:
+        if directive is None:
+            return
+        if isinstance(directive, Hold) and Answer in self._settling:
+            self.holds[plugin.id] = directive
+            return
+        if not isinstance(directive, self._settling):
+            raise _HookFailedError(
+                plugin.id,
+                f"Plugin {plugin.id!r} answered with {type(directive).__name__}, which means nothing "
+                "here.",
+                "plugin_directive_invalid",
+            )
+        self._settled = stronger(
+            self._settled, plugin.id, directive, first_of_equals=self._first_of_equals
+        )
+
+
+def _args(value: object) -> JsonObject:
+    told: JsonValue = to_json(value)
+    if not isinstance(told, dict):
+        raise LashError("value_not_json", "arguments are a JSON object.")
+    return told
+
+
+def _output(settled: Settled) -> ToolOutput:
+    match settled.shown:
+        case Answer(value=value):
+            return ToolOutput(outcome=ToolSuccess(payload=to_json(value)))
+        case Deny(message=message, code=code) | Abort(message=message, code=code):
+            failure = ToolFailure(
+                failure_class="permission_denied",
+                code=code,
+                message=spelled_out(message),
+                source="plugin",
+            )
+            return ToolOutput(outcome=ToolFailed(payload=failure))
