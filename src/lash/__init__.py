@@ -16,6 +16,8 @@ from lash.app.runtime import Runtime
 from lash.app.session import ParkedSession, Session
 from lash.app.session_processes import SessionProcesses
 from lash.app.stopping import CancelReceipt
+from lash.attachments.model import AttachmentRef
+from lash.attachments.policy import AttachmentPolicy
 from lash.contrib.subagents import subagents
 from lash.core.errors import (
     ConfigurationError,
@@ -38,6 +40,8 @@ from lash.llm.direct import DirectResult
 from lash.llm.retry import RetryPolicy
 from lash.llm.usage import Usage
 from lash.plugins.plugin import Plugin
+from lash.runtime.attachment_reclaim import ReclaimReport
+from lash.runtime.attachments import Attachment
 from lash.runtime.operations import Operation
 from lash.runtime.processes.child import ChildProcess, TurnAnswer
 from lash.runtime.processes.context import ProcessContext
@@ -50,13 +54,26 @@ from lash.runtime.triggers.targets import SessionPrompt, from_event
 from lash.sessions.deleting import DeleteReport
 from lash.sessions.usage import SessionUsageReport, diff_usage_reports
 from lash.tools.function import tool
-from lash.tools.model import ChildAnswer, Finish, SwitchFrame, ToolContext, ToolError, ToolRetry
+from lash.tools.methods import tools_of
+from lash.tools.model import (
+    ChildAnswer,
+    Fail,
+    Finish,
+    SwitchFrame,
+    ToolContext,
+    ToolError,
+    ToolRetry,
+)
 from lash.tools.processes import ProcessRef, ProcessView
+from lash.tools.raw import raw_tool
 from lash.turn.outcome import Finished, Stopped
 from lash.turn.prompt import PromptLayer
 
 __all__ = [
     "Agent",
+    "Attachment",
+    "AttachmentPolicy",
+    "AttachmentRef",
     "AwaitEventKey",
     "CancelReceipt",
     "ChildAnswer",
@@ -68,6 +85,7 @@ __all__ = [
     "DirectError",
     "DirectResult",
     "EmitReport",
+    "Fail",
     "Finish",
     "Finished",
     "HistoryMessage",
@@ -90,6 +108,7 @@ __all__ = [
     "ProcessView",
     "PromptLayer",
     "QueuedInput",
+    "ReclaimReport",
     "ReplayError",
     "ReplayReport",
     "RetryPolicy",
@@ -117,6 +136,8 @@ __all__ = [
     "events",
     "from_event",
     "process",
+    "raw_tool",
     "subagents",
     "tool",
+    "tools_of",
 ]

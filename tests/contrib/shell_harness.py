@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lash.contrib.shell import Shell
-
 import lash
+from lash.contrib.shell import Shell
 from lash.testing import ScriptedModel
 from lash.testing.scripted import Step
 

@@ -57,10 +57,6 @@ def of_first(**args: Any) -> Any:
     return lambda before: {"process_id": before[0]["id"], **args}
 
 
-def after_last(**args: Any) -> Any:
-    return lambda before: {"process_id": before[0]["id"], "after": before[-1]["next"], **args}
-
-
 async def test_a_started_command_is_typed_into_and_read_from_and_ends_with_its_exit_code(
     place: Path, tmp_path: Path
 ) -> None:
@@ -69,8 +65,14 @@ async def test_a_started_command_is_typed_into_and_read_from_and_ends_with_its_e
         ("start_command", {"cmd": "stty -echo; printf 'name? '; read n; echo \"hi $n\"; exit 3"}),
         ("read_output", of_first(wait_ms=20_000)),
         ("write_stdin", of_first(chars="ana\n")),
-        ("read_output", lambda before: {**after_last(wait_ms=20_000)(
-            [before[0], before[1]]), }),
+        (
+            "read_output",
+            lambda before: {
+                "process_id": before[0]["id"],
+                "after": before[1]["next"],
+                "wait_ms": 20_000,
+            },
+        ),
     )
     agent = lash.Agent("coder", model=ScriptedModel(model), tools=shell.tools())
     async with asyncio.timeout(60), runtime_of(tmp_path / "a.db", shell, agent) as runtime:
@@ -141,7 +143,10 @@ async def test_what_is_printed_without_end_is_told_up_to_a_bound_and_kept_in_the
     place: Path, tmp_path: Path
 ) -> None:
     shell = shell_in(place)
-    script = [calls(("start_command", {"cmd": "head -c 3000000 /dev/zero | tr '\\0' x"})), reply("")]
+    script = [
+        calls(("start_command", {"cmd": "head -c 3000000 /dev/zero | tr '\\0' x"})),
+        reply(""),
+    ]
     async with (
         asyncio.timeout(60),
         runtime_of(tmp_path / "a.db", shell, agent_of(shell, script)) as runtime,
@@ -149,8 +154,11 @@ async def test_what_is_printed_without_end_is_told_up_to_a_bound_and_kept_in_the
         turn = await runtime.session("s").run("Go.")
         handle = runtime.processes.handle(payload(turn)["id"])
         ended: Any = await handle.result(timeout=40)
-        events = [each.payload async for each in handle.events(follow=False)
-                  if each.event_type == "output"]
+        events: list[Any] = [
+            each.payload
+            async for each in handle.events(follow=False)
+            if each.event_type == "output"
+        ]
     assert ended["exit_code"] == 0
     assert ended["output_bytes"] == 3_000_000
     assert sum(len(each.get("text", "")) for each in events) == EVENTS_BYTES
@@ -174,7 +182,7 @@ async def test_the_terminal_has_the_size_it_is_given(place: Path, tmp_path: Path
         async for event in handle.events():
             if event.event_type == "output" and isinstance(event.payload, dict):
                 said += str(event.payload["text"])
-            if said == "50 120\r\n":
+            if said == "50 120\r\n" and event.event_type == "output":
                 await handle.signal("resize", {"rows": 10, "columns": 20})
                 await handle.signal("stdin", {"chars": "", "close_stdin": True})
         assert said.endswith("10 20\r\n")

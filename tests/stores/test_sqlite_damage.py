@@ -71,6 +71,17 @@ from lash.testing.conformance.samples import (
     turn_commit,
     wait_row,
 )
+from lash.testing.conformance.triggers import board as triggers
+from lash.triggers.commands import TriggerOperation
+from lash.triggers.listing import (
+    DeliveryFilter,
+    DeliverySettled,
+    OccurrenceFilter,
+    RetentionRequest,
+    SubscriptionFilter,
+)
+from lash.triggers.model import DeliveryFailure
+from lash.triggers.transitions import Ingested
 
 #: Of the lease that is held in the database below.
 FENCE = Fence(fencing_token=2, nonce="nonce-of-ana-1")
@@ -168,6 +179,15 @@ _OPERATIONS: list[Operation] = [
     lambda store: store.fork_session(ForkRequest(source_id="s", new_id="f")),
     lambda store: store.fork_session(ForkRequest(source_id="s", new_id="g", node_id="t1.m0")),
     lambda store: store.check(),
+    lambda store: store.triggers.execute(triggers_op("again")),
+    lambda store: store.triggers.execute(triggers_op("filled")),
+    lambda store: store.triggers.ingest(triggers.occurred("o1")),
+    lambda store: store.triggers.ingest(triggers.occurred("o2")),
+    lambda store: store.triggers.list_subscriptions(SubscriptionFilter(deleted=True)),
+    lambda store: store.triggers.list_occurrences(OccurrenceFilter()),
+    lambda store: store.triggers.list_deliveries(DeliveryFilter()),
+    lambda store: store.triggers.list_deliveries(DeliveryFilter(state="reserved")),
+    lambda store: store.triggers.retain(RetentionRequest(before_ms=0)),
     lambda store: store.load_process("p"),
     lambda store: store.load_process("gone"),
     lambda store: store.load_env(env_ref_of(processes.ENV)),
@@ -290,7 +310,25 @@ async def fill(path: Path) -> None:
     await store.resolve_wait(wait_row(store, "w2"), ResolvedOk(payload=1))
     await store.revoke_session_waits("gone")
     await fill_processes(store)
+    await fill_triggers(store)
     await store.aclose()
+
+
+async def fill_triggers(store: SqliteStore) -> None:
+    """A subscription of a session that hears of two events, of which one could not be started."""
+    await store.triggers.execute(triggers_op("filled"))
+    heard = await store.triggers.ingest(triggers.occurred("o1"))
+    assert isinstance(heard, Ingested)
+    why = DeliveryFailure(code="trigger_payload_invalid", message="no")
+    (delivery,) = heard.deliveries
+    await store.triggers.settle(
+        [DeliverySettled(delivery_id=delivery.delivery_id, state="failed", failure=why)]
+    )
+
+
+def triggers_op(operation_id: str) -> TriggerOperation:
+    wanted = triggers.registration(triggers.draft(name="n"), triggers.of_session("other"))
+    return TriggerOperation(operation_id=operation_id, command=wanted)
 
 
 async def fill_processes(store: SqliteStore) -> None:

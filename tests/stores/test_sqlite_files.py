@@ -471,7 +471,7 @@ def limit_pages(connection: sqlite3.Connection, pages: int) -> None:
 
 async def test_a_full_database_is_reported_and_loses_nothing(path: Path) -> None:
     store = SqliteStore(path, VirtualClock())
-    await store._writer.submit(lambda writer: limit_pages(writer, 90))
+    await store._writer.submit(lambda writer: limit_pages(writer, 130))
 
     accepted, error = await fill(store)
 
@@ -490,7 +490,7 @@ async def test_a_full_database_is_reported_and_loses_nothing(path: Path) -> None
 async def test_one_that_does_not_fit_leaves_nobody_in_doubt(path: Path) -> None:
     store = SqliteStore(path, VirtualClock())
     store._writer._slow = 1_000_000  # all of it goes to the connection that is limited here
-    await store._writer.submit(lambda writer: limit_pages(writer, 90))
+    await store._writer.submit(lambda writer: limit_pages(writer, 130))
     sizes = {"large": 1_000_000, "small-1": 1, "small-2": 1}
 
     answers = await asyncio.gather(

@@ -12,6 +12,7 @@ from lash.plugins.registration import PluginSet
 from lash.runtime.agents import AgentDefinition
 from lash.sessions.model import AgentRef
 from lash.tools.function import FunctionTool
+from lash.tools.manifest import for_models
 from lash.tools.model import Tool
 from lash.turn.prompt import PromptLayer, instructions_layer, render_prompt
 
@@ -68,9 +69,10 @@ class Agent:
         self.max_turns = max_turns
         self.retry = retry or RetryPolicy()
         self.prompt = prompt or PromptLayer()
-        self.plugins = tuple(plugins)
+        own = PluginSet(plugins)
+        self.plugins = own.plugins
         _check_names(name, self.tools)
-        self._tools_with(PluginSet(self.plugins))
+        self._tools_with(own)
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r}, version={self.version!r})"
@@ -88,7 +90,8 @@ class Agent:
         spec, provider = resolve_model(self.model)
         together = PluginSet((*plugins, *self.plugins))
         tools = self._tools_with(together)
-        names = list(tools)
+        offered = for_models(tools)
+        names = list(offered)
         layers = [instructions_layer(self.instructions), self.prompt]
         return AgentDefinition(
             ref=AgentRef(name=self.name, version=self.version),
@@ -97,7 +100,7 @@ class Agent:
             instructions=render_prompt(layers, tools=names),
             layers=tuple(layers),
             tools=tools,
-            tool_specs=tuple(tool.spec for tool in tools.values()),
+            tool_specs=tuple(tool.spec for tool in offered.values()),
             retry=self.retry,
             max_turns=self.max_turns,
             plugins=together,

@@ -82,7 +82,7 @@ class Runtime:
     Raises:
         ConfigurationError: `agent_duplicate`, `model_invalid`, `provider_unknown`,
             `provider_not_installed`, `provider_not_configured`, `store_url_unknown`,
-            `drift_policy_unknown`, `process_duplicate`, `process_function_invalid`,
+            `drift_policy_unknown`, `attachment_policy_invalid`, `process_duplicate`, `process_function_invalid`,
             `plugin_invalid`, `plugin_conflict`,
             `trigger_event_duplicate`, `trigger_event_invalid`.
     """
@@ -116,8 +116,10 @@ class Runtime:
             )
         _check_agents(agents)
         _check_drift_policy(on_drift)
+        _check_attachment_policy(attachment_policy)
         self._location = store
-        self._agents = AgentRegistry(agent.define(tuple(plugins)) for agent in agents)
+        everywhere = PluginSet(plugins).plugins
+        self._agents = AgentRegistry(agent.define(everywhere) for agent in agents)
         self._models = Models(self._agents)
         self._environment = Environment(
             clock=clock or SystemClock(asyncio.sleep),
@@ -136,9 +138,8 @@ class Runtime:
         )
         ProcessFunctions(self._environment.processes)
         self._events = TriggerEvents(triggers)
-        PluginSet(plugins)
         self._plugins = PluginLives(
-            (*plugins, *(plugin for agent in agents for plugin in agent.plugins)),
+            (*everywhere, *(plugin for agent in agents for plugin in agent.plugins)),
             self._environment.clock,
         )
         self._engine: Engine | None = None
@@ -589,6 +590,14 @@ def _check_drift_policy(policy: str) -> None:
             "drift_policy_unknown",
             f"on_drift={policy!r} is not known; choose one of {', '.join(map(repr, known))}.",
             known=known,
+        )
+
+
+def _check_attachment_policy(policy: object) -> None:
+    if policy is not None and not isinstance(policy, AttachmentPolicy):
+        raise ConfigurationError(
+            "attachment_policy_invalid",
+            f"attachment_policy must be a lash.AttachmentPolicy(…), not {type(policy).__name__}.",
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from lash.core.clock import Clock
 from lash.core.durations import milliseconds
 from lash.core.errors import ConfigurationError, ConflictError, LashError
-from lash.core.json import JsonValue, to_json
+from lash.core.json import to_json
 from lash.runtime.checks import check_id
 from lash.runtime.engine import Engine
 from lash.runtime.processes.function import ProcessFunction
@@ -52,6 +52,9 @@ from lash.triggers.model import (
     TriggerActor,
     TriggerOwner,
 )
+
+#: Whichever source.
+ANY_SOURCE: object = object()
 
 #: How often a change that depends on what is there is tried when somebody else changes it meanwhile.
 _ATTEMPTS = 10
@@ -424,18 +427,24 @@ class Triggers:
         self,
         event: str | None = None,
         *,
-        source: object = None,
+        source: object = ANY_SOURCE,
         key: str | None = None,
         from_ms: int | None = None,
         before_ms: int | None = None,
         limit: int = 1000,
         newest: bool = False,
     ) -> Sequence[Occurrence]:
-        """What occurred, in order; with `newest`, the last ones. A source goes with its event."""
-        at: JsonValue = to_json(source)
+        """What occurred, in order; with `newest`, the last ones.
+
+        A source goes with its event; None is what was emitted without one.
+        """
         wanted = OccurrenceFilter(
             event=event,
-            source_key=source_key_of(event, at) if event is not None and at is not None else None,
+            source_key=(
+                None
+                if event is None or source is ANY_SOURCE
+                else source_key_of(event, to_json(source))
+            ),
             key=key,
             from_ms=from_ms,
             before_ms=before_ms,

@@ -1,7 +1,7 @@
 """What may become an attachment: from whom, of what kind, how large."""
 
 from collections.abc import Collection
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from lash.attachments.model import (
     AttachmentSource,
@@ -10,6 +10,7 @@ from lash.attachments.model import (
     ProviderFileSource,
     StoredSource,
 )
+from lash.core.errors import ConfigurationError
 from lash.core.json import Data
 
 #: The largest attachment unless the host says otherwise: 256 MiB.
@@ -59,12 +60,30 @@ class AttachmentPolicy(Data):
         media_types: Which kinds, each as `image/png`, `image/*` or `*/*`; None for all.
         producers: Who may: the host, the input of turns, tools.
         sources: Of which sorts; what is put counts as `inline`.
+
+    Raises:
+        ConfigurationError: `attachment_policy_invalid`.
     """
 
     max_bytes: int = MAX_BYTES
     media_types: Collection[str] | None = None
     producers: Collection[ProducerKind] = ("host", "turn_ingress", "tool")
     sources: Collection[SourceKind] = ("inline", "stored", "external_url", "provider_file")
+
+    def __post_init__(self) -> None:
+        """Refuse what would let in nothing, or anything, by mistake."""
+        limit: object = self.max_bytes
+        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
+            raise _invalid("max_bytes must be a whole number, zero or more", limit)
+        patterns: object = self.media_types
+        if patterns is not None and (isinstance(patterns, str) or not _are_patterns(patterns)):
+            raise _invalid("media_types must be a list of types such as 'image/*'", patterns)
+        for name, given, known in (
+            ("producers", self.producers, get_args(ProducerKind)),
+            ("sources", self.sources, get_args(SourceKind)),
+        ):
+            if isinstance(given, str) or not set(given) <= set(known):
+                raise _invalid(f"{name} must be a list of some of {', '.join(known)}", given)
 
     def admit(
         self, producer: AttachmentProducer, media_type: str, byte_len: int
@@ -118,6 +137,18 @@ class AttachmentPolicy(Data):
                 message=f"The runtime's attachment_policy takes no {media_type}; it takes {allowed}.",
             )
         return self.too_large(byte_len)
+
+
+def _are_patterns(patterns: object) -> bool:
+    return isinstance(patterns, Collection) and all(
+        isinstance(each, str) and each == each.lower() and each.count("/") == 1 for each in patterns
+    )
+
+
+def _invalid(why: str, given: object) -> ConfigurationError:
+    return ConfigurationError(
+        "attachment_policy_invalid", f"An attachment policy's {why}, not {given!r}."
+    )
 
 
 def _is_among(media_type: str, patterns: Collection[str]) -> bool:

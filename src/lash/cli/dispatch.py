@@ -169,6 +169,35 @@ def _signal(options: Namespace) -> int:
     )
 
 
+def _emit(options: Namespace) -> int:
+    from lash.cli.emitting import EmitOptions, emit
+
+    return emit(
+        EmitOptions(
+            event=options.event,
+            payload=options.payload,
+            key=options.key,
+            source=options.source,
+            db=options.db,
+            as_json=options.json,
+        )
+    )
+
+
+def _triggers(options: Namespace) -> int:
+    from lash.cli.triggers import TriggersRequest, triggers
+
+    return triggers(
+        TriggersRequest(
+            what=options.what,
+            event=options.event,
+            everything=options.all,
+            db=options.db,
+            as_json=options.json,
+        )
+    )
+
+
 def _abandon(options: Namespace) -> int:
     from lash.cli.abandon import AbandonOptions, abandon
 
@@ -235,6 +264,8 @@ _COMMANDS: Mapping[str, _Command] = {
     "ps": _ps,
     "signal": _signal,
     "abandon": _abandon,
+    "emit": _emit,
+    "triggers": _triggers,
     "queue": _queue,
     "usage": _usage,
     "fork": _fork,

@@ -1,7 +1,7 @@
 """Asking a person before a tool is run: durable, over restarts, many at once.
 
 async def ask(request: ApprovalRequest) -> None:
-await send_message(f"{request.tool}({request.args})? Answer by {request.key}")
+await send_message(f"{request.tool}({request.args})? Answer by {request.key.token}")
 
 Runtime("agents.db", agents=[…], plugins=[Approvals("refund", ask=ask)])
 …

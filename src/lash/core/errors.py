@@ -34,6 +34,26 @@ CATALOGUE: Mapping[str, CodeInfo] = {
     "agent_invalid": CodeInfo(
         "An agent was declared with an unusable name, version or limit.", "caller", terminal=True
     ),
+    # --- tools: schemas, catalogues and grants ---
+    "tool_schema_invalid": CodeInfo(
+        "A tool's JSON schema cannot be used; the message says why.", "caller", terminal=True
+    ),
+    "schema_projection_failed": CodeInfo(
+        "A schema cannot be told to a model in any form that its provider takes.",
+        "caller",
+        terminal=True,
+    ),
+    "tool_catalog_invalid": CodeInfo(
+        "A change of a tool catalogue does not add up: an id or a name twice, a tool nobody has.",
+        "caller",
+    ),
+    "tool_source_unknown": CodeInfo("A tool catalogue has no source of that id.", "caller"),
+    "tool_catalog_generation_mismatch": CodeInfo(
+        "A tool catalogue was changed by somebody else since it was read.", "caller"
+    ),
+    "tool_grant_source_missing": CodeInfo(
+        "A grant for a tool does not say where the tool is called.", "caller"
+    ),
     # --- first-party tools: how they were set up ---
     "tool_set_invalid": CodeInfo(
         "First-party tools were set up with something unusable; the message names it.",
@@ -531,6 +551,11 @@ CATALOGUE: Mapping[str, CodeInfo] = {
         "caller",
         terminal=True,
     ),
+    "attachment_policy_invalid": CodeInfo(
+        "What may become an attachment was said in a way that cannot be meant.",
+        "caller",
+        terminal=True,
+    ),
     "attachment_unreadable": CodeInfo("The file to attach cannot be read.", "caller"),
     "attachment_too_large": CodeInfo(
         "The attachment is larger than the runtime's policy allows.", "caller", terminal=True
@@ -654,6 +679,19 @@ CATALOGUE: Mapping[str, CodeInfo] = {
     ),
     "trigger_delivery_unknown": CodeInfo(
         "No delivery of that id is stored.", "caller", terminal=True
+    ),
+    "cron_invalid": CodeInfo(
+        "A schedule can never come due, or says when wrongly.", "caller", terminal=True
+    ),
+    "cron_not_installed": CodeInfo(
+        "The package that reads cron expressions is not installed.", "caller", terminal=True
+    ),
+    "webhook_secret_blank": CodeInfo("The secret of a webhook is empty.", "caller", terminal=True),
+    "webhook_signature_invalid": CodeInfo(
+        "A webhook's signature is missing or wrong.", "peer", terminal=True
+    ),
+    "webhook_body_invalid": CodeInfo(
+        "A webhook's request is too large, not JSON, or has no id.", "peer", terminal=True
     ),
     "trigger_start_failed": CodeInfo(
         "A delivery could not be started just now; it is tried again.", "lash", retryable=True

@@ -210,10 +210,14 @@ class RuntimeValueOutcome(Data, tag_field="type", tag="runtime_value"):
 
 
 class EffectFailed(Data, tag_field="type", tag="failed"):
-    """The effect failed for a reason that would be the same next time."""
+    """The effect failed for a reason that would be the same next time.
+
+    `plugin_state` is what plugins remember from here on all the same.
+    """
 
     code: str
     message: str
+    plugin_state: Mapping[str, StateChange] = {}
 
 
 EffectOutcome: TypeAlias = (

@@ -100,7 +100,7 @@ InTurn: TypeAlias = Abort | Say
 #: Directives that settle a tool call, the strongest first.
 Settling: TypeAlias = Abort | Deny | Answer
 
-_STRENGTH: dict[type[Settling], int] = {Abort: 3, Deny: 2, Answer: 1}
+_STRENGTH: tuple[tuple[type[Settling], int], ...] = ((Abort, 3), (Deny, 2), (Answer, 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +110,17 @@ class Settled:
     Attributes:
         plugin_id: Whose.
         directive: What it said.
-        shown: What the model is told. An abort that displaces a denial tells the denial's words.
+        denial: The denial that an abort has displaced.
     """
 
     plugin_id: str
     directive: Settling
-    shown: Settling
+    denial: "Settled | None" = None
+
+    @property
+    def shown(self) -> Settling:
+        """What the model is told. An abort that displaces a denial tells the denial's words."""
+        return self.directive if self.denial is None else self.denial.directive
 
 
 def stronger(
@@ -130,14 +135,28 @@ def stronger(
         first_of_equals: Of two that are as strong the first holds; else the one of the plugin whose id
             comes first, so that the order of registration does not count.
     """
-    offered = Settled(plugin_id, directive, directive)
+    offered = Settled(plugin_id, directive)
     if held is None:
         return offered
-    ours, theirs = _STRENGTH[type(held.directive)], _STRENGTH[type(directive)]
-    if theirs == ours:
-        keeps = first_of_equals or held.plugin_id <= plugin_id
-        return held if keeps else offered
-    winner, loser = (held, offered) if ours > theirs else (offered, held)
-    if isinstance(winner.directive, Abort) and isinstance(loser.shown, Deny):
-        return Settled(winner.plugin_id, winner.directive, loser.shown)
-    return winner
+    winner = _winner(held, offered, first_of_equals=first_of_equals)
+    if not isinstance(winner.directive, Abort):
+        return winner
+    denials = [each for each in (_denial(held), _denial(offered)) if each is not None]
+    if len(denials) == 2:
+        denials = [_winner(*denials, first_of_equals=first_of_equals)]
+    return Settled(winner.plugin_id, winner.directive, denials[0] if denials else None)
+
+
+def _winner(held: Settled, offered: Settled, *, first_of_equals: bool) -> Settled:
+    ours, theirs = _strength(held.directive), _strength(offered.directive)
+    if ours == theirs:
+        return held if first_of_equals or held.plugin_id <= offered.plugin_id else offered
+    return held if ours > theirs else offered
+
+
+def _denial(settled: Settled) -> Settled | None:
+    return settled if isinstance(settled.directive, Deny) else settled.denial
+
+
+def _strength(directive: Settling) -> int:
+    return next(strength for kind, strength in _STRENGTH if isinstance(directive, kind))

@@ -1,11 +1,11 @@
 """A plugin: a class whose methods are the places where it is asked (tools spec 4).
 
-    class Guard(lash.Plugin):
+    class Guard(Plugin):
         id = "guard"
 
         async def before_tool(self, call):
             if call.tool == "delete_all":
-                return lash.Deny("Not in this house.")
+                return Deny("Not in this house.")
 
 One object serves every session of its runtime or agent; what is a session's own is remembered through
 the session that a hook is given.
@@ -119,6 +119,9 @@ class Plugin:
         return None
 
 
+#: Methods that answer at once, without awaiting anything.
+AT_ONCE = ("tools", "providers", "prompt", "offers", "show")
+
 #: Methods that count only where they are overridden.
 HOOKS = (
     "prompt",
@@ -133,5 +136,6 @@ HOOKS = (
 
 
 def overrides(plugin: Plugin, hook: str) -> bool:
-    """Whether a plugin does something of its own at a hook."""
-    return getattr(type(plugin), hook, None) is not getattr(Plugin, hook)
+    """Whether a plugin does something of its own at a hook, by its class or by itself."""
+    own: object = getattr(plugin, hook)
+    return getattr(own, "__func__", own) is not getattr(Plugin, hook)

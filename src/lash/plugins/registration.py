@@ -1,10 +1,11 @@
 """Which plugins there are, in order, and whether they go together (tools spec 4.2)."""
 
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 
 from lash.core.errors import ConfigurationError
 from lash.core.text import is_utf8
-from lash.plugins.plugin import HOOKS, Plugin, overrides
+from lash.plugins.plugin import AT_ONCE, HOOKS, Plugin, overrides
 
 
 class PluginSet:
@@ -15,7 +16,7 @@ class PluginSet:
     """
 
     def __init__(self, plugins: Iterable[Plugin] = ()) -> None:
-        self.plugins = tuple(plugins)
+        self.plugins = _listed(plugins)
         seen: dict[str, Plugin] = {}
         for plugin in self.plugins:
             _check(plugin)
@@ -62,6 +63,14 @@ class PluginSet:
             )
 
 
+def _listed(plugins: object) -> tuple[Plugin, ...]:
+    if not isinstance(plugins, Iterable) or isinstance(plugins, str):
+        raise ConfigurationError(
+            "plugin_invalid", f"Plugins are given as a list: plugins=[…], not {plugins!r}."
+        )
+    return tuple(plugins)
+
+
 def _check(plugin: Plugin) -> None:
     given: object = plugin
     if not isinstance(given, Plugin):
@@ -74,6 +83,15 @@ def _check(plugin: Plugin) -> None:
         raise ConfigurationError(
             "plugin_invalid", f"{_kind(plugin)} needs an id: text that is not blank."
         )
+    for hook in AT_ONCE:
+        # Its coroutine would pass for an answer: a tool that is withheld would be on offer.
+        if inspect.iscoroutinefunction(getattr(plugin, hook)):
+            raise ConfigurationError(
+                "plugin_invalid",
+                f"{_kind(plugin)}.{hook} of plugin {name!r} is asked at once and must be a plain "
+                "function: write `def`, not `async def`.",
+                plugin=name,
+            )
 
 
 def _kind(plugin: Plugin) -> str:

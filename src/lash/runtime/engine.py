@@ -33,7 +33,7 @@ from lash.runtime.history import Histories
 from lash.runtime.lane import Lane
 from lash.runtime.observing import Observations
 from lash.runtime.open_operations import OpenOperations
-from lash.runtime.plugins.life import tell_after_turn
+from lash.runtime.plugins.life import AfterTurns
 from lash.runtime.processes.side import ProcessSide
 from lash.runtime.processes.worker import ProcessFault
 from lash.runtime.refusals import (
@@ -78,6 +78,7 @@ class Engine:
         self.item_waiters = ItemWaiters()
         self.rests: dict[str, tuple[float, float]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._after_turns = AfterTurns(environment.clock)
         self.quiet = asyncio.Event()
         self.quiet.set()
         self._busy = asyncio.Event()
@@ -129,6 +130,7 @@ class Engine:
         if self._tasks:
             await asyncio.wait(self._tasks)
         await asyncio.gather(*(lane.stop() for lane in list(self.lanes.values())))
+        await self._after_turns.aclose()
         self.quiet.set()
         self.followers.close(closed())
         await self.observations.aclose()
@@ -223,9 +225,9 @@ class Engine:
         messages = (*commit.messages, *commit.frame_messages)
         self.observations.committed(receipt.record, messages, frame)
         agent = self.agents.find(receipt.head.agent)
-        if agent is not None and agent.plugins.at("after_turn") and not self.closing:
-            told = tell_after_turn(agent.plugins, receipt.head, receipt.record)
-            self.spawn(told, "lash-after-turn")
+        is_command = receipt.record.command is not None  # which is no turn to plugins
+        if agent is not None and agent.plugins.at("after_turn") and not is_command:
+            self._after_turns.tell(agent.plugins, receipt.head, receipt.record)
         following = receipt.following
         if following is not None and following.input.frame_task is not None:
             self.followers.restarted(session_id, commit.turn_id, following.turn_id)

@@ -8,7 +8,7 @@ from lash.core.cancel import CancelToken
 from lash.core.causality import child_effect
 from lash.core.clock import Clock
 from lash.core.durations import milliseconds
-from lash.core.errors import LashError
+from lash.core.errors import LashError, StoreError
 from lash.core.json import JsonObject, encode
 from lash.core.seams import SeamObserver
 from lash.core.text import described
@@ -24,6 +24,7 @@ from lash.effects.outcomes import (
 )
 from lash.effects.waits.board import Parking
 from lash.effects.waits.model import AwaitEventKey
+from lash.runtime.attachments import produced_by_tool
 from lash.runtime.direct import ResolveModel
 from lash.runtime.events import Announce, ToolCallStarted
 from lash.runtime.plugins.tool_hooks import (
@@ -127,7 +128,7 @@ class ToolAttempts:
         # Another attempt finds the same turns again, and they are paid once.
         call.children += [child for child in outcome.children if child not in call.children]
         call.passed = call.passed or outcome.held_by is None
-        if outcome.args is not None:
+        if outcome.args is not None and outcome.held_by is None:
             call.args = outcome.args
         if self._hooks is not None:
             self._hooks.states.took_place(outcome.plugin_state)
@@ -147,34 +148,39 @@ class ToolAttempts:
                 output = fitting(call.pending.tool_name, before.output)
                 return ToolAttemptOutcome(output=output, shown=asked.shown(args, output))
             if isinstance(before, Held):
-                return await self._held(call, before)
+                return await self._held(call, asked, before)
             args = before.args
-        answer = await self._run(call, args, context)
-        if not isinstance(answer, PendingCompletion):
-            answer = await asked.after(args, answer)
+        answer: ToolOutput | PendingCompletion | None = self._misfit(call, args)
+        if answer is None:
+            answer = await self._run(call, args, context)
+            if not isinstance(answer, PendingCompletion):
+                answer = await asked.after(args, answer)
         made = self._outcome(call, context.attempt, answer, services.minted)
         if made.output is not None and made.retry_in_ms is None:
             made = msgspec.structs.replace(made, shown=asked.shown(args, made.output))
         return made if args is call.args else msgspec.structs.replace(made, args=args)
 
-    async def _held(self, call: Call, held: Held) -> ToolAttemptOutcome:
+    async def _held(self, call: Call, asked: "_Asked", held: Held) -> ToolAttemptOutcome:
         """The call waits until the outside has spoken to a plugin."""
         try:
-            key = await self._mint(f"{call.place}:held:{held.plugin_id}")
+            # A plugin may hold a call again, and is then told something else by another key.
+            key = await self._mint(f"{call.place}:held:{call.holds + 1}:{held.plugin_id}")
             limit = held.hold.timeout
             due = None if limit is None else self._clock.now_ms() + milliseconds(limit, "timeout")
-            await held.hold.tell(key)
+        except StoreError:
+            raise
         except LashError as error:
             return ToolAttemptOutcome(
                 output=failed("internal", str(error.code), error.message, source="plugin")
             )
-        except Exception as error:  # noqa: BLE001  a plugin's own; nobody can answer what nobody was asked
-            message = f"Plugin {held.plugin_id!r} held the call and told nobody: {described(error)}"
-            return ToolAttemptOutcome(
-                output=failed("internal", "before_tool_call_failed", message, source="plugin")
-            )
-        pending = PendingCompletion(key=key, deadline_at_ms=due)
-        return ToolAttemptOutcome(pending=pending, held_by=held.plugin_id)
+        untold = await asked.untold(held, key)
+        if untold is not None:
+            return ToolAttemptOutcome(output=untold)
+        return ToolAttemptOutcome(
+            pending=PendingCompletion(key=key, deadline_at_ms=due),
+            held_by=held.plugin_id,
+            args=None if held.args is call.args else held.args,
+        )
 
     async def finalize(
         self, call: Call, attempt: int, before: ToolAttemptOutcome, output: ToolOutput
@@ -200,8 +206,9 @@ class ToolAttempts:
 
         async def execute() -> EffectOutcome:
             check_stop(self._cancel)
+            call.executed = True
             asked = _Asked(self._hooks, call, attempt)
-            final = fitting(pending.tool_name, await asked.after(call.args, output))
+            final = await asked.after(call.args, fitting(pending.tool_name, output))
             return ToolAttemptOutcome(
                 output=final, shown=asked.shown(call.args, final), plugin_state=asked.changes
             )
@@ -265,23 +272,29 @@ class ToolAttempts:
             return failed("invalid_request", "invalid_tool_args", pending.args_error)
         return None
 
+    def _misfit(self, call: Call, given: JsonObject) -> ToolOutput | None:
+        """Why a tool cannot be run with these arguments."""
+        if call.tool is None:
+            return wrong_outcome()
+        try:
+            call.tool.check(msgspec.json.decode(encode(given)))
+        except LashError as error:
+            return failed("invalid_request", "invalid_tool_args", error.message)
+        except Exception as error:  # noqa: BLE001  a validator of the tool's own may raise anything
+            return failed("invalid_request", "invalid_tool_args", described(error))
+        return None
+
     async def _run(
         self, call: Call, given: JsonObject, context: ToolContext
     ) -> ToolOutput | PendingCompletion:
-        """Refuse the arguments, or run the body once."""
+        """Run the body once."""
         tool = call.tool
         if tool is None:
             return wrong_outcome()
         # A body may change what it is given; the journal and the next attempt must not see that.
         args: JsonObject = msgspec.json.decode(encode(given))
-        try:
-            tool.check(args)
-        except LashError as error:
-            return failed("invalid_request", "invalid_tool_args", error.message)
-        except Exception as error:  # noqa: BLE001  a validator of the tool's own may raise anything
-            return failed("invalid_request", "invalid_tool_args", described(error))
         self._seams("tool.before")
-        with inside(context.session_id):
+        with inside(context.session_id), produced_by_tool(tool.name):
             answer = await contained(tool, args, context)
         self._seams("tool.after")
         return answer if isinstance(answer, PendingCompletion) else fitting(tool.name, answer)
@@ -311,7 +324,14 @@ class _Asked:
         """What stands of an answer."""
         if self._hooks is None or self._states is None:
             return output
-        return await self._hooks.after(self._hooked(), args, output, self._states)
+        left = await self._hooks.after(self._hooked(), args, output, self._states)
+        return left if left is output else fitting(self._call.pending.tool_name, left)
+
+    async def untold(self, held: Held, key: AwaitEventKey) -> ToolOutput | None:
+        """Tell the outside by which key it answers; why that cannot be, if it cannot."""
+        if self._hooks is None:
+            return wrong_outcome()
+        return await self._hooks.untold(held, key)
 
     def shown(self, args: JsonObject, output: ToolOutput) -> str | None:
         """What the model is shown of an answer, if a plugin says it."""

@@ -39,6 +39,14 @@ MintKey: TypeAlias = Callable[[str], Awaitable[AwaitEventKey]]
 BeginChildren: TypeAlias = Callable[[str, str, CancelToken], Children]
 
 
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What the outside has said to a plugin that held a call, and about which arguments."""
+
+    resolution: Resolution
+    args: JsonObject
+
+
 @dataclass(slots=True)
 class Call:
     """One call on its way through attempts.
@@ -61,7 +69,7 @@ class Call:
     passed: bool = False
     holds: int = 0
     args: JsonObject = field(default_factory=dict)
-    answers: dict[str, Resolution] = field(default_factory=dict)
+    answers: dict[str, Word] = field(default_factory=dict)
     direct_calls: list[DirectCall] = field(default_factory=list)
     children: list[ChildTurn] = field(default_factory=list)
 

@@ -26,6 +26,7 @@ from lash.effects.outcomes import (
     EffectOutcome,
     PendingCompletion,
 )
+from lash.effects.waits.model import Resolution
 from lash.runtime.children import CHILD_SOURCE
 from lash.runtime.direct import ResolveModel
 from lash.runtime.events import (
@@ -44,7 +45,7 @@ from lash.runtime.tool_answers import (
     wrong_outcome,
 )
 from lash.runtime.tool_attempts import ToolAttempts
-from lash.runtime.tool_calling import BeginChildren, Call, MintKey, Resting
+from lash.runtime.tool_calling import BeginChildren, Call, MintKey, Resting, Word
 from lash.runtime.tool_services import BeginProcesses
 from lash.sessions.model import ChildUsage
 from lash.tools.model import Tool
@@ -186,7 +187,10 @@ class ToolDispatch:
         while True:
             outcome = await self._attempts.make(call, attempt)
             if outcome.held_by is not None and outcome.pending is not None:
-                await self._wait_for_word(call, outcome.held_by, outcome.pending)
+                args = call.args if outcome.args is None else outcome.args
+                resolution = await self._word(call, outcome.pending)
+                call.answers[outcome.held_by] = Word(resolution, args)
+                call.holds += 1
             elif outcome.retry_in_ms is not None:
                 await self._sleep(call, attempt, outcome.retry_in_ms)
                 attempt += 1
@@ -211,7 +215,7 @@ class ToolDispatch:
             self._announce(ToolCallCompleted(call=call_record(completed)))
         return completed
 
-    async def _wait_for_word(self, call: Call, plugin_id: str, pending: PendingCompletion) -> None:
+    async def _word(self, call: Call, pending: PendingCompletion) -> Resolution:
         """Wait, over restarts, for what the outside says to a plugin."""
         if call.executed:
             self._announce_deferral(call.pending, pending)
@@ -220,8 +224,7 @@ class ToolDispatch:
             raise LashError(
                 "runtime_effect_wrong_outcome", "The record of a wait is of another kind."
             )
-        call.answers[plugin_id] = outcome.resolution
-        call.holds += 1
+        return outcome.resolution
 
     def _announce_deferral(self, call: PendingToolCall, pending: PendingCompletion) -> None:
         due = pending.deadline_at_ms

@@ -1,10 +1,10 @@
 """Driving one turn: perform what its machine asks for, then commit it (ARCHITECTURE D7)."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar, cast
 
 import msgspec
 
@@ -47,8 +47,8 @@ from lash.runtime.direct import ResolveModel
 from lash.runtime.events import Announce, ModelRequestStarted, UsageReported
 from lash.runtime.history import History
 from lash.runtime.model_call import ModelCall
-from lash.runtime.plugins.drive import TurnPlugins
-from lash.runtime.stopping import StopRequested, check_stop, unless_stopped
+from lash.runtime.plugins.drive import REMEMBERING, TurnPlugins
+from lash.runtime.stopping import StopRequested, check_stop, unless_stopped, with_grace
 from lash.runtime.stores import Store
 from lash.runtime.tool_answers import call_record
 from lash.runtime.tool_dispatch import ToolDispatch
@@ -73,6 +73,7 @@ from lash.turn.exchange import (
     EmitEffect,
     EnvironmentSynced,
     ExecCodeEffect,
+    ExecutionEnvironment,
     LlmCallEffect,
     LlmCompleted,
     MachineResponse,
@@ -83,6 +84,8 @@ from lash.turn.exchange import (
 )
 from lash.turn.machine import TurnMachine
 from lash.turn.outcome import Cancelled, Stopped, TurnIssue
+
+T = TypeVar("T")
 
 
 class TurnProcesses(Protocol):
@@ -155,7 +158,16 @@ class TurnDrive:
         self._ledger = TurnLedger()
         self._started = context.clock.monotonic()
         self._plugins = (
-            TurnPlugins(agent, turn, history.head, context.announce, setup.message_scope)
+            TurnPlugins(
+                agent,
+                turn,
+                history.head,
+                announce=context.announce,
+                message_scope=setup.message_scope,
+                told=ExecutionEnvironment(
+                    instructions=setup.config.instructions, tools=setup.config.tools
+                ),
+            )
             if agent.plugins and turn.input.command is None
             else None
         )
@@ -238,15 +250,28 @@ class TurnDrive:
         except StopRequested as stop:
             self._machine.cancel(stop.cancellation)
             return
+        if self._plugins is not None:
+            await self._remember(self._plugins, effect, outcome)
         if isinstance(outcome, EffectFailed):
             issue = TurnIssue(
                 kind="runtime_effect_controller", code=outcome.code, message=outcome.message
             )
             self._machine.abort(issue)
         else:
-            if self._plugins is not None:
-                self._plugins.took_place(outcome)
             self._machine.respond(self._response(effect.id, outcome))
+
+    async def _remember(
+        self, plugins: TurnPlugins, effect: OwedEffect, outcome: EffectOutcome
+    ) -> None:
+        begins = isinstance(effect, SyncExecutionEnvironmentEffect) and not self._machine.iteration
+        if begins and plugins.resumed:
+            records = await self._context.store.load_journal(self._context.scope_key)
+            plugins.recall(
+                decode_outcome(each.replay_key, each.outcome)
+                for each in records
+                if each.kind in REMEMBERING
+            )
+        plugins.took_place(outcome)
 
     async def _outcome_of(self, effect: OwedEffect) -> EffectOutcome:
         match effect:
@@ -384,14 +409,28 @@ class TurnDrive:
         limit = self._setup.max_turns  # which may be changed meanwhile
         if self._plugins is None:
             return SyncExecutionEnvironmentOutcome(max_turns=limit)
-        return await self._plugins.synced(self._machine.iteration, limit)
+        asked = self._plugins.synced(self._machine.iteration, limit)
+        return await self._unless_stopped(asked)
+
+    async def _unless_stopped(self, asked: Coroutine[object, object, T]) -> T:
+        """What plugins say, who are given up when the turn is to stop. Raises `StopRequested`."""
+        cancel = self._context.cancel
+        if cancel.cancellation is not None:
+            asked.close()
+            raise StopRequested(cancel.cancellation)
+        name = f"a plugin of turn {self._turn.turn_id}"
+        said = await with_grace(cancel, self._context.clock, asked, name)
+        if said is None:
+            check_stop(cancel)
+        return cast("T", said)
 
     async def _delivered(self, checkpoint: CheckpointKind, effect_key: str) -> EffectOutcome:
         """What arrived for the turn, and what plugins put in."""
         if self._plugins is None:
             return await self._checkpoints.deliver(checkpoint, effect_key)
         # They are asked first: if one of them ends the turn, what waits is the next turn's.
-        said = await self._plugins.before_checkpoint(checkpoint, self._machine.iteration)
+        asked = self._plugins.before_checkpoint(checkpoint, self._machine.iteration)
+        said = await self._unless_stopped(asked)
         if isinstance(said, EffectFailed):
             return said
         outcome = await self._checkpoints.deliver(checkpoint, effect_key)

@@ -196,12 +196,9 @@ def plan_commit(facts: CommitFacts, commit: TurnCommit) -> CommitPlan | CommitRe
     if head.revision != commit.expected_revision:
         moved = f"the session is at revision {head.revision}, not {commit.expected_revision}"
         return _refuse("head_revision_conflict", moved)
-    malformed = _malformed(commit, facts.existing_nodes) or _recorded_before(facts, commit)
-    if malformed is not None:
-        return _refuse("turn_commit_conflict", malformed)
-    if facts.missing_attachments:
-        lost = ", ".join(facts.missing_attachments)
-        return _refuse("attachment_ref_missing", f"the session does not refer to {lost}")
+    unsound = _unsound(facts, commit)
+    if unsound is not None:
+        return unsound
     nodes = chain_nodes(head, commit)
     leaf = nodes[-1] if nodes else None
     return CommitPlan(
@@ -241,6 +238,17 @@ def _kept_out(facts: CommitFacts, commit: TurnCommit) -> CommitRefused | None:
     return None
 
 
+def _unsound(facts: CommitFacts, commit: TurnCommit) -> CommitRefused | None:
+    """What is wrong with the commit itself, and with what it refers to."""
+    malformed = _malformed(commit, facts.existing_nodes) or _recorded_before(facts, commit)
+    if malformed is not None:
+        return _refuse("turn_commit_conflict", malformed)
+    if facts.missing_attachments:
+        lost = ", ".join(facts.missing_attachments)
+        return _refuse("attachment_ref_missing", f"the session does not refer to {lost}")
+    return None
+
+
 def _config_after(config: SessionConfig, turn: AcceptedTurn, commit: TurnCommit) -> SessionConfig:
     """What a session says about its model and prompt after a turn."""
     command = turn.input.command
@@ -254,6 +262,10 @@ def _config_after(config: SessionConfig, turn: AcceptedTurn, commit: TurnCommit)
             )
         if command.prompt is not None:
             config = msgspec.structs.replace(config, prompt=command.prompt)
+        if command.plugin_options:
+            together = {**config.plugin_options, **command.plugin_options}
+            told = {plugin: options for plugin, options in together.items() if options is not None}
+            config = msgspec.structs.replace(config, plugin_options=told)
     if commit.provider_id is not None:
         config = msgspec.structs.replace(config, provider_id=commit.provider_id)
     if commit.plugin_state is not None:

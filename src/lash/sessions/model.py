@@ -39,17 +39,20 @@ class CompactContext(Data, tag_field="type", tag="compact_context"):
 
 
 class ConfigureSession(Data, tag_field="type", tag="configure_session"):
-    """Change what the session says about its model and prompt, from here on.
+    """Change what the session says about its model, prompt and plugins, from here on.
 
     Attributes:
         model: A `provider:model` string; "" to go back to the agent's own; None to leave it.
         provider_id: The provider of that model.
         prompt: The session's own prompt layer; None to leave it.
+        plugin_options: What plugins are told about the session, by their ids; None for one takes away
+            what it was told. Those that are not named are left.
     """
 
     model: str | None = None
     provider_id: str | None = None
     prompt: PromptLayer | None = None
+    plugin_options: Mapping[str, JsonValue] = {}
 
 
 SessionCommand: TypeAlias = CompactContext | ConfigureSession

@@ -16,6 +16,7 @@ import mcp_types as types
 import uvicorn
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import BaseModel
 
 warnings.simplefilter("ignore")
@@ -63,13 +64,7 @@ def picture() -> list[types.ContentBlock]:
 def broken() -> str:
     """Fails."""
     message = "the disk is full"
-    raise ValueError(message)
-
-
-@server.tool(structured_output=False)
-def key(ctx: Context) -> str:
-    """The idempotency key it was called with."""
-    return str((ctx.request_context.meta or {}).get("lash/idempotencyKey"))
+    raise ToolError(message)
 
 
 @server.tool(structured_output=False)
@@ -94,6 +89,7 @@ async def meet() -> str:
 async def wait(name: str, ctx: Context) -> str:
     """Answers once the file of that name is there; each line in it is told as progress first."""
     note(f"wait {name}")
+    note(f"key {(ctx.request_context.meta or {}).get('lash/idempotencyKey')}")
     told = 0
     try:
         while True:

@@ -43,7 +43,11 @@ def tools() -> list[Any]:
     match MANNER:
         case "bad-schema":
             outside = {**TOOL, "name": "outside", "inputSchema": _refers("https://a.example/s")}
-            wrong = {**TOOL, "name": "wrong", "inputSchema": {"type": "object", "minProperties": -1}}
+            wrong = {
+                **TOOL,
+                "name": "wrong",
+                "inputSchema": {"type": "object", "minProperties": -1},
+            }
             return [outside, wrong, TOOL, TOOL]
         case "lies":
             promised = {"type": "object", "properties": {"n": {"type": "integer"}}}
@@ -67,7 +71,7 @@ def _refers(where: str) -> dict[str, Any]:
     return {"type": "object", "properties": {"text": {"$ref": where}}}
 
 
-def call(request: dict[str, Any]) -> None:
+def call(request: dict[str, Any]) -> None:  # noqa: C901  one case for each manner
     note(f"call {json.dumps(request['params']['arguments'], sort_keys=True)}")
     said = {"content": [{"type": "text", "text": "hello"}]}
     match MANNER:
@@ -84,14 +88,13 @@ def call(request: dict[str, Any]) -> None:
                 sys.stdout.flush()
         case "no-result":
             answer(request, {"content": "not a list"})
+        case "tells":
+            print(os.environ["API_KEY"], "on stderr", file=sys.stderr, flush=True)
+            refuse(request, -32000, f"{os.environ['API_KEY']} is no good key")
         case "refuses":
             refuse(request, -32602, "no such thing")
         case "surrogates":
-            sys.stdout.write(
-                '{"jsonrpc":"2.0","id":%d,"result":{"content":[{"type":"text","text":"a\\ud83d"}]}}\n'
-                % request["id"]
-            )
-            sys.stdout.flush()
+            answer(request, {"content": [{"type": "text", "text": "a\ud83d"}]})
         case "freezes":
             note("frozen")
             os.kill(os.getpid(), signal.SIGSTOP)
@@ -101,7 +104,7 @@ def call(request: dict[str, Any]) -> None:
             answer(request, said)
 
 
-def main() -> None:
+def main() -> None:  # noqa: C901  one case for each method
     note("started")
     if MANNER == "exits":
         print("cannot start: secret-token-123", file=sys.stderr)

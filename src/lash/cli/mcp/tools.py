@@ -45,8 +45,7 @@ def offered(desk: Desk) -> Mapping[str, Offered]:
 
 
 def _run_agent(desk: Desk) -> Offered:
-    several = len(desk.agents) > 1
-    agent = _text("Which agent. A session that exists has one already.", enum=desk.agents)
+    agent = _text("Which agent, for a conversation that is begun.", enum=desk.agents)
     known = ", ".join(desk.agents)
     return Offered(
         "run_agent",
@@ -61,7 +60,7 @@ def _run_agent(desk: Desk) -> Offered:
                 "prompt": _text("What to say to the agent."),
                 "request_id": _text("Your own name for this request."),
             },
-            ["session", "prompt", *(["agent"] if several else [])],
+            ["session", "prompt"],
         ),
         desk.run_agent,
     )

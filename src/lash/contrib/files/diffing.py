@@ -66,7 +66,7 @@ def _stretches(
         if body[change.end - 1] == "\n" and not change.text.endswith("\n"):
             last += 1  # what comes behind it is in the same line now
         last = min(last, count)
-        if found and first < found[-1].last:
+        if found and first <= found[-1].last:
             found[-1].last = max(last, found[-1].last)
             found[-1].changes.append(change)
         else:

@@ -313,8 +313,9 @@ def _told(error: OSError, path: str) -> ToolError:
     match error.errno:
         case errno.ENOENT:
             return refusal("file_not_found", f"There is no {path!r}.")
-        case errno.ELOOP | errno.ENOTDIR:
-            # No link is opened: it was none when it was looked at.
+        case errno.ELOOP:  # no link is opened, and it was none when it was looked at
+            return changed(path)
+        case errno.ENOTDIR:
             return refusal("not_a_folder", f"Something on the way to {path!r} is no folder.")
         case errno.EACCES | errno.EPERM | errno.EROFS:
             return ToolError(

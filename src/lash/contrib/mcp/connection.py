@@ -149,21 +149,26 @@ class Connection:
         await self._changed.wait()
         self._changed.clear()
 
-    async def listen(self) -> None:
+    async def listen(self) -> bool:
         """Have the server tell when its tools change, where it only does when it is asked to.
 
-        Returns when there is nothing to be told (any more).
+        Returns once it tells nothing any more, and whether it is to be asked again.
         """
         capabilities = self.session.server_capabilities
         tools = capabilities.tools if capabilities else None
         if not self._is_modern or tools is None or not tools.list_changed:
-            return
+            return False
         try:
             async with listen(self.session, tools_list_changed=True) as subscription:
                 async for _ in subscription:
                     self._changed.set()
-        except (MCPError, SubscriptionLost):
-            self._changed.set()  # something may have been missed
+        except MCPError as error:
+            if error.code == mcp_types.METHOD_NOT_FOUND:
+                return False
+        except SubscriptionLost:
+            pass
+        self._changed.set()  # something may have been missed
+        return True
 
     async def call(
         self, name: str, args: JsonObject, meta: Mapping[str, str], progress: OnProgress
@@ -282,12 +287,26 @@ async def connected(
             client_info=mcp_types.Implementation(name="lash", version=_lash_version()),
         ) as session,
     ):
-        try:
-            await within(clock, limit, connection.open(session, handshake=handshake))
-        except TimeoutError as error:
-            reason = f"the server did not answer the handshake within {limit} s"
-            raise ConnectError(reason) from error
+        opening = connection.open(session, handshake=handshake)
+        await in_time(clock, limit, lost, opening, "answer the handshake")
         yield connection
+
+
+async def in_time(
+    clock: Clock, seconds: float, lost: Lost, work: Coroutine[Any, Any, None], what: str
+) -> None:
+    """Do what is part of connecting, unless the connection is lost meanwhile.
+
+    Raises:
+        ConnectError: It was lost, or it took too long.
+    """
+    try:
+        done, _ = await raced(within(clock, seconds, work), lost.wait())
+        if done.done() and not done.cancelled():
+            return done.result()
+    except TimeoutError as error:
+        raise ConnectError(f"the server did not {what} within {seconds} s") from error
+    raise ConnectError(lost.reason or "the connection was closed", asked=True)
 
 
 async def within(clock: Clock, seconds: float, work: Coroutine[Any, Any, T]) -> T:

@@ -44,7 +44,7 @@ def answer(server: str, tool: str, result: JsonObject, promised: Checker | None)
     Structured content is preferred; what stands beside it is kept when it is more than the same as text.
     """
     try:
-        plain = cast("JsonObject", to_json(_mended(result)))
+        plain = cast("JsonObject", to_json(mended(result)))
     except LashError as error:
         why = f"answered {tool} with something that cannot be stored: {error.message}"
         return failure("external", "mcp_result_invalid", f"MCP server {server!r} {why}")
@@ -137,12 +137,12 @@ def _misfit(result: JsonObject, promised: Checker | None) -> str | None:
     return promised.misfit(result["structuredContent"])
 
 
-def _mended(value: object) -> object:
+def mended(value: object) -> object:
     """The value with text that can be stored: servers send halves of emojis."""
     if isinstance(value, str):
         return well_formed(value)
     if isinstance(value, Mapping):
-        return {well_formed(str(name)): _mended(part) for name, part in value.items()}
+        return {well_formed(str(name)): mended(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_mended(part) for part in value]
+        return [mended(part) for part in value]
     return value

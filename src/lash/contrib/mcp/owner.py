@@ -11,7 +11,7 @@ from typing import Any
 from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
-from lash.contrib.mcp.connection import ConnectError, Connection, connected, within
+from lash.contrib.mcp.connection import ConnectError, Connection, connected, in_time, within
 from lash.contrib.mcp.listing import Listing, listing
 from lash.contrib.mcp.names import ToolNames
 from lash.contrib.mcp.servers import Server
@@ -45,6 +45,7 @@ class Owner:
         reason: Why the server is not connected.
         listing: Its tools, as they were named last.
         connections: How often it was connected.
+        failures: How often in a row it was tried in vain.
         tried: Set once the first try has come to something.
     """
 
@@ -55,8 +56,9 @@ class Owner:
         self._connection: Connection | None = None
         self._stopping = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
+        self._lost = Lost()
         self._timeouts = 0
-        self._failures = 0
+        self.failures = 0
         self.state: State = "connecting"
         self.reason: str | None = None
         self.listing = known
@@ -72,6 +74,7 @@ class Owner:
     async def stop(self) -> None:
         """End the connection and the task; returns within five seconds."""
         self._stopping.set()
+        self._lost.tell("the runtime is closing")
         self.state = "stopped"
         _, running = await asyncio.wait({self._task}, timeout=STOP_S)
         if running:
@@ -93,14 +96,14 @@ class Owner:
                 pause = rest_s(
                     self._server.seconds("reconnect_first"),
                     self._server.seconds("reconnect_most"),
-                    max(self._failures, 1),
+                    max(self.failures, 1),
                 )
                 await raced(self._clock.sleep(pause), self._stopping.wait())
         finally:
             self.tried.set()
 
     def _give_up(self) -> bool:
-        if not is_exhausted(self._failures, self._server.reconnect_attempts):
+        if not is_exhausted(self.failures, self._server.reconnect_attempts):
             return False
         self.state = "exhausted"
         _log.error("MCP server %r is given up: %s", self._server.name, self.reason)
@@ -117,7 +120,9 @@ class Owner:
 
     async def _attempt(self, *, handshake: bool) -> ConnectError | None:
         """One connection, from beginning to end; what went wrong before it could be used."""
-        lost = Lost()
+        self._lost = lost = Lost()
+        if self._stopping.is_set():
+            return None
         before = self.connections
         try:
             async with connected(
@@ -138,27 +143,25 @@ class Owner:
         return None
 
     def _failed(self, reason: str) -> None:
-        self._failures += 1
+        self.failures += 1
         if self._stopping.is_set():
             return
+        self.reason = self._server.concealed(reason)
         if self.state != "away":
-            _log.warning("MCP server %r is away: %s", self._server.name, reason)
+            _log.warning("MCP server %r is away: %s", self._server.name, self.reason)
         self.state = "away"
-        self.reason = reason
 
     async def _hold(self, connection: Connection) -> None:
         limit = self._server.seconds("startup_timeout")
+        naming = self._list(connection)
         try:
-            await within(self._clock, limit, self._list(connection))
-        except TimeoutError as error:
-            reason = f"the server did not name its tools within {limit} s"
-            raise ConnectError(reason) from error
+            await in_time(self._clock, limit, connection.lost, naming, "name its tools")
         except (MCPError, ValidationError) as error:
             why = connection.lost.reason or _told(error)
             raise ConnectError(f"the server could not name its tools: {why}") from error
         self._connection = connection
         self.connections += 1
-        self._failures, self._timeouts = 0, 0
+        self.failures, self._timeouts = 0, 0
         self.reason, self.state = None, "connected"
         self.tried.set()
         work = [asyncio.ensure_future(each) for each in self._beside(connection)]
@@ -177,7 +180,7 @@ class Owner:
         """What goes on while a server is connected."""
         beside = [
             self._follow_tools(connection),
-            connection.listen(),
+            self._listen(connection),
             self._look_into_doubts(connection),
         ]
         if self._server.probe_interval is not None:
@@ -192,9 +195,19 @@ class Owner:
         for original, why in (found.refused or {}).items():
             if (self.listing.refused or {}).get(original) != why:
                 _log.warning(
-                    "tool %r of MCP server %r is not on offer: %s", original, self._server.name, why
+                    "tool %r of MCP server %r is not on offer: %s",
+                    original,
+                    self._server.name,
+                    self._server.concealed(why),
                 )
         self.listing = found
+
+    async def _listen(self, connection: Connection) -> None:
+        failures = 0
+        while await connection.listen():
+            failures += 1
+            first, most = (self._server.seconds(f"reconnect_{name}") for name in ("first", "most"))
+            await self._clock.sleep(rest_s(first, most, failures))
 
     async def _follow_tools(self, connection: Connection) -> None:
         while True:

@@ -115,6 +115,7 @@ class McpProvider:
             refused=dict(self._known.refused or {}),
             reason=owner.reason if owner is not None else None,
             connections=owner.connections if owner is not None else 0,
+            failures=owner.failures if owner is not None else 0,
         )
 
     async def start(self, clock: Clock) -> None:

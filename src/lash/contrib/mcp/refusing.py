@@ -22,7 +22,7 @@ def refused(server: Server, tool: str, error: BaseException | None, lost: str | 
         return failure("external", "mcp_result_invalid", message)
     if not isinstance(error, MCPError):
         return _connection_lost(what, lost)
-    said = spelled_out(error.message)[:_LONGEST]
+    said = server.concealed(spelled_out(error.message)[:_LONGEST])
     if error.code == TOO_LONG or TOO_LONG_TEXT in said or "SSE stream failed" in said:
         message = f"The answer of {what} is too long: {said}. Ask for less."
         return failure("resource_limit", "mcp_result_too_large", message)

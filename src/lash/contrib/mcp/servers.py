@@ -1,6 +1,6 @@
 """Which MCP servers there are, and how patient lash is with each. Holds no connection."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -13,6 +13,9 @@ from lash.tools.model import ToolRetry
 
 #: What becomes of a connection on which a call timed out.
 OnTimeout: TypeAlias = Literal["never", "ping_probe", "consecutive_timeouts"]
+
+#: Shorter values are no secrets, and would be found in every text.
+_SHORTEST_SECRET = 6
 
 _DURATIONS = (
     "startup_timeout",
@@ -74,6 +77,18 @@ class ServerSettings:
         """One of the durations, in seconds."""
         return milliseconds(getattr(self, name), name) / 1000
 
+    def secrets(self) -> Iterable[str]:
+        """What must not be repeated."""
+        return ()
+
+    def concealed(self, text: str) -> str:
+        """What a server said, without what it was given in confidence."""
+        for secret in self.secrets():
+            for part in {secret, *secret.split()}:
+                if len(part) >= _SHORTEST_SECRET:
+                    text = text.replace(part, "…")
+        return text
+
     def check_settings(self, server: str) -> None:
         """Refuse what cannot be kept.
 
@@ -123,6 +138,10 @@ class StdioServer(ServerSettings):
         if isinstance(self.args, str):
             raise invalid(self.name, "args is a list of arguments, not one text")
 
+    def secrets(self) -> Iterable[str]:
+        """The values of its environment."""
+        return self.env.values()
+
     def __repr__(self) -> str:
         return f"StdioServer({self.name!r}, {self.command!r})"  # arguments may hold secrets
 
@@ -147,6 +166,10 @@ class HttpServer(ServerSettings):
         parts = urlsplit(self.url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise invalid(self.name, "its url must begin with http:// or https:// and name a host")
+
+    def secrets(self) -> Iterable[str]:
+        """The values of its headers."""
+        return self.headers.values()
 
     def __repr__(self) -> str:
         return f"HttpServer({self.name!r}, {place(self.url)!r})"  # a query may hold secrets

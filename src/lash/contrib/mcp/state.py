@@ -22,6 +22,7 @@ class ServerStatus(Data):
         refused: Why other tools of it are not on offer, by what the server calls them.
         reason: Why it is not connected.
         connections: How often it was connected.
+        failures: How often in a row it was tried in vain.
     """
 
     name: str
@@ -30,6 +31,7 @@ class ServerStatus(Data):
     refused: dict[str, str] = msgspec.field(default_factory=dict)
     reason: str | None = None
     connections: int = 0
+    failures: int = 0
 
 
 def refusal(server: str, state: State, reason: str | None, retry_after_s: float) -> ToolOutput:

@@ -5,6 +5,7 @@ program that does not want to end; otherwise this one does as it does.
 """
 
 import asyncio
+import json
 import logging
 import os
 import signal
@@ -20,6 +21,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from mcp.client.stdio import get_default_environment
 from mcp.shared.message import SessionMessage
 
+from lash.contrib.mcp.content import mended
 from lash.contrib.mcp.lines import Lines, TooLong
 from lash.contrib.mcp.servers import StdioServer
 from lash.contrib.mcp.wire import Lost, too_long
@@ -38,6 +40,9 @@ GRACE_S, TERM_S, REAP_S = 2.0, 1.0, 1.0
 _LOOK_S = 0.01
 
 _CHUNK = 64 * 1024
+
+#: How an escaped character begins that is one of two, of which servers that cut text may send one.
+_HALF_A_PAIR = b"\\ud"
 _LONGEST_LOG_LINE = 2000
 
 
@@ -65,7 +70,7 @@ async def stdio_transport(server: StdioServer, lost: Lost) -> AsyncIterator["Str
         for each in (
             _read(process, server, incoming, lost),
             _write(process, outgoing, lost),
-            _log_stderr(process, server.name),
+            _log_stderr(process, server),
         )
     ]
     try:
@@ -131,11 +136,16 @@ def _message(line: bytes | TooLong, limit: int) -> SessionMessage | str | None:
         if line.request_id is None:
             return f"the server sent a message of {line.size} bytes, more than the {limit} that are read"
         return too_long(line.request_id, line.size, limit)
+    adapter = mcp_types.jsonrpc_message_adapter
     try:
-        parsed = mcp_types.jsonrpc_message_adapter.validate_json(line, by_name=False)
+        return SessionMessage(adapter.validate_json(line, by_name=False))
+    except (ValueError, RecursionError):
+        if _HALF_A_PAIR not in line.lower():
+            return None
+    try:  # the package takes no half of a character, and would never hear of what was asked
+        return SessionMessage(adapter.validate_python(mended(json.loads(line)), by_name=False))
     except (ValueError, RecursionError):
         return None
-    return SessionMessage(parsed)
 
 
 async def _write(
@@ -155,14 +165,15 @@ async def _write(
         outgoing.close()
 
 
-async def _log_stderr(process: Process, name: str) -> None:
+async def _log_stderr(process: Process, server: StdioServer) -> None:
     stderr = cast("asyncio.StreamReader", process.stderr)
     lines = Lines(_LONGEST_LOG_LINE)
     with suppress(OSError):
         while chunk := await stderr.read(_CHUNK):
             for line in lines.feed(chunk):
                 if isinstance(line, bytes):
-                    _log.info("MCP server %r: %s", name, line.decode(errors="replace").rstrip())
+                    told = server.concealed(line.decode(errors="replace").rstrip())
+                    _log.info("MCP server %r: %s", server.name, told)
 
 
 async def _end(process: Process) -> None:

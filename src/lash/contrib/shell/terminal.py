@@ -93,7 +93,7 @@ class Terminal:
         self._pending = bytearray()
         self._news = asyncio.Event()
         self._told = 0
-        self._over = False
+        self._over = self._dropped = False
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._command = Command(launch, self._take)
 
@@ -123,7 +123,7 @@ class Terminal:
     def _take(self, data: bytes) -> None:
         """Something was printed."""
         self._output.add(data)
-        if self._told < EVENTS_BYTES:
+        if not self._dropped:
             self._pending += data
             if len(self._pending) > _AHEAD:
                 self._command.pause()
@@ -183,25 +183,28 @@ class Terminal:
         """Tell what was printed, some at a time, until the command has ended and all was told."""
         while True:
             await self._news.wait()
+            self._news.clear()  # first: what comes from here on is looked at in the next round
             over = self._over
             if not over and len(self._pending) < EVENT_BYTES:
                 await asyncio.sleep(GATHER_S)
-            self._news.clear()
             await self._tell_rest()
             if over:
                 return
 
     async def _tell_rest(self) -> None:
-        while self._pending:
-            data = bytes(self._pending[:EVENT_BYTES])
-            del self._pending[:EVENT_BYTES]
+        while self._pending and self._told < EVENTS_BYTES:
+            most = min(EVENT_BYTES, EVENTS_BYTES - self._told)
+            data = bytes(self._pending[:most])
+            del self._pending[:most]
             self._told += len(data)
             text = self._decoder.decode(data)
             if text:
                 await self._ctx.emit(OUTPUT, Printed(text=text))
-            if self._told >= EVENTS_BYTES:
-                self._pending.clear()
-                await self._ctx.emit(OUTPUT, Printed(dropped=True))
+        if self._pending and not self._dropped:
+            self._dropped = True
+            await self._ctx.emit(OUTPUT, Printed(dropped=True))
+        if self._dropped:
+            self._pending.clear()
         self._command.resume()
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import sys
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -74,7 +75,7 @@ class Shell:
             `processes()`.
 
     Raises:
-        ConfigurationError: `tool_set_invalid`: there is no such folder or shell, or no POSIX system.
+        ConfigurationError: `tool_set_invalid`: there is no such folder or shell.
     """
 
     def __init__(
@@ -101,8 +102,8 @@ class Shell:
 
     def _check(self) -> None:
         why = None
-        if os.name != "posix":
-            why = "commands need a POSIX system"
+        if not sys.executable:
+            why = "this Python does not know its own program, which commands are run by"
         elif not os.path.isdir(self._workdir):  # noqa: PTH112  a real path, and text from here on
             why = f"the folder {self._workdir!r} does not exist"
         elif not os.path.isabs(self._shell) or not os.access(self._shell, os.X_OK):  # noqa: PTH117  as above

@@ -1,20 +1,31 @@
 """Starting the plugins of a runtime when it opens, and stopping them when it has closed."""
 
+import asyncio
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
+
+import msgspec
 
 from lash.core.clock import Clock
 from lash.core.errors import LashError
+from lash.core.json import encode
 from lash.core.text import described
 from lash.plugins.contexts import TurnEnded
 from lash.plugins.plugin import Plugin
 from lash.plugins.registration import PluginSet
 from lash.runtime.events import TurnEvent
+from lash.runtime.plugins.asking import asked, failure
 from lash.runtime.plugins.states import PluginStates
+from lash.runtime.selfwaits import outside
+from lash.runtime.stopping import CLOSE_PATIENCE_S
 from lash.sessions.model import SessionHead, TurnRecord
+from lash.turn.outcome import TurnOutcome
 
 _log = logging.getLogger("lash.plugins")
+
+_OUTCOME: msgspec.json.Decoder[TurnOutcome] = msgspec.json.Decoder(TurnOutcome)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,25 +72,56 @@ class PluginLives:
             plugin = self._begun.pop()
             try:
                 await plugin.stop()
-            except Exception:  # noqa: BLE001  the others are to be stopped all the same
-                _log.exception("plugin %s could not be stopped", plugin.id)
+            except BaseException as error:  # noqa: BLE001  the others are to be stopped all the same
+                failure(plugin, error)
+                _log.warning("plugin %s could not be stopped", plugin.id, exc_info=error)
 
 
-async def tell_after_turn(plugins: PluginSet, head: SessionHead, record: TurnRecord) -> None:
+class AfterTurns:
+    """Tells plugins of turns that were committed, in the background."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def tell(self, plugins: PluginSet, head: SessionHead, record: TurnRecord) -> None:
+        """Begin to tell them."""
+        telling = _tell_after_turn(plugins, head, record)
+        task = asyncio.get_running_loop().create_task(
+            telling, name="lash-after-turn", context=outside()
+        )
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def aclose(self) -> None:
+        """Let those who were told come to their end, for a while."""
+        if not self._tasks:
+            return
+        patience = asyncio.ensure_future(self._clock.sleep(CLOSE_PATIENCE_S))
+        told = asyncio.ensure_future(asyncio.wait(tuple(self._tasks)))
+        try:
+            await asyncio.wait((told, patience), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in (patience, told, *self._tasks):
+                each.cancel()
+
+
+async def _tell_after_turn(plugins: PluginSet, head: SessionHead, record: TurnRecord) -> None:
     """Tell plugins of a turn that was committed. They change nothing any more."""
     states = PluginStates(head, _unheard)
     for plugin in plugins.at("after_turn"):
         ended = TurnEnded(
             session=states.session(plugin.id),
             turn_id=record.turn_id,
-            outcome=record.outcome,
+            outcome=_OUTCOME.decode(encode(record.outcome)),  # which is others' as well
             text=record.text,
             usage=record.usage,
         )
         try:
-            await plugin.after_turn(ended)
-        except Exception:  # noqa: BLE001  the turn is committed, whatever becomes of this
-            _log.exception("plugin %s failed after turn %s", plugin.id, record.turn_id)
+            await asked(plugin, partial(plugin.after_turn, ended))
+        except LashError as error:
+            # The turn is committed, whatever becomes of this.
+            _log.warning("plugin %s after turn %s: %s", plugin.id, record.turn_id, error.message)
 
 
 def _unheard(event: TurnEvent) -> None:

@@ -20,7 +20,8 @@ class PluginStates:
     """What the plugins remember during one drive of a turn.
 
     Tool calls run side by side, and their effects may be replayed in another order than that in which
-    their hooks ran. So every change has a number, and of several the one with the highest holds.
+    their hooks ran. So every change has a number, and of several the one with the highest holds. What
+    is changed is seen at once by the hooks of other calls; it is kept once it is recorded.
     """
 
     def __init__(self, head: SessionHead, announce: Announce) -> None:
@@ -29,6 +30,7 @@ class PluginStates:
         self._now: dict[str, tuple[int, JsonValue]] = {
             plugin_id: (0, state) for plugin_id, state in head.config.plugin_state.items()
         }
+        self._recorded = dict(self._now)
         self._numbered = 0
 
     def begin(self) -> "EffectStates":
@@ -50,15 +52,21 @@ class PluginStates:
         """An effect has its outcome, in which hooks had changed this."""
         for plugin_id, (number, state) in changes.items():
             self._numbered = max(self._numbered, number)
-            if number >= self._now.get(plugin_id, (0, None))[0]:
-                self._now[plugin_id] = (number, state)
+            for known in (self._now, self._recorded):
+                if number >= known.get(plugin_id, (0, None))[0]:
+                    known[plugin_id] = (number, state)
 
     @property
     def to_commit(self) -> JsonObject | None:
         """What is to be kept with the turn; None where nothing has changed."""
-        if not self._numbered:
+        if not any(number for number, _ in self._recorded.values()):
             return None
-        return {plugin_id: state for plugin_id, (_, state) in self._now.items()}
+        return {plugin_id: state for plugin_id, (_, state) in self._recorded.items()}
+
+    @property
+    def session_id(self) -> str:
+        """The session."""
+        return self._head.session_id
 
     def session(self, plugin_id: str, keeper: "EffectStates | None" = None) -> PluginSession:
         """The session, as one plugin sees it."""
@@ -68,7 +76,8 @@ class PluginStates:
             session_id=head.session_id,
             agent=head.agent.name,
             plugin_id=plugin_id,
-            options=given if isinstance(given, Mapping) else {},
+            # A plugin may change what it is given; the session must not see that.
+            options=msgspec.json.decode(encode(given)) if isinstance(given, Mapping) else {},
             _keeper=keeper or Remembered(self),
         )
 

@@ -2,20 +2,21 @@
 
 They are asked in the order of registration. What one puts in the place of the arguments, or of the
 answer, holds for those behind it, and those in front of it are asked once more about it: they may refuse
-it, and may not replace it again. So the outcome does not depend on the order.
+it or hold it, and may not replace it again. So nothing is run that a plugin has not seen, whatever the
+order.
 """
 
-import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeAlias, TypeVar
 
 import msgspec
 
 from lash.core.errors import LashError
 from lash.core.json import JsonObject, JsonValue, encode, to_json
-from lash.core.text import described, spelled_out
-from lash.effects.waits.model import Resolution
+from lash.core.text import spelled_out
+from lash.effects.waits.model import RESOLUTION, AwaitEventKey
 from lash.plugins.contexts import ToolCallHook
 from lash.plugins.directives import (
     Abort,
@@ -29,12 +30,15 @@ from lash.plugins.directives import (
 )
 from lash.plugins.plugin import Plugin
 from lash.plugins.registration import PluginSet
+from lash.runtime.plugins.asking import asked, asked_at_once
 from lash.runtime.plugins.states import EffectStates, PluginStates
+from lash.runtime.selfwaits import inside
+from lash.runtime.tool_calling import Word
 from lash.turn.tools import ToolFailed, ToolFailure, ToolOutput, ToolSuccess
 
 T = TypeVar("T")
 
-_log = logging.getLogger("lash.plugins")
+_OUTPUT = msgspec.json.Decoder(ToolOutput)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +57,11 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The call waits until the outside has spoken to a plugin."""
+    """The call waits until the outside has spoken to a plugin, about these arguments."""
 
     plugin_id: str
     hold: Hold
+    args: JsonObject
 
 
 BeforeOutcome: TypeAlias = Passed | Answered | Held
@@ -80,7 +85,7 @@ class HookedCall:
     tool: str
     attempt: int
     key: str
-    answers: Mapping[str, Resolution]
+    answers: Mapping[str, Word]
 
 
 class ToolHooks:
@@ -100,8 +105,8 @@ class ToolHooks:
     ) -> BeforeOutcome:
         """What is to become of a call before its tool is run."""
 
-        async def ask(plugin: Plugin, subject: JsonObject) -> object:
-            return await plugin.before_tool(self._hook(plugin, call, subject, states))
+        def ask(plugin: Plugin, subject: JsonObject) -> object:
+            return plugin.before_tool(self._hook(plugin, call, subject, states))
 
         def replacement(directive: object) -> JsonObject | None:
             return _args(directive.args) if isinstance(directive, ReplaceArgs) else None
@@ -114,23 +119,40 @@ class ToolHooks:
             first_of_equals=False,
         )
         try:
-            settled, changed = await composed.run(args)
+            with inside(self.states.session_id):
+                settled, changed = await composed.run(args)
+            if settled is not None:
+                return Answered(_output(settled))
         except _HookFailedError as failure:
             return Answered(failure.output("before_tool_call_failed"))
-        if settled is not None:
-            return Answered(_output(settled))
         if composed.holds:
             plugin_id = min(composed.holds)
-            return Held(plugin_id, composed.holds[plugin_id])
+            hold, held = composed.holds[plugin_id]
+            return Held(plugin_id, hold, held)
         return Passed(changed)
+
+    async def untold(self, held: Held, key: AwaitEventKey) -> ToolOutput | None:
+        """Tell the outside by which key it answers; why that cannot be, if it cannot.
+
+        Nobody can answer what nobody was asked, so the call fails then.
+        """
+        plugin = next(each for each in self._plugins.plugins if each.id == held.plugin_id)
+        try:
+            with inside(self.states.session_id):
+                await asked(plugin, partial(held.hold.tell, key))
+        except LashError as error:
+            message = f"Plugin {plugin.id!r} held the call and told nobody: {error.message}"
+            return _HookFailedError(plugin.id, message).output("before_tool_call_failed")
+        return None
 
     async def after(
         self, call: HookedCall, args: JsonObject, output: ToolOutput, states: EffectStates
     ) -> ToolOutput:
         """What stands of an answer once the plugins have seen it."""
 
-        async def ask(plugin: Plugin, subject: ToolOutput) -> object:
-            return await plugin.after_tool(self._hook(plugin, call, args, states), subject)
+        def ask(plugin: Plugin, subject: ToolOutput) -> object:
+            hook = self._hook(plugin, call, args, states)
+            return plugin.after_tool(hook, _copy(subject))
 
         def replacement(directive: object) -> ToolOutput | None:
             if not isinstance(directive, Answer):
@@ -141,10 +163,11 @@ class ToolHooks:
             self._plugins.at("after_tool"), ask, replacement, (Abort, Deny), first_of_equals=True
         )
         try:
-            settled, changed = await composed.run(output)
+            with inside(self.states.session_id):
+                settled, changed = await composed.run(output)
+            return changed if settled is None else _output(settled)
         except _HookFailedError as failure:
             return failure.output("after_tool_call_failed")
-        return changed if settled is None else _output(settled)
 
     def shown(
         self, call: HookedCall, args: JsonObject, output: ToolOutput, states: EffectStates
@@ -153,26 +176,33 @@ class ToolHooks:
         plugin = self._plugins.shows
         if plugin is None:
             return None
+        hook = self._hook(plugin, call, args, states)
         try:
-            text: object = plugin.show(self._hook(plugin, call, args, states), output)
-        except Exception as error:  # noqa: BLE001  the answer is kept; only what is shown of it is not
-            _log.exception("plugin %s could not show the answer of %s", plugin.id, call.tool)
-            return f"[The answer could not be shown: {described(error)}]"
-        return text if text is None else spelled_out(str(text))
+            text = asked_at_once(plugin, partial(plugin.show, hook, _copy(output)))
+        except LashError as error:
+            # The answer is kept; only what is shown of it is not.
+            return f"[The answer could not be shown: {spelled_out(error.message)}]"
+        if text is None or isinstance(text, str):
+            return text if text is None else spelled_out(text)
+        return f"[The answer could not be shown: {plugin.id!r} made no text of it.]"
 
     def _hook(
         self, plugin: Plugin, call: HookedCall, args: JsonObject, states: EffectStates
     ) -> ToolCallHook:
+        # A hook may change what it is given; the journal must not see that.
+        given = encode(args)
+        word = call.answers.get(plugin.id)
+        # A word about other arguments is no word about these.
+        spoken = word is not None and encode(word.args) == given
         return ToolCallHook(
             session=self.states.session(plugin.id, states),
             turn_id=call.turn_id,
             call_id=call.call_id,
             tool=call.tool,
-            # A hook may change what it is given; the journal must not see that.
-            args=msgspec.json.decode(encode(args)),
+            args=msgspec.json.decode(given),
             attempt=call.attempt,
             idempotency_key=call.key,
-            answer=call.answers.get(plugin.id),
+            answer=RESOLUTION.decode(encode(word.resolution)) if word and spoken else None,
         )
 
 
@@ -202,7 +232,7 @@ class _Composition(Generic[T]):
     def __init__(
         self,
         plugins: Sequence[Plugin],
-        ask: Callable[[Plugin, T], Awaitable[object]],
+        ask: Callable[[Plugin, T], object],
         replacement: Callable[[object], T | None],
         settling: tuple[type[Settling], ...],
         *,
@@ -214,7 +244,7 @@ class _Composition(Generic[T]):
         self._settling = settling
         self._first_of_equals = first_of_equals
         self._settled: Settled | None = None
-        self.holds: dict[str, Hold] = {}
+        self.holds: dict[str, tuple[Hold, T]] = {}
 
     async def run(self, subject: T) -> tuple[Settled | None, T]:
         """What settles it, if anything does, and the subject as it stands in the end."""
@@ -222,7 +252,7 @@ class _Composition(Generic[T]):
             directive = await self._asked(plugin, subject)
             replaced = self._replaced(plugin, directive)
             if replaced is None:
-                self._take(plugin, directive)
+                self._take(plugin, directive, subject)
                 continue
             subject = replaced
             for earlier in self._plugins[:index]:
@@ -235,8 +265,10 @@ class _Composition(Generic[T]):
                         "have one of them accept what the other makes of it.",
                         "plugin_directive_conflict",
                     )
-                if isinstance(again, Abort | Deny):
-                    self._take(earlier, again)
+                # Whether it is held is said about what is run, not about what was replaced.
+                self.holds.pop(earlier.id, None)
+                if not isinstance(again, Answer):
+                    self._take(earlier, again, subject)
         return self._settled, subject
 
     def _replaced(self, plugin: Plugin, directive: object) -> T | None:
@@ -244,29 +276,28 @@ class _Composition(Generic[T]):
             return self._replacement(directive)
         except LashError as error:
             raise _HookFailedError(
-                plugin.id, f"Plugin {plugin.id!r} answered with what is no JSON: {error.message}"
+                plugin.id,
+                f"Plugin {plugin.id!r} answered with what is no JSON: {error.message}",
+                str(error.code),
             ) from error
 
     async def _asked(self, plugin: Plugin, subject: T) -> object:
         try:
-            return await self._ask(plugin, subject)
+            return await asked(plugin, partial(self._ask, plugin, subject))
         except LashError as error:
+            if error.code == "plugin_failed":
+                raise _HookFailedError(plugin.id, error.message) from error
             raise _HookFailedError(
                 plugin.id, f"Plugin {plugin.id!r} failed: {error.message}", str(error.code)
             ) from error
-        except Exception as error:
-            _log.exception("plugin %s failed", plugin.id)
-            raise _HookFailedError(
-                plugin.id, f"Plugin {plugin.id!r} failed: {described(error)}"
-            ) from error
 
-    def _take(self, plugin: Plugin, directive: object) -> None:
+    def _take(self, plugin: Plugin, directive: object, subject: T) -> None:
         if directive is None:
             return
         if isinstance(directive, Hold) and Answer in self._settling:
-            self.holds[plugin.id] = directive
+            self.holds[plugin.id] = directive, subject
             return
-        if not isinstance(directive, self._settling):
+        if not isinstance(directive, self._settling) or not _is_text(directive):
             raise _HookFailedError(
                 plugin.id,
                 f"Plugin {plugin.id!r} answered with {type(directive).__name__}, which means nothing "
@@ -285,14 +316,33 @@ def _args(value: object) -> JsonObject:
     return told
 
 
+def _is_text(directive: Settling) -> bool:
+    """Whether what it says can be said."""
+    if isinstance(directive, Answer):
+        return True
+    told: tuple[object, object] = (directive.message, directive.code)
+    return all(isinstance(text, str) for text in told)
+
+
+def _copy(output: ToolOutput) -> ToolOutput:
+    """For a hook, which may change what it is given; the journal must not see that."""
+    return _OUTPUT.decode(encode(output))
+
+
 def _output(settled: Settled) -> ToolOutput:
     match settled.shown:
         case Answer(value=value):
-            return ToolOutput(outcome=ToolSuccess(payload=to_json(value)))
+            try:
+                return ToolOutput(outcome=ToolSuccess(payload=to_json(value)))
+            except LashError as error:
+                message = (
+                    f"Plugin {settled.plugin_id!r} answered with what is no JSON: {error.message}"
+                )
+                raise _HookFailedError(settled.plugin_id, message, str(error.code)) from error
         case Deny(message=message, code=code) | Abort(message=message, code=code):
             failure = ToolFailure(
                 failure_class="permission_denied",
-                code=code,
+                code=spelled_out(code),
                 message=spelled_out(message),
                 source="plugin",
             )

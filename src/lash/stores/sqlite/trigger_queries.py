@@ -27,9 +27,10 @@ OF_SESSION = """
 RECEIPT = """
     SELECT address, command_hash, outcome, created_at_ms FROM trigger_receipts WHERE address = ?
 """
+#: What is there already, although it was looked for, is a fault of the database; the row count tells.
 ADD_RECEIPT = """
     INSERT INTO trigger_receipts (address, owner_session, command_hash, outcome, created_at_ms)
-    VALUES (?, ?, ?, ?, ?)
+    VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
 """
 
 
@@ -63,7 +64,7 @@ ADD_OCCURRENCE = """
     INSERT INTO trigger_occurrences (
         occurrence_id, occurrence_key, event, source_key, occurred_at_ms, record
     )
-    VALUES (?, ?, ?, ?, ?, ?)
+    VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
 """
 _DELIVERY = """
     d.delivery_id, o.record, d.subscription, d.created_at_ms, d.state, d.settled_at_ms, d.failure
@@ -76,7 +77,7 @@ ADD_DELIVERY = """
         delivery_id, occurrence_id, subscription_id, starts_process, created_at_ms, state,
         settled_at_ms, failure, subscription
     )
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
 """
 DELIVERIES_OF = f"SELECT {_DELIVERY} FROM {_DELIVERIES} WHERE d.occurrence_id = ?"  # noqa: S608
 DELIVERY = f"SELECT {_DELIVERY} FROM {_DELIVERIES} WHERE d.delivery_id = ?"  # noqa: S608
@@ -173,3 +174,30 @@ DELETE_RECEIPT = "DELETE FROM trigger_receipts WHERE address = ?"
 DELETE_DELIVERY = "DELETE FROM trigger_deliveries WHERE delivery_id = ?"
 DELETE_OCCURRENCE = "DELETE FROM trigger_occurrences WHERE occurrence_id = ?"
 DELETE_SUBSCRIPTION = "DELETE FROM trigger_subscriptions WHERE subscription_id = ?"
+
+# --- checking -----------------------------------------------------------------------------------------
+
+
+def numbers(table: str) -> str:
+    """The numbers of a table's rows."""
+    return f"SELECT rowid FROM {table}"  # noqa: S608  a table of ours
+
+
+SUBSCRIPTION_ROW = """
+    SELECT subscription_id, owner, subscription_key, event, source_key, name, target, owner_session,
+        registrant_session, enabled, deleted, record
+    FROM trigger_subscriptions WHERE rowid = ?
+"""
+RECEIPT_ROW = """
+    SELECT address, command_hash, outcome, created_at_ms, owner_session FROM trigger_receipts
+    WHERE rowid = ?
+"""
+OCCURRENCE_ROW = """
+    SELECT occurrence_id, occurrence_key, event, source_key, occurred_at_ms, record
+    FROM trigger_occurrences WHERE rowid = ?
+"""
+DELIVERY_ROW = """
+    SELECT delivery_id, occurrence_id, subscription_id, starts_process, created_at_ms, state,
+        settled_at_ms, failure, subscription
+    FROM trigger_deliveries WHERE rowid = ?
+"""

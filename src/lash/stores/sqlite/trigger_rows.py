@@ -84,8 +84,11 @@ def subscription_columns(record: Subscription) -> tuple[object, ...]:
 def read_receipt(connection: sqlite3.Connection, address: str) -> StoredReceipt | None:
     """What came of an operation, if it is known."""
     row: Row | None = connection.execute(queries.RECEIPT, (address,)).fetchone()
-    if row is None:
-        return None
+    return None if row is None else receipt(row)
+
+
+def receipt(row: Row) -> StoredReceipt:
+    """What came of an operation, from its columns."""
     columns = checked(row, _Receipt)
     return StoredReceipt(
         address=columns.address,
@@ -95,14 +98,14 @@ def read_receipt(connection: sqlite3.Connection, address: str) -> StoredReceipt 
     )
 
 
-def receipt_columns(owner: TriggerOwner, receipt: StoredReceipt) -> tuple[object, ...]:
+def receipt_columns(owner: TriggerOwner, record: StoredReceipt) -> tuple[object, ...]:
     """What came of an operation as columns."""
     return (
-        receipt.address,
+        record.address,
         owner_session(owner),
-        receipt.command_hash,
-        text(receipt.outcome),
-        receipt.created_at_ms,
+        record.command_hash,
+        text(record.outcome),
+        record.created_at_ms,
     )
 
 

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from lash.core.clock import Clock
+from lash.core.errors import StoreError
 from lash.core.seams import SeamObserver
 from lash.core.tiers import DurabilityTier
 from lash.stores.sqlite import trigger_queries as queries
@@ -69,9 +70,7 @@ class SqliteTriggers:
 
     async def execute(self, operation: TriggerOperation) -> TriggerOutcome:
         """Do something to subscriptions, in one transaction."""
-        return await self._writer.submit(
-            lambda connection: self._execute(connection, operation), whole=True
-        )
+        return await self._writer.submit(lambda connection: self._execute(connection, operation))
 
     def _execute(
         self, connection: sqlite3.Connection, operation: TriggerOperation
@@ -90,17 +89,14 @@ class SqliteTriggers:
         if plan.receipt is not None:
             records = [rows.subscription_columns(record) for record in plan.records]
             receipt = rows.receipt_columns(owner, plan.receipt)
-            # All of it is text by now, so nothing but SQLite itself can refuse what follows.
             connection.executemany(queries.PUT_SUBSCRIPTION, records)
-            connection.execute(queries.ADD_RECEIPT, receipt)
+            _add(connection, queries.ADD_RECEIPT, [receipt])
             self._seams("trigger.execute.inside")
         return plan.outcome
 
     async def ingest(self, request: OccurrenceRequest) -> IngestResult:
         """Write down an occurrence and reserve all it means, in one transaction."""
-        return await self._writer.submit(
-            lambda connection: self._ingest(connection, request), whole=True
-        )
+        return await self._writer.submit(lambda connection: self._ingest(connection, request))
 
     def _ingest(self, connection: sqlite3.Connection, request: OccurrenceRequest) -> IngestResult:
         known = rows.read_occurrence(connection, occurrence_id_of(request.key))
@@ -123,8 +119,8 @@ class SqliteTriggers:
         if isinstance(result, Ingested):
             occurred = rows.occurrence_columns(result.occurrence)
             reserved = [rows.delivery_columns(each) for each in result.deliveries]
-            connection.execute(queries.ADD_OCCURRENCE, occurred)
-            connection.executemany(queries.ADD_DELIVERY, reserved)
+            _add(connection, queries.ADD_OCCURRENCE, [occurred])
+            _add(connection, queries.ADD_DELIVERY, reserved)
             self._seams("trigger.ingest.inside")
         return result
 
@@ -226,3 +222,20 @@ def end_subscriptions(connection: sqlite3.Connection, session_id: str, clock: Cl
 def forget_delivery(connection: sqlite3.Connection, process_id: str) -> None:
     """Let go of the delivery that started a process, in the transaction that prunes it."""
     connection.execute(queries.FORGET_PROCESS, (process_id,))
+
+
+def _add(
+    connection: sqlite3.Connection, statement: str, added: Sequence[tuple[object, ...]]
+) -> None:
+    """Add rows that must be new.
+
+    Raises:
+        StoreError: `store_corrupt`: one is there, and was not found.
+    """
+    for row in added:
+        if connection.execute(statement, row).rowcount != 1:
+            raise StoreError(
+                "store_corrupt",
+                f"A row of triggers, {row[0]!r}, is there and was not found. The database was damaged; "
+                "restore it from a backup.",
+            )

@@ -33,6 +33,7 @@ from lash.stores.sqlite.columns import checked, column, text
 from lash.stores.sqlite.forgetting import forget_session
 from lash.stores.sqlite.process_checking import check_processes
 from lash.stores.sqlite.readers import Readers
+from lash.stores.sqlite.trigger_checking import check_triggers
 from lash.stores.sqlite.vacuuming import Vacuum
 from lash.stores.sqlite.writer import Writer
 
@@ -143,6 +144,7 @@ class Upkeep:
             await self._readers.read(look)
         found.extend(await self._readers.read(checking.check_scopes))
         found.extend(await check_processes(self._readers))
+        found.extend(await check_triggers(self._readers))
         return found
 
 

@@ -1,9 +1,11 @@
 """A store's attachments with short ways to use them, and the class that their properties are made from."""
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TypeVar, cast
+
+import pytest
 
 from lash.attachments.model import AttachmentMeta, AttachmentOwner, ProcessOwner, TurnOwner
 from lash.attachments.policy import AttachmentPolicy
@@ -165,12 +167,14 @@ class Shelf:
         self, *, manifest: AttachmentManifest | None = None, allow_empty: bool = False
     ) -> LashError:
         """Why a sweep was refused that must be."""
-        try:
-            report = await self.sweep(manifest=manifest, allow_empty=allow_empty)
-        except LashError as error:
-            return error
-        message = f"the sweep was not refused: {report!r}"
-        raise AssertionError(message)
+        return await error_of(self.sweep(manifest=manifest, allow_empty=allow_empty))
+
+
+async def error_of(call: Awaitable[object]) -> LashError:
+    """The error that a call must raise."""
+    with pytest.raises(LashError) as raised:
+        await call
+    return raised.value
 
 
 class AttachmentProperties(Properties):

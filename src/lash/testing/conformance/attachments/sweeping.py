@@ -5,17 +5,16 @@
 from collections.abc import Sequence
 
 from lash.attachments.transitions import BlobStat, CondemnAnswer, Sweeper
-from lash.core.errors import LashError, StoreError
+from lash.core.errors import StoreError
 from lash.core.leases import LeaseOwner
-from lash.core.seams import Seam
 from lash.runtime.attachment_reclaim import ReclaimReport
 from lash.testing.conformance.attachments.shelf import (
     OTTO,
     WANDA,
     AttachmentProperties,
-    Shelf,
     around,
     content,
+    error_of,
     id_of,
     intent,
     turn,
@@ -107,58 +106,32 @@ class ReclaimProperties(AttachmentProperties):
 
     # --- what comes in between ------------------------------------------------------------------
 
-    async def _race(
-        self, shelf: Shelf, seam: Seam, *, refer: bool = True
-    ) -> tuple[ReclaimReport, list[str]]:
-        """A sweep of old, unreferred bytes in which the same bytes are put at a seam."""
-        told: list[str] = []
-        await shelf.blobs.put(X, content("x"))
-        shelf.age()
-        inner, seen = shelf.manifest, list[Seam]()
-
-        def passed(at: Seam) -> None:
-            seen.append(at)
-
-        async def writer() -> None:
-            if refer:
-                answer = await shelf.begin(intent("x"))
-                told.append(str(answer.__struct_config__.tag))
-                if told[-1] != "granted":
-                    return
-            await shelf.blobs.put(X, content("x"))
-
-        async def condemn(attachment_id: str, sweeper: Sweeper) -> CondemnAnswer:
-            if seam == "attachment.condemn.inside":
-                await writer()
-            return await inner.condemn(attachment_id, sweeper)
-
-        async def head(attachment_id: str) -> BlobStat | None:
-            if seam == "attachment.condemn.after" and not told:
-                await writer()
-                told.append("put")
-            return await shelf.blobs.head(attachment_id)
-
-        async def delete(attachment_id: str) -> None:
-            if seam == "attachment.arm.after":
-                await writer()
-            await shelf.blobs.delete(attachment_id)
-
-        manifest = around(inner, condemn=condemn)
-        blobs = around(shelf.blobs, head=head, delete=delete)
-        report = await shelf.sweep(manifest=manifest, blobs=blobs, seams=passed)
-        return report, told
-
     async def test_condemn_cas_spares_a_live_blob_every_read_shaped_guard_missed(self) -> None:
         async with self.shelf() as shelf:
-            report, told = await self._race(shelf, "attachment.condemn.inside")
+            await shelf.blobs.put(X, content("x"))
+            shelf.age()
+            inner = shelf.manifest
+
+            async def condemn(attachment_id: str, sweeper: Sweeper) -> CondemnAnswer:
+                await shelf.refer("x")  # behind the list of references, and no bytes were put yet
+                return await inner.condemn(attachment_id, sweeper)
+
+            report = await shelf.sweep(manifest=around(inner, condemn=condemn))
             await shelf.interlude()
-            assert told == ["granted"]
             assert (report.reclaimed, report.deferred) == (0, ())
             assert (await shelf.session().get(X)).data == b"x"
 
     async def test_gc_delete_recheck_spares_blob_refreshed_after_snapshot(self) -> None:
         async with self.shelf() as shelf:
-            report, _ = await self._race(shelf, "attachment.condemn.after", refer=False)
+            await shelf.blobs.put(X, content("x"))
+            shelf.age()
+            inner = shelf.manifest
+
+            async def condemn(attachment_id: str, sweeper: Sweeper) -> CondemnAnswer:
+                await shelf.blobs.put(X, content("x"))  # by somebody who refers to nothing
+                return await inner.condemn(attachment_id, sweeper)
+
+            report = await shelf.sweep(manifest=around(inner, condemn=condemn))
             await shelf.interlude()
             assert (report.reclaimed, report.deferred) == (0, ())
             assert await shelf.has(X)
@@ -182,13 +155,21 @@ class ReclaimProperties(AttachmentProperties):
 
     async def test_same_content_put_inside_the_delete_window_survives(self) -> None:
         async with self.shelf() as shelf:
-            report, told = await self._race(shelf, "attachment.arm.after")
-            assert told == ["reclamation_in_flight"]
-            assert report.reclaimed == 1
+            await shelf.blobs.put(X, content("x"))
+            shelf.age()
+            answers: list[str] = []
+
+            async def delete(attachment_id: str) -> None:
+                answer = await shelf.begin(intent("x"))
+                answers.append(str(answer.__struct_config__.tag))
+                await shelf.blobs.delete(attachment_id)
+
+            report = await shelf.sweep(blobs=around(shelf.blobs, delete=delete))
+            assert answers == ["reclamation_in_flight"]
+            assert (report.reclaimed, report.deleted_while_referenced) == (1, ())
             await shelf.interlude()
             await shelf.put("x")  # the writer's next attempt
             assert (await shelf.session().get(X)).data == b"x"
-            assert report.deleted_while_referenced == ()
 
     async def test_a_writer_of_the_facade_waits_until_the_deletion_is_over(self) -> None:
         async with self.shelf() as shelf:
@@ -364,15 +345,12 @@ class SessionAttachmentProperties(AttachmentProperties):
         async with self.shelf() as shelf:
             ref = await shelf.session("s").put(b"secret")
             await shelf.interlude()
-            told: list[str] = []
-            for attachment_id in (ref.id, id_of("unknown")):
-                try:
-                    await shelf.session("z").get(attachment_id)
-                except LashError as error:
-                    assert error.code == "attachment_not_found"
-                    told.append(error.message.replace(attachment_id, "…"))
-            assert len(told) == 2
-            assert told[0] == told[1]
+            others = shelf.session("z")
+            there = await error_of(others.get(ref.id))
+            nowhere = await error_of(others.get(id_of("unknown")))
+            assert there.code == nowhere.code == "attachment_not_found"
+            told = there.message.replace(ref.id, id_of("unknown"))
+            assert told == nowhere.message
 
     async def test_attachment_ownership_isolation(self) -> None:
         async with self.shelf() as shelf:
@@ -400,13 +378,8 @@ class SessionAttachmentProperties(AttachmentProperties):
                 raise StoreError("store_full", "no room")
 
             store = shelf.session(blobs=around(shelf.blobs, put=put))
-            codes: list[str] = []
-            for attempt in (lambda: store.put(b"x"), lambda: shelf.session().get(X)):
-                try:
-                    await attempt()
-                except LashError as error:
-                    codes.append(error.code)
-            assert codes == ["store_full", "attachment_not_found"]
+            assert (await error_of(store.put(b"x"))).code == "store_full"
+            assert (await error_of(shelf.session().get(X))).code == "attachment_not_found"
             await shelf.interlude()
             ref = await shelf.session().put(b"x")
             assert (await shelf.session().get(ref.id)).data == b"x"
@@ -414,12 +387,7 @@ class SessionAttachmentProperties(AttachmentProperties):
     async def test_without_an_intent_no_bytes_land(self) -> None:
         async with self.shelf() as shelf:
             store = shelf.session(manifest=around(shelf.manifest, begin_write=failing))
-            code = ""
-            try:
-                await store.put(b"x")
-            except LashError as error:
-                code = error.code
-            assert code == "store_failed"
+            assert (await error_of(store.put(b"x"))).code == "store_failed"
             assert await shelf.kept() == set()
 
     async def test_a_deletion_that_a_dead_sweeper_left_holds_no_writer_up(self) -> None:
