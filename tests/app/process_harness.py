@@ -21,6 +21,7 @@ __all__ = [
     "charging",
     "code_of",
     "come_back",
+    "greet",
     "has_come_to",
     "ledger",
     "left",
@@ -29,6 +30,7 @@ __all__ = [
     "outcome",
     "parked",
     "path",
+    "quick",
     "recorded",
     "refused",
     "result_after_go",
@@ -118,9 +120,21 @@ async def parked(path: Path, *functions: ProcessFunction) -> ProcessParked:
 
 
 @lash.process
+async def greet(ctx: lash.ProcessContext, name: str, times: int = 1) -> str:
+    """Greet somebody."""
+    return ", ".join([f"hello {name}"] * times)
+
+
+@lash.process
 async def waits(ctx: lash.ProcessContext, what: Any = None) -> Any:
     """Waits for the signal `go`, and returns what came with it."""
     return await ctx.signal("go")
+
+
+@lash.process
+async def quick(ctx: lash.ProcessContext, value: Any = None) -> Any:
+    """Is over at once, with what it was given."""
+    return value
 
 
 def refused(call: Callable[[lash.ProcessContext], Awaitable[object]]) -> ProcessFunction:

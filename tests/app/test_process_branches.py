@@ -237,7 +237,12 @@ async def test_a_race_that_was_decided_is_followed_on_replay(path: Path, ledger:
             await ctx.step(forever)
             return "worked"
 
-        won = await ctx.race(work(), ctx.sleep(60))
+        async def deadline() -> object:
+            await ctx.sleep(60)
+            await ctx.step(ledger.note, "too late")
+            return await ctx.step(ledger.note, "over")
+
+        won = await ctx.race(work(), deadline())
         await ctx.step(ledger.note, "after")
         return [*won, await ctx.signal("go")]
 
@@ -247,9 +252,10 @@ async def test_a_race_that_was_decided_is_followed_on_replay(path: Path, ledger:
         clock.advance(60)
         await has_come_to(lambda: "after" in ledger.runs)
         await runtime.idle(30)
-    await come_back(path, racing, clock=clock)
-    assert await result_after_go(path, racing, payload=1, clock=clock) == [1, None, 1]
-    assert ledger.runs == ["first", "second", "after"]
+    for _ in range(2):
+        await come_back(path, racing, clock=clock)
+    assert await result_after_go(path, racing, payload=1, clock=clock) == [1, "over", 1]
+    assert ledger.runs == ["first", "second", "too late", "over", "after"]
 
 
 async def test_losers_are_cancelled_before_the_race_is_over(
@@ -358,19 +364,25 @@ async def test_a_signal_that_a_loser_had_taken_is_the_next_waits(path: Path) -> 
     assert got in ([0, None, "kept", "next"], [1, "kept", "next", "never"])
 
 
-async def test_a_signal_beats_the_deadline_of_the_whole(path: Path) -> None:
+@pytest.mark.parametrize(("days", "result"), [(2, [0, "ana", 1]), (3, [1, None, 1])])
+async def test_a_signal_and_a_timer_race_also_over_restarts(
+    path: Path, days: int, result: list[Any]
+) -> None:
     clock = VirtualClock()
 
     @lash.process
     async def asking(ctx: lash.ProcessContext) -> Any:
-        won, value = await ctx.race(ctx.signal("approved"), ctx.sleep(timedelta(days=3)))
-        return [won, value]
+        won = await ctx.race(ctx.signal("approved"), ctx.sleep(timedelta(days=3)))
+        return [*won, await ctx.signal("go")]
 
     await left(path, asking, clock=clock)
-    clock.advance(timedelta(days=2).total_seconds())
+    clock.advance(timedelta(days=days).total_seconds())
     async with opened(path, asking, clock=clock) as runtime:
+        await runtime.idle(30)
         await runtime.processes.signal("p", "approved", "ana")
-        assert await runtime.processes.handle("p").result() == [0, "ana"]
+        await runtime.idle(30)
+    clock.advance(timedelta(days=30).total_seconds())
+    assert await result_after_go(path, asking, payload=1, clock=clock) == result
 
 
 # --- tasks that plain asyncio makes ---------------------------------------------------------------------

@@ -19,6 +19,7 @@ from process_harness import (
     opened,
     outcome,
     path,
+    quick,
     recorded,
     result_after_go,
     settles,
@@ -95,7 +96,7 @@ async def test_a_process_that_waits_is_told_where_it_waits(location: str | Path,
     async with opened(location, function, sleeper) as runtime:
         handle = await begun(runtime, function)
         record = await handle.cancel("enough")
-        assert not record.retired
+        assert (record.process_id, record.retired) == ("p", False)
         assert await handle.outcome(timeout=20) == STOPPED
         assert (await handle.status()).status == "cancelled"
         with pytest.raises(lash.ProcessError, match="was cancelled: enough") as raised:
@@ -110,9 +111,21 @@ async def test_a_process_that_nobody_runs_is_told_when_it_is_run_again(
     function = waiting_for(what)
     await left(path, function, also=[sleeper])
     async with opened(path, run_processes=False) as runtime:
-        record = await runtime.processes.cancel("p", "enough")
-        assert record.status in {"running", "waiting"}
-    assert await outcome(path, function, sleeper) == STOPPED
+        for _ in range(2):  # the same request
+            record = await runtime.processes.cancel("p", "enough")
+            assert record.status in {"running", "waiting"}
+    async with opened(path, function, sleeper) as runtime:
+        assert await runtime.processes.handle("p").outcome(timeout=20) == STOPPED
+        assert await asked(runtime) == [{"reason": "enough"}]
+
+
+async def asked(runtime: lash.Runtime) -> list[object]:
+    """What process `p` was asked to stop with, in order."""
+    return [
+        each.payload
+        for each in await runtime.processes.events("p")
+        if each.event_type == "process.cancel_requested"
+    ]
 
 
 async def test_another_runtime_may_ask_it_to_stop(path: Path) -> None:
@@ -231,14 +244,9 @@ def cleaning(ledger: Ledger) -> lash.ProcessFunction[[], Any]:
     return cleaning
 
 
-async def test_cleaning_up_goes_on_over_restarts(path: Path, ledger: Ledger) -> None:
-    function = cleaning(ledger)
-    async with opened(path, function) as runtime:
-        handle = await begun(runtime, function)
-        await handle.cancel("enough")
-        await has_come_to(lambda: len(ledger.runs) == 2)
-        await runtime.idle(30)
-    await come_back(path, function)
+async def cleans_up_to_its_end(
+    path: Path, function: lash.ProcessFunction[[], Any], ledger: Ledger
+) -> None:
     async with opened(path, function) as runtime:
         await runtime.processes.signal("p", "go")
         assert await runtime.processes.handle("p").outcome(timeout=20) == STOPPED
@@ -247,6 +255,20 @@ async def test_cleaning_up_goes_on_over_restarts(path: Path, ledger: Ledger) -> 
         "released: enough",
         "told the customer",
     ]
+
+
+async def test_cleaning_up_goes_on_over_restarts(path: Path, ledger: Ledger) -> None:
+    function = cleaning(ledger)
+    async with opened(path, function) as runtime:
+        handle = await begun(runtime, function)
+        await handle.cancel("enough")
+        await has_come_to(lambda: len(ledger.runs) == 2)
+        await runtime.idle(30)
+        await handle.cancel("really")  # it was told, and is not told again
+        await runtime.idle(30)
+        assert (await handle.status()).outcome is None
+    await come_back(path, function)
+    await cleans_up_to_its_end(path, function, ledger)
     assert {each for each in ledger.runs if isinstance(each, tuple)} == {(False, False, True)}
 
 
@@ -326,12 +348,7 @@ async def test_it_is_told_once_however_often_it_is_asked(path: Path, ledger: Led
         for reason in ("first", "first", "second", None):
             await handle.cancel(reason)
         await has_come_to(lambda: ledger.runs)
-        asked = [
-            each.payload
-            for each in await runtime.processes.events("p")
-            if each.event_type == "process.cancel_requested"
-        ]
-        assert asked == [{"reason": "first"}, {"reason": "second"}, {}]
+        assert await asked(runtime) == [{"reason": "first"}, {"reason": "second"}, {}]
     async with opened(path, stubborn) as runtime:
         handle = runtime.processes.handle("p")
         await handle.cancel("third")
@@ -341,24 +358,18 @@ async def test_it_is_told_once_however_often_it_is_asked(path: Path, ledger: Led
 
 
 async def test_what_has_ended_stays_as_it_is(location: str | Path) -> None:
-    @lash.process
-    async def quick(ctx: lash.ProcessContext) -> str:
-        return "done"
-
     async with opened(location, quick) as runtime:
-        handle = await runtime.processes.start(quick, id="p")
+        handle = await runtime.processes.start(quick, "done", id="p")
         assert await handle.result(timeout=20) == "done"
         before = await runtime.processes.events("p")
         assert (await handle.cancel("too late")).status == "completed"
         assert (await runtime.processes.cancel("p")).status == "completed"
+        assert await code_of(runtime.processes.abandon("p")) == "process_already_terminal"
         assert await handle.outcome() == ProcessSuccess(value="done")
         assert await runtime.processes.events("p") == before
 
 
 async def test_what_is_not_there_cannot_be_asked(location: str | Path) -> None:
-    @lash.process
-    async def quick(ctx: lash.ProcessContext) -> None: ...
-
     async with opened(location, quick) as runtime:
         assert await code_of(runtime.processes.cancel("p")) == "process_unknown"
         await (await runtime.processes.start(quick, id="p")).result()
@@ -396,14 +407,7 @@ async def test_a_process_that_is_told_while_its_runtime_closes_is_told_again(
     async with opened(path, function) as runtime:
         handle = await begun(runtime, function)
         await handle.cancel("enough")
-    async with opened(path, function) as runtime:
-        await runtime.processes.signal("p", "go")
-        assert await runtime.processes.handle("p").outcome(timeout=20) == STOPPED
-    assert [each for each in ledger.runs if isinstance(each, str)] == [
-        "reserved",
-        "released: enough",
-        "told the customer",
-    ]
+    await cleans_up_to_its_end(path, function, ledger)
 
 
 async def test_it_is_not_told_again_in_its_next_segment(path: Path, ledger: Ledger) -> None:

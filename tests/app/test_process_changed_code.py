@@ -79,6 +79,16 @@ async def added_in_front(ctx: lash.ProcessContext, ledger: Ledger) -> Any:
     await ctx.step(ledger.note, "new", name="new")
 
 
+async def waits_early(ctx: lash.ProcessContext, ledger: Ledger) -> Any:
+    await ctx.step(ledger.note, "a", name="a")
+    return await ctx.signal("go")
+
+
+async def waits_without_the_first(ctx: lash.ProcessContext, ledger: Ledger) -> Any:
+    await ctx.step(ledger.note, "b", name="b")
+    return await ctx.signal("go")
+
+
 async def reordered(ctx: lash.ProcessContext, ledger: Ledger) -> Any:
     await ctx.step(ledger.note, "b", name="b")
     await ctx.step(ledger.note, "b again", name="b")
@@ -157,6 +167,12 @@ CHANGES: dict[str, tuple[Body, str, str]] = {
     "other arguments": (other_arguments, "effect_replay_mismatch", "step:a:1"),
     "a step less": (removed, "process_journal_left_over", "asked for step:new:1"),
     "a step more in front": (added_in_front, "process_journal_left_over", "holds step:a:1"),
+    "an early wait": (waits_early, "process_journal_left_over", "holds step:b:1"),
+    "no first step, and a wait": (
+        waits_without_the_first,
+        "process_journal_left_over",
+        "holds step:a:1",
+    ),
     "another order": (reordered, "process_journal_left_over", "holds step:a:1"),
     "an early return": (returned_early, "process_journal_left_over", "came to its end"),
     "an early failure": (failed_early, "process_journal_left_over", "came to its end"),
@@ -259,7 +275,7 @@ async def test_a_process_whose_code_is_not_here_says_so_and_goes_on_when_it_come
         assert (record.state.parked.code, record.state.parked.waits_for) == (code, "code")
         assert "'p'" in record.state.parked.message
         await runtime.processes.signal("p", "go", "meanwhile")
-    assert [event.code for event in told] == [code]
+    assert [(event.process_id, event.code) for event in told] == [("p", code)]
     async with opened(path, old, *functions) as runtime:
         assert await runtime.processes.handle("p").result(timeout=20) == "meanwhile"
     assert ledger.runs == ["a"]

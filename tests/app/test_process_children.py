@@ -18,7 +18,9 @@ from process_harness import (
     opened,
     outcome,
     path,
+    refused,
     result_after_go,
+    waits,
 )
 
 import lash
@@ -40,13 +42,22 @@ async def double(ctx: lash.ProcessContext, number: int) -> int:
 
 
 @lash.process
-async def fails(ctx: lash.ProcessContext) -> None:
-    raise lash.StepError("declined", "card_declined")
+async def fails(ctx: lash.ProcessContext, how: str) -> None:
+    def read() -> None:
+        raise ValueError("no number")
+
+    if how == "as it says":
+        raise lash.StepError("declined", "card_declined")
+    if how == "in a step":
+        await ctx.step(read)
+    raise KeyError("broken")
 
 
-@lash.process
-async def waits(ctx: lash.ProcessContext) -> Any:
-    return await ctx.signal("go")
+FAILURES = {
+    "as it says": ("card_declined", "declined"),
+    "in a step": ("durable_step_failed", "Step 'read' failed: ValueError: no number"),
+    "by itself": ("process_failed", "KeyError: 'broken'"),
+}
 
 
 @lash.process
@@ -73,10 +84,11 @@ async def test_a_parent_is_told_what_its_child_came_to(location: str | Path) -> 
         assert [each.process_id for each in children] == ["p/double:1", "p/double:2"]
 
 
-async def test_a_childs_failure_has_its_own_code(path: Path) -> None:
+@pytest.mark.parametrize("how", FAILURES)
+async def test_a_childs_failure_has_its_own_code(path: Path, how: str) -> None:
     @lash.process
     async def parent(ctx: lash.ProcessContext) -> Any:
-        child = await ctx.start(fails)
+        child = await ctx.start(fails, how)
         outcome = await child.outcome()
         assert isinstance(outcome, ProcessFailure)
         try:
@@ -86,19 +98,22 @@ async def test_a_childs_failure_has_its_own_code(path: Path) -> None:
 
     await left(path, parent, also=[fails])
     got = await result_after_go(path, parent, fails, payload=1)
-    assert got == ["card_declined", "card_declined", "declined", 1]
+    code, message = FAILURES[how]
+    assert got == [code, code, message, 1]
 
 
-async def test_a_childs_failure_that_nobody_catches_is_its_parents(location: str | Path) -> None:
+@pytest.mark.parametrize("how", FAILURES)
+async def test_a_childs_failure_that_nobody_catches_is_its_parents(
+    location: str | Path, how: str
+) -> None:
     @lash.process
     async def parent(ctx: lash.ProcessContext) -> None:
-        await (await ctx.start(fails)).result()
+        await (await ctx.start(fails, how)).result()
 
     async with opened(location, parent, fails) as runtime:
         ended = await (await runtime.processes.start(parent)).outcome(timeout=20)
-    assert ended == ProcessFailure(
-        failure_class="execution", code="card_declined", message="declined"
-    )
+    code, message = FAILURES[how]
+    assert ended == ProcessFailure(failure_class="execution", code=code, message=message)
 
 
 async def test_a_child_that_somebody_stopped_is_told_as_cancelled(location: str | Path) -> None:
@@ -177,21 +192,37 @@ async def test_what_is_refused_is_refused_on_replay_too(
 # --- over restarts --------------------------------------------------------------------------------------
 
 
-async def test_a_child_is_started_once_over_restarts(path: Path) -> None:
+async def test_children_are_started_once_over_restarts_and_found_again_finished_or_not(
+    path: Path, ledger: Ledger
+) -> None:
+    @lash.process
+    async def child(ctx: lash.ProcessContext, name: str) -> Any:
+        said = await ctx.step(ledger.note, name)
+        await ctx.signal("end")
+        return said
+
     @lash.process
     async def parent(ctx: lash.ProcessContext) -> Any:
-        child = await ctx.start(waits)
+        one = await ctx.start(child, "one")
+        two = await ctx.start(child, "two", id="named")
+        await one.signal("end")
+        first = await one.result()
         await ctx.signal("go")
-        return await child.result()
+        return [first, await two.result()]
 
-    await left(path, parent, also=[waits])
-    await come_back(path, parent, waits)
-    async with opened(path, parent, waits) as runtime:
-        (child,) = await runtime.processes.list(parent="p")
+    await left(path, parent, also=[child])
+    await come_back(path, parent, child)
+    async with opened(path, parent, child) as runtime:
+        (live,) = await runtime.processes.list(parent="p")
+        assert live.process_id == "named"
         await runtime.processes.signal("p", "go")
-        await runtime.processes.signal(child.process_id, "go", "both went on")
-        assert await runtime.processes.handle("p").result(timeout=20) == "both went on"
-        assert len(await runtime.processes.list(status="any", parent="p")) == 1
+        await runtime.processes.signal("named", "end")
+        assert await runtime.processes.handle("p").result(timeout=20) == ["one", "two"]
+        children = await runtime.processes.list(status="any", parent="p")
+        assert [each.process_id for each in children] == ["named", "p/child:1"]
+        log = await runtime.processes.events("p/child:1")
+        assert [each.event_type for each in log].count("signal.end") == 1
+    assert sorted(map(str, ledger.runs)) == ["one", "two"]
 
 
 async def test_a_parent_that_comes_back_finds_its_child_finished(path: Path) -> None:
@@ -301,14 +332,7 @@ async def test_children_are_accountable_to_whoever_their_parents_are(
 async def test_a_child_cannot_have_an_id_that_no_process_can_have(
     location: str | Path, process_id: Any
 ) -> None:
-    @lash.process
-    async def parent(ctx: lash.ProcessContext) -> str:
-        try:
-            await ctx.start(double, 1, id=process_id)
-        except lash.LashError as error:
-            return error.code
-        return "it was started"
-
+    parent = refused(lambda ctx: ctx.start(double, 1, id=process_id))
     async with opened(location, parent, double) as runtime:
         handle = await runtime.processes.start(parent)
         assert await handle.result(timeout=20) == "process_id_invalid"
@@ -346,8 +370,16 @@ async def test_a_parent_that_waits_does_not_keep_its_children_from_running(
     location: str | Path, permits: int
 ) -> None:
     async with opened(location, asks, double, process_concurrency=permits) as runtime:
-        handle = await runtime.processes.start(asks, 3)
+        handle = await runtime.processes.start(asks, 3, id="p")
         assert await handle.result(timeout=30) == 5
+        ids = [each.process_id for each in await runtime.processes.list(status="any")]
+        assert ids == [
+            "p",
+            "p/asks:1",
+            "p/asks:1/asks:1",
+            "p/asks:1/asks:1/asks:1",
+            "p/asks:1/asks:1/asks:1/double:1",
+        ]
 
 
 @pytest.mark.parametrize("reopened", [False, True])
@@ -373,12 +405,12 @@ async def test_two_hundred_parents_and_their_children_share_eight_permits(
 async def test_no_more_run_at_once_than_there_are_permits(
     location: str | Path, in_a_step: bool
 ) -> None:
-    now, most = 0, 0
+    now, at_once = 0, list[int]()
 
     async def work() -> None:
-        nonlocal now, most
+        nonlocal now
         now += 1
-        most = max(most, now)
+        at_once.append(now)
         for _ in range(5):
             await asyncio.sleep(0.001)
         now -= 1
@@ -392,7 +424,8 @@ async def test_no_more_run_at_once_than_there_are_permits(
     async with opened(location, working, process_concurrency=3) as runtime:
         handles = [await runtime.processes.start(working) for _ in range(20)]
         await asyncio.gather(*(handle.result(timeout=30) for handle in handles))
-    assert most == 3
+    assert len(at_once) == 40
+    assert max(at_once) == 3
 
 
 async def test_branches_that_wait_give_the_permit_back_only_when_all_of_them_do(

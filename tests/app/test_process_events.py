@@ -1,7 +1,7 @@
 """The events of a process: its own, once over restarts; following the log, and resuming it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,34 @@ async def test_what_a_process_does_not_declare_is_refused_also_on_replay(
         assert await own(runtime, "anything") == ["afterwards"]
         assert await own(runtime, event_type if event_type == "undeclared" else "none") == []
     assert ledger.runs == [code]
+
+
+REFUSED: dict[str, tuple[Callable[[lash.ProcessContext], Awaitable[object]], str]] = {
+    "undeclared": (lambda ctx: ctx.emit("other", 1), "process_event_undeclared"),
+    "of another type": (lambda ctx: ctx.emit("progress", "half"), "process_event_invalid"),
+    "of lash's own": (
+        lambda ctx: ctx.emit("process.completed", {"await_output": {"type": "success"}}),
+        "process_event_reserved",
+    ),
+    "an empty wake": (lambda ctx: ctx.wake(""), "process_event_invalid"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+async def test_an_event_that_is_refused_is_the_end_of_whoever_does_not_catch_it(
+    location: str | Path, what: str
+) -> None:
+    emit, code = REFUSED[what]
+
+    @lash.process(events={"progress": int})
+    async def careless(ctx: lash.ProcessContext) -> None:
+        await emit(ctx)
+
+    async with opened(location, careless) as runtime:
+        handle = await runtime.processes.start(careless)
+        with pytest.raises(lash.ProcessError) as raised:
+            await handle.result(timeout=20)
+        assert raised.value.code == code
 
 
 async def test_events_of_a_later_segment_are_others(path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from process_harness import (
     Ledger,
+    has_come_to,
     ledger,
     location,
     opened,
@@ -22,6 +23,7 @@ from process_harness import (
 
 import lash
 from lash.processes.outcomes import ProcessFailure, ProcessSuccess
+from lash.testing import VirtualClock
 
 __all__ = ["ledger", "location", "path"]
 
@@ -139,14 +141,30 @@ async def test_code_that_blocks_the_loop_keeps_its_lease(path: Path) -> None:
 
 
 async def test_a_step_that_outlives_its_lease_in_a_thread_keeps_it(path: Path) -> None:
+    clock, begun, gate = VirtualClock(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        gate.wait(30)
+
     @lash.process
     async def slow(ctx: lash.ProcessContext) -> int:
-        await ctx.step(time.sleep, 0.8)
+        await ctx.step(work)
         return ctx.attempt
 
+    async def renewed() -> bool:
+        held = (await runtime.processes.get("p")).lease.held
+        assert held is not None
+        return held.expires_at_ms == clock.now_ms() + 300
+
     lease = lash.LeaseTimings(ttl_ms=300, renew_ms=50)
-    async with opened(path, slow, lease=lease) as runtime:
+    async with opened(path, slow, lease=lease, clock=clock) as runtime:
         handle = await runtime.processes.start(slow, id="p")
+        await has_come_to(begun.is_set)
+        for _ in range(16):  # 0.8 s, which is longer than the lease lasts
+            clock.advance(0.05)
+            await settles(renewed)
+        gate.set()
         assert await handle.result(timeout=20) == 1
 
 
@@ -273,3 +291,29 @@ async def test_an_observer_that_fails_changes_nothing(path: Path) -> None:
 
 async def ended(runtime: lash.Runtime) -> bool:
     return (await runtime.processes.get("p")).retired
+
+
+async def test_a_context_that_is_taken_along_is_refused_in_a_step_and_after_the_end(
+    location: str | Path,
+) -> None:
+    kept: list[lash.ProcessContext] = []
+
+    @lash.process
+    async def nesting(ctx: lash.ProcessContext) -> str:
+        kept.append(ctx)
+
+        async def inner() -> None:
+            await ctx.step(abs, -1)
+
+        try:
+            await ctx.step(inner)
+        except lash.StepError as error:
+            return error.code
+        return "it ran"
+
+    async with opened(location, nesting) as runtime:
+        handle = await runtime.processes.start(nesting)
+        assert await handle.result(timeout=20) == "process_context_misused"
+        with pytest.raises(lash.LashError) as raised:
+            await kept[0].step(abs, -1)
+        assert raised.value.code == "process_context_misused"

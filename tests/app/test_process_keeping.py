@@ -18,8 +18,10 @@ from process_harness import (
     opened,
     outcome,
     path,
+    quick,
     recorded,
     settles,
+    waits,
 )
 
 import lash
@@ -35,16 +37,6 @@ from lash.processes.outcomes import (
 from lash.testing import VirtualClock
 
 __all__ = ["ledger", "location", "path"]
-
-
-@lash.process
-async def waits(ctx: lash.ProcessContext) -> Any:
-    return await ctx.signal("go")
-
-
-@lash.process
-async def quick(ctx: lash.ProcessContext, value: Any = None) -> Any:
-    return value
 
 
 # --- work of others -------------------------------------------------------------------------------------
@@ -123,18 +115,23 @@ async def test_a_parent_may_wait_for_work_of_others(path: Path) -> None:
 # --- giving up ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("where", ["a step", "a signal"])
 async def test_a_live_process_is_dropped_without_another_word(
-    location: str | Path, ledger: Ledger
+    location: str | Path, ledger: Ledger, where: str
 ) -> None:
     @lash.process
     async def hanging(ctx: lash.ProcessContext) -> None:
         try:
+            if where == "a signal":
+                await ctx.signal("never")
             await ctx.step(asyncio.Event().wait, name="hangs")
         finally:
             await ctx.step(ledger.note, "another word")
 
     async with opened(location, hanging) as runtime:
         handle = await runtime.processes.start(hanging, id="p")
+        if where == "a signal":
+            await runtime.idle(30)
         await runtime.processes.abandon("p", by="ana", reason="hangs")
         ended = await handle.outcome(timeout=20)
         assert isinstance(ended, ProcessAbandoned)
@@ -151,7 +148,11 @@ async def test_what_nobody_can_run_is_given_up_by_whoever_is_there(path: Path) -
         await runtime.idle(30)
         assert (await runtime.processes.get("p")).state.parked is not None
         await runtime.processes.abandon("p", reason="the code is gone for good")
-        assert isinstance(await runtime.processes.handle("p").outcome(timeout=20), ProcessAbandoned)
+        handle = runtime.processes.handle("p")
+        ended = await handle.outcome(timeout=20)
+        assert isinstance(ended, ProcessAbandoned)
+        assert ended.evidence.writer == "reconciled_request"
+        assert await code_of(handle.result()) == "process_abandoned"
 
 
 async def test_work_of_others_is_given_up_too(location: str | Path) -> None:
@@ -168,27 +169,32 @@ async def test_a_request_that_is_filed_while_nobody_runs_it_is_heard_later(path:
         await runtime.processes.abandon("p", by="ana")
         assert (await runtime.processes.get("p")).outcome is None
         assert await code_of(runtime.processes.abandon("q")) == "process_unknown"
-    assert isinstance(await outcome(path, waits), ProcessAbandoned)
+    ended = await outcome(path, waits)
+    assert isinstance(ended, ProcessAbandoned)
+    assert ended.evidence.writer == "reconciled_request"
 
 
 # --- work that is bound to its worker -------------------------------------------------------------------
 
 
 @lash.process(recovery="owner_bound")
-async def bound(ctx: lash.ProcessContext) -> Any:
-    await ctx.step(lambda: None, name="began")
+async def bound(ctx: lash.ProcessContext, steps: int = 1) -> Any:
+    for _ in range(steps):
+        await ctx.step(lambda: None, name="began")
     return await ctx.signal("go")
 
 
-async def test_bound_work_is_given_up_when_its_worker_shuts_down(path: Path) -> None:
+@pytest.mark.parametrize("steps", [0, 1])
+async def test_bound_work_is_given_up_when_its_worker_shuts_down(path: Path, steps: int) -> None:
     async with opened(path, bound, waits) as runtime:
-        await begun(runtime, bound)
+        await begun(runtime, bound, steps)
         await runtime.processes.start(waits, id="other")
         await runtime.idle(30)
     async with opened(path, bound, waits) as runtime:
         ended = await runtime.processes.handle("p").outcome(timeout=20)
         assert isinstance(ended, ProcessAbandoned)
         assert ended.evidence.writer == "owner_drain"
+        assert (await runtime.processes.get("other")).outcome is None
         await runtime.processes.signal("other", "go", "went on")
         assert await runtime.processes.handle("other").result(timeout=20) == "went on"
 
@@ -275,6 +281,27 @@ async def test_a_reader_of_the_feed_misses_nothing(path: Path) -> None:
         assert gone == set(seen)
         assert (await runtime.processes.changes(end)).cursor == end
         assert (await runtime.processes.changes(0, limit=0)).changes == ()
+
+
+async def test_the_feed_tells_behind_a_place_what_changed_and_nothing_else(
+    location: str | Path,
+) -> None:
+    async with opened(location, waits, quick) as runtime:
+        processes = runtime.processes
+
+        async def changed(after: int = 0) -> list[str]:
+            changes = (await processes.changes(after)).changes
+            return [each.record.process_id for each in changes if isinstance(each, Upserted)]
+
+        await (await processes.start(quick, id="a")).result(timeout=20)
+        for process_id in ("b", "c"):
+            await processes.start(waits, id=process_id)
+            await runtime.idle(30)
+        assert await changed() == ["a", "b", "c"]
+        place = (await processes.changes()).cursor
+        await processes.signal("b", "go")
+        await processes.handle("b").result(timeout=20)
+        assert set(await changed(place)) == {"b"}
 
 
 async def test_which_code_is_still_needed_is_told(path: Path) -> None:
@@ -392,7 +419,7 @@ async def test_what_has_ended_is_forgotten_and_what_lives_is_not(path: Path) -> 
         await (await runtime.processes.start(quick, 1, id="ended")).result(timeout=20)
         handle = await begun(runtime, waits)
         report = await runtime.processes.prune()
-        assert (report.processes, report.events) == (1, 2)
+        assert (report.processes, report.events, report.more) == (1, 2, False)
         assert (await runtime.processes.prune()).processes == 0
         ended = runtime.processes.handle("ended")
         outcome = await ended.outcome()
@@ -400,9 +427,12 @@ async def test_what_has_ended_is_forgotten_and_what_lives_is_not(path: Path) -> 
         assert outcome.terminal_status == "completed"
         assert await code_of(ended.result()) == "process_no_longer_retained"
         assert await code_of(ended.status()) == "process_no_longer_retained"
-        assert await code_of(runtime.processes.start(quick, 1, id="ended")) == (
-            "process_no_longer_retained"
-        )
+        for again in (
+            runtime.processes.start(quick, 1, id="ended"),
+            runtime.processes.start(waits, id="ended"),
+        ):
+            assert await code_of(again) == "process_no_longer_retained"
+        assert await code_of(runtime.processes.handle("never").result()) == "process_unknown"
         assert [each.process_id for each in await runtime.processes.list(status="any")] == ["p"]
         assert await recorded(runtime, "ended") == []
         await handle.signal("go", "undisturbed")

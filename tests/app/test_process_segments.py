@@ -8,6 +8,7 @@ import pytest
 from process_harness import (
     Ledger,
     begun,
+    code_of,
     come_back,
     has_come_to,
     ledger,
@@ -135,6 +136,7 @@ async def test_a_segment_has_a_journal_and_children_of_its_own(path: Path) -> No
         assert all("#" not in each.process_id for each in children)
 
 
+@pytest.mark.parametrize("caught", [True, False])
 @pytest.mark.parametrize(
     ("args", "code"),
     [
@@ -144,18 +146,23 @@ async def test_a_segment_has_a_journal_and_children_of_its_own(path: Path) -> No
     ],
 )
 async def test_arguments_of_the_next_segment_are_checked(
-    location: str | Path, args: tuple[Any, ...], code: str
+    location: str | Path, args: tuple[Any, ...], code: str, caught: bool
 ) -> None:
     @lash.process
     async def going_on(ctx: lash.ProcessContext, number: int = 0) -> str:
         try:
             ctx.continue_as_new(*args)
         except lash.LashError as error:
-            return error.code
+            if caught:
+                return error.code
+            raise
 
     async with opened(location, going_on) as runtime:
         handle = await runtime.processes.start(going_on, id="p")
-        assert await handle.result(timeout=20) == code
+        if caught:
+            assert await handle.result(timeout=20) == code
+        else:
+            assert await code_of(handle.result(timeout=20)) == code
         assert (await handle.status()).state.segment.ordinal == 0
 
 

@@ -1,7 +1,7 @@
-"""Declaring processes and starting them: what is checked where, and what is the same process."""
+"""Starting processes: what is checked, what is kept of it, and what is the same process."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -12,138 +12,25 @@ from typing import Any, Literal, TypedDict
 import msgspec
 import pydantic
 import pytest
-from process_harness import begun, code_of, ledger, left, location, opened, path, result_after_go
+from process_harness import (
+    begun,
+    code_of,
+    greet,
+    ledger,
+    left,
+    location,
+    opened,
+    path,
+    result_after_go,
+    waits,
+)
 
 import lash
 from lash.processes.model import HostOriginator, SessionOriginator
 from lash.processes.outcomes import ProcessFailure, ProcessSuccess
+from lash.testing import ScriptedModel, reply
 
 __all__ = ["ledger", "location", "path"]
-
-
-@lash.process
-async def greet(ctx: lash.ProcessContext, name: str, times: int = 1) -> str:
-    """Greet somebody."""
-    return ", ".join([f"hello {name}"] * times)
-
-
-@lash.process
-async def waits(ctx: lash.ProcessContext, what: Any = None) -> Any:
-    return await ctx.signal("go")
-
-
-# --- declaring ------------------------------------------------------------------------------------------
-
-
-def test_a_process_is_known_by_its_functions_name_and_version() -> None:
-    @lash.process(name="refund", version="2", max_attempts=3)
-    async def any_name(ctx: lash.ProcessContext, order: str) -> None:
-        """Pay back."""
-
-    assert (greet.name, greet.version, greet.description) == ("greet", "1", "Greet somebody.")
-    assert (any_name.name, any_name.version, any_name.max_attempts) == ("refund", "2", 3)
-    assert any_name.description == "Pay back."
-    assert repr(any_name) == "<lash.process refund version 2>"
-    assert greet.json_schema["required"] == ["name"]
-
-
-async def plain(ctx: lash.ProcessContext) -> None: ...
-
-
-def sync(ctx: lash.ProcessContext) -> None: ...
-
-
-async def generator(ctx: lash.ProcessContext) -> AsyncIterator[int]:
-    yield 1
-
-
-async def without_context() -> None: ...
-
-
-async def context_by_name(*, ctx: lash.ProcessContext) -> None: ...
-
-
-async def many(ctx: lash.ProcessContext, *names: str) -> None: ...
-
-
-async def anything(ctx: lash.ProcessContext, **names: str) -> None: ...
-
-
-async def untyped_lock(ctx: lash.ProcessContext, lock: asyncio.Lock) -> None: ...
-
-
-async def returns_a_lock(ctx: lash.ProcessContext) -> asyncio.Lock:
-    raise AssertionError
-
-
-DECLARATIONS: dict[str, Callable[[], object]] = {
-    "a plain function": lambda: lash.process(sync),  # type: ignore[arg-type]  # that is the point
-    "a generator": lambda: lash.process(generator),  # type: ignore[arg-type]  # as above
-    "no function": lambda: lash.process(7),  # type: ignore[call-overload]  # as above
-    "no context": lambda: lash.process(without_context),  # type: ignore[arg-type]  # as above
-    "a context by name": lambda: lash.process(context_by_name),  # type: ignore[arg-type]  # as above
-    "any number of arguments": lambda: lash.process(many),
-    "arguments of any name": lambda: lash.process(anything),  # type: ignore[arg-type]  # as above
-    "an argument without JSON": lambda: lash.process(untyped_lock),
-    "a result without JSON": lambda: lash.process(returns_a_lock),
-    "a blank name": lambda: lash.process(name=" ")(plain),
-    "a name that cannot be stored": lambda: lash.process(name="\ud800")(plain),
-    "a name that is no text": lambda: lash.process(name=7)(plain),  # type: ignore[call-overload]  # as above
-    "a blank version": lambda: lash.process(version="")(plain),
-    "a version that is no text": lambda: lash.process(version=2)(plain),  # type: ignore[call-overload]  # as above
-    "a signal with a space": lambda: lash.process(signals={"a b": str})(plain),
-    "a signal without JSON": lambda: lash.process(signals={"a": asyncio.Lock})(plain),
-    "an event of lash's own": lambda: lash.process(events={"process.completed": str})(plain),
-    "an event that looks like a signal": lambda: lash.process(events={"signal.x": str})(plain),
-    "a blank event": lambda: lash.process(events={"": str})(plain),
-    "an event without JSON": lambda: lash.process(events={"a": asyncio.Lock})(plain),
-}
-
-
-@pytest.mark.parametrize("what", DECLARATIONS)
-def test_what_cannot_be_a_process_is_refused_where_it_is_declared(what: str) -> None:
-    with pytest.raises(lash.ConfigurationError) as raised:
-        DECLARATIONS[what]()
-    assert raised.value.code == "process_function_invalid"
-
-
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
-        ({"recovery": "maybe"}, "maybe"),
-        ({"max_attempts": 0}, "max_attempts"),
-        ({"max_attempts": True}, "max_attempts"),
-    ],
-)
-async def test_what_becomes_of_a_process_when_its_worker_dies_is_checked_where_it_is_declared(
-    options: dict[str, Any], says: str
-) -> None:
-    with pytest.raises(lash.ConfigurationError, match=says) as raised:
-        lash.process(**options)(plain)
-    assert raised.value.code == "process_function_invalid"
-
-
-async def test_a_function_is_called_as_what_it_is() -> None:
-    """For tests of one's own: the declaration does not stand in the way."""
-
-    @lash.process
-    async def adding(ctx: Any, one: int, two: int) -> int:
-        return one + two
-
-    assert await adding(None, 1, two=2) == 3  # type: ignore[arg-type]  # that is the point
-
-
-async def test_two_processes_of_one_name_need_two_versions() -> None:
-    @lash.process(name="greet")
-    async def other(ctx: lash.ProcessContext) -> None: ...
-
-    with pytest.raises(lash.ConfigurationError) as raised:
-        lash.Runtime(":memory:", processes=[greet, other])
-    assert raised.value.code == "process_duplicate"
-    lash.Runtime(":memory:", processes=[greet, greet])
-    with pytest.raises(lash.ConfigurationError) as raised:
-        lash.Runtime(":memory:", processes=[plain])  # type: ignore[list-item]  # that is the point
-    assert raised.value.code == "process_function_invalid"
 
 
 # --- arguments ------------------------------------------------------------------------------------------
@@ -198,11 +85,47 @@ ARGUMENTS: tuple[Any, ...] = (
 )
 
 
+@dataclass
+class Order:
+    id: str
+    lines: list[int]
+    price: Decimal = Decimal(0)
+
+
+@lash.process
+async def ordering(
+    ctx: lash.ProcessContext,
+    order: Order,
+    how: Literal["fast", "slow"] = "slow",
+    *,
+    loud: bool = False,
+) -> Order:
+    assert isinstance(order, Order)
+    return Order(f"{order.id} {how} {loud}", order.lines, order.price)
+
+
 async def test_arguments_are_what_they_were_also_after_a_restart(path: Path) -> None:
     async with opened(path, typed) as runtime:
         await runtime.processes.start(typed, *ARGUMENTS, note="hm", tags=["a"], id="p")
         await runtime.idle(30)
     assert await result_after_go(path, typed) == repr((*ARGUMENTS, timedelta(hours=1), "hm", ["a"]))
+
+
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [
+        (("seven",), "process_arguments_invalid"),
+        ((Order("7", []), "quick"), "process_arguments_invalid"),
+        ((Order("7", [float("nan")]),), "value_not_json"),  # type: ignore[list-item]  # that is the point
+        ((Order("half a \ud83d", []),), "value_not_json"),
+    ],
+)
+async def test_what_an_argument_is_made_of_is_checked_too(
+    location: str | Path, args: tuple[Any, ...], code: str
+) -> None:
+    async with opened(location, ordering) as runtime:
+        assert await code_of(runtime.processes.start(ordering, *args)) == code
+        assert await runtime.processes.list(status="any") == []
 
 
 @pytest.mark.parametrize(
@@ -231,18 +154,21 @@ async def test_arguments_that_do_not_fit_are_refused_and_nothing_is_registered(
         assert await processes.list(status="any") == []
 
 
-async def test_what_a_function_returns_is_read_as_it_says(path: Path) -> None:
-    @lash.process
-    async def order(ctx: lash.ProcessContext) -> Line:
-        return Line(Decimal("9.90"))
-
-    async with opened(path, order) as runtime:
-        handle = await runtime.processes.start(order, id="p")
-        line = await handle.result(timeout=20)
-        assert line.price == Decimal("9.90")
-    async with opened(path, order) as runtime:
-        assert await runtime.processes.handle("p", order).result() == Line(Decimal("9.90"))
-        assert await runtime.processes.handle("p").result() == {"price": "9.90"}
+async def test_arguments_are_read_and_results_are_too_as_the_function_says(path: Path) -> None:
+    nine = Decimal("9.90")
+    async with opened(path, ordering) as runtime:
+        handle = await runtime.processes.start(ordering, Order("7", [1], nine), loud=True, id="p")
+        assert await handle.result(timeout=20) == Order("7 slow True", [1], nine)
+        named = await runtime.processes.start_named("ordering", {"order": {"id": "8", "lines": []}})
+        assert await named.result(timeout=20) == Order("8 slow False", [], Decimal(0))
+    async with opened(path, ordering) as runtime:
+        typed = await runtime.processes.handle("p", ordering).result()
+        assert typed == Order("7 slow True", [1], nine)
+        assert await runtime.processes.handle("p").result() == {
+            "id": "7 slow True",
+            "lines": [1],
+            "price": "9.90",
+        }
 
 
 @pytest.mark.parametrize(
@@ -306,10 +232,13 @@ async def test_the_same_id_for_something_else_is_a_conflict_that_says_what_diffe
 ) -> None:
     async with opened(location, waits, greet) as runtime:
         handle = await begun(runtime, waits, 1)
+        before = await runtime.processes.events("p")
         with pytest.raises(lash.ConflictError) as raised:
             await start(runtime.processes)
         assert raised.value.code == "process_conflict"
         assert differs in raised.value.message
+        assert differs in str(raised.value.details["differs"])
+        assert await runtime.processes.events("p") == before
         await handle.signal("go", "undisturbed")
         assert await handle.result(timeout=20) == "undisturbed"
 
@@ -320,7 +249,10 @@ async def test_another_version_is_another_process(path: Path) -> None:
 
     await left(path, waits, 1)
     async with opened(path, waits, second) as runtime:
-        assert await code_of(runtime.processes.start(second, 1, id="p")) == "process_conflict"
+        with pytest.raises(lash.ConflictError) as raised:
+            await runtime.processes.start(second, 1, id="p")
+        assert raised.value.code == "process_conflict"
+        assert "input" in str(raised.value.details["differs"])
         handle = await runtime.processes.start(waits, 1, id="p")
         await handle.signal("go", 1)
         assert await handle.result(timeout=20) == 1
@@ -371,8 +303,10 @@ async def test_a_function_that_this_runtime_does_not_have_is_refused(
 ) -> None:
     async with opened(location, waits) as runtime:
         processes = runtime.processes
-        assert await code_of(processes.start(greet, "ana")) == "process_unregistered"
-        assert await code_of(processes.start_named("greet", {})) == "process_unregistered"
+        for start in (processes.start(greet, "ana"), processes.start_named("greet", {})):
+            with pytest.raises(lash.ConfigurationError) as raised:
+                await start
+            assert raised.value.code == "process_unregistered"
         assert await processes.list(status="any") == []
 
 
@@ -428,3 +362,34 @@ async def test_nothing_is_started_in_a_runtime_that_is_closed(location: str | Pa
     assert await code_of(processes.start(greet, "ana")) == "runtime_closed"
     assert await code_of(handle.signal("go")) == "runtime_closed"
     assert await code_of(handle.cancel()) == "runtime_closed"
+
+
+# --- turns and tools ------------------------------------------------------------------------------------
+
+
+async def test_turns_and_tools_are_started_as_processes(path: Path) -> None:
+    @lash.tool
+    async def add(a: int, b: int) -> int:
+        """Add."""
+        return a + b
+
+    @lash.tool
+    async def refuses() -> str:
+        """Refuse."""
+        raise lash.ToolError("not today", code="closed")
+
+    agent = lash.Agent("worker", model=ScriptedModel([reply("Done.")]), tools=[add, refuses])
+    async with opened(path, agents=[agent]) as runtime:
+        processes = runtime.processes
+        turn = await processes.start_turn("worker", "Work.", id="t")
+        assert (await turn.result(timeout=20))["turn"]["text"] == "Done."
+        tool = await processes.start_tool("worker", "add", {"a": 1, "b": 2}, id="tool")
+        assert await tool.result(timeout=20) == 3
+        failing = await processes.start_tool("worker", "refuses", {})
+        with pytest.raises(lash.ProcessError, match="not today") as failed:
+            await failing.result(timeout=20)
+        assert failed.value.code == "closed"
+        missing = processes.start_tool("worker", "missing", {})
+        assert await code_of(missing) == "process_tool_missing"
+        unfitting = processes.start_tool("worker", "add", {"a": 1})
+        assert await code_of(unfitting) == "invalid_tool_args"

@@ -1,6 +1,7 @@
 """Trouble of the place: the process rests and is tried again, and nothing of it is taken for its end."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from process_harness import (
 )
 
 import lash
+from lash.processes.model import ProcessRecord
 from lash.processes.outcomes import ProcessAbandoned, ProcessSuccess
 from lash.runtime.events import ProcessFaultEvent
 from lash.testing import VirtualClock
@@ -38,15 +40,15 @@ TROUBLE = [
 async def test_trouble_in_a_step_is_not_the_process_end(
     location: str | Path, ledger: Ledger, error: lash.LashError
 ) -> None:
-    charge, told = ledger.fails(error), list[Any]()
+    clock, charge, told = VirtualClock(), ledger.fails(error), list[Any]()
 
     @lash.process
     async def charging(ctx: lash.ProcessContext) -> str:
         return await ctx.step(charge)
 
-    async with opened(location, charging, on_event=told.append) as runtime:
-        handle = await runtime.processes.start(charging, id="p")
-        assert await handle.outcome(timeout=20) == ProcessSuccess(value="charged")
+    async with opened(location, charging, clock=clock, on_event=told.append) as runtime:
+        await runtime.processes.start(charging, id="p")
+        assert await after_its_rests(runtime, clock) == ProcessSuccess(value="charged")
         types = [each.event_type for each in await runtime.processes.events("p")]
         assert types == [
             "process.started",
@@ -64,6 +66,8 @@ async def test_trouble_in_a_step_is_not_the_process_end(
 async def test_trouble_that_the_code_itself_meets_is_not_its_end_either(
     location: str | Path, ledger: Ledger, error: lash.LashError
 ) -> None:
+    clock = VirtualClock()
+
     @lash.process
     async def meeting(ctx: lash.ProcessContext) -> int:
         ledger.runs.append("ran")
@@ -71,8 +75,29 @@ async def test_trouble_that_the_code_itself_meets_is_not_its_end_either(
             raise error
         return ctx.attempt
 
-    async with opened(location, meeting) as runtime:
-        assert await (await runtime.processes.start(meeting)).result(timeout=20) == 2
+    async with opened(location, meeting, clock=clock) as runtime:
+        await runtime.processes.start(meeting, id="p")
+        assert await after_its_rests(runtime, clock) == ProcessSuccess(value=2)
+
+
+async def comes_to(
+    runtime: lash.Runtime, clock: VirtualClock, state: Callable[[ProcessRecord], bool]
+) -> None:
+    """Wait until process `p` is in some state; whenever it rests, the time passes."""
+
+    async def there() -> bool:
+        record = await runtime.processes.get("p")
+        if record.state.retry is not None:
+            clock.advance(max(record.state.retry.next_attempt_at_ms - clock.now_ms(), 0) / 1000)
+        return state(record)
+
+    await settles(there)
+
+
+async def after_its_rests(runtime: lash.Runtime, clock: VirtualClock) -> Any:
+    """What process `p` comes to."""
+    await comes_to(runtime, clock, lambda record: record.outcome is not None)
+    return await runtime.processes.handle("p").outcome(timeout=20)
 
 
 async def test_a_process_rests_longer_each_time(path: Path, ledger: Ledger) -> None:
@@ -123,15 +148,15 @@ async def test_a_process_rests_also_over_a_restart(path: Path, ledger: Ledger) -
 async def test_a_process_is_given_up_that_gets_nowhere_too_often(
     path: Path, ledger: Ledger
 ) -> None:
-    charge = ledger.fails(*[BUSY] * 9)
+    clock, charge = VirtualClock(), ledger.fails(*[BUSY] * 9)
 
     @lash.process(max_attempts=3)
     async def charging(ctx: lash.ProcessContext) -> str:
         return await ctx.step(charge)
 
-    async with opened(path, charging) as runtime:
+    async with opened(path, charging, clock=clock) as runtime:
         handle = await runtime.processes.start(charging, id="p")
-        ended = await handle.outcome(timeout=20)
+        ended = await after_its_rests(runtime, clock)
         assert isinstance(ended, ProcessAbandoned)
         assert ended.evidence.writer == "engine_gave_up"
         with pytest.raises(lash.ProcessError) as raised:
@@ -143,7 +168,7 @@ async def test_a_process_is_given_up_that_gets_nowhere_too_often(
 async def test_attempts_are_counted_again_from_where_a_process_got_somewhere(
     path: Path, ledger: Ledger
 ) -> None:
-    charge = ledger.fails(BUSY, BUSY, None, BUSY, BUSY, None)
+    clock, charge = VirtualClock(), ledger.fails(BUSY, BUSY, None, BUSY, BUSY, None)
 
     @lash.process(max_attempts=3)
     async def charging(ctx: lash.ProcessContext) -> str:
@@ -151,16 +176,12 @@ async def test_attempts_are_counted_again_from_where_a_process_got_somewhere(
         await ctx.signal("go")
         return await ctx.step(charge)
 
-    async with opened(path, charging) as runtime:
+    async with opened(path, charging, clock=clock) as runtime:
         handle = await runtime.processes.start(charging, id="p")
-        await settles(lambda: waiting(runtime))
+        await comes_to(runtime, clock, lambda record: record.state.wait is not None)
         await handle.signal("go")
-        assert await handle.outcome(timeout=20) == ProcessSuccess(value="charged")
+        assert await after_its_rests(runtime, clock) == ProcessSuccess(value="charged")
     assert ledger.runs == [1, 2, 3, 4, 5, 6]
-
-
-async def waiting(runtime: lash.Runtime) -> bool:
-    return (await runtime.processes.get("p")).state.wait is not None
 
 
 async def test_nothing_is_done_any_more_once_the_surroundings_failed(

@@ -2,7 +2,8 @@
 
 A script has a process in each of several places. The one in a place goes on where the one before it was
 killed; what it does there is the script's. Half of those that are chosen may be stopped (SIGSTOP) for
-longer than their leases last instead of being killed, and go on then; leases are short then.
+longer than their leases last instead of being killed, and go on then, as what a suspended machine or a
+full swap does to a process; leases are short then.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from random import Random
 from typing import Any
 
 from forked import forked
+from told_process import is_free
 
 from lash.core.leases import LeaseTimings
 
@@ -74,15 +76,25 @@ class Places:
             return
         pid = random.choice(sorted(self._alive))
         if self._stalls and random.random() < 0.5:
-            self._until.setdefault(pid, time.monotonic() + STALL)
-            os.kill(pid, signal.SIGSTOP)
-            self.stalled.append(pid)
+            self._stall(pid)
             return
         self._until.pop(pid, None)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         self.killed.append(pid)
         self._start(self._alive.pop(pid))
+
+    def _stall(self, pid: int) -> None:
+        """Stop a process for a while, outside of a transaction: a writer's lock would stop everybody."""
+        if pid in self._until:
+            return
+        os.kill(pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        if not is_free(self._folder / "agents.db"):
+            os.kill(pid, signal.SIGCONT)
+            return
+        self._until[pid] = time.monotonic() + STALL
+        self.stalled.append(pid)
 
     def reap(self) -> bool:
         """Note who came to an end by itself; whether anybody is left. Those stopped go on in time."""

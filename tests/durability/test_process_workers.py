@@ -6,7 +6,8 @@ come back: its leases run out, and nothing that it writes afterwards is kept.
 
 import sqlite3
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,37 @@ from process_peers import SHORT, Peer, Place, now_ms
 AT_ONCE_S = 5.0
 
 
+#: What is begun of `held` if the second worker takes it over from the first one, which held it.
+HANDED_OVER = [("first", "one"), ("hold", "one"), ("hold", "two"), ("last", "two")]
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
+
+
+def kill_once_seen(worker: Peer, other: Peer) -> None:
+    """Kill a worker when the other one has seen that it lives."""
+    other.tell("knows")
+    other.hear("knows")
+    worker.kill()
+
+
+@contextmanager
+def overtaken(place: Place, function: str) -> Iterator[tuple[Peer, Peer]]:
+    """A worker that was stopped until its lease had run out, and the one that holds its process now."""
+    with Peer(place.folder, "one", SHORT) as one, Peer(place.folder, "two", SHORT) as two:
+        one.start(function)
+        one.hear("started", "hold")
+        one.pause()
+        two.hear("started", "hold")
+        yield one, two
+
+
+def goes_on_in_vain(worker: Peer) -> None:
+    """Let a worker go on that was stopped: it says that its process is somebody else's."""
+    worker.go_on()
+    assert worker.hear("fault")["fault"] == "process_lease_lost"
 
 
 # --- one dies -----------------------------------------------------------------------------------------------
@@ -28,18 +57,11 @@ def test_a_worker_takes_over_at_once_what_a_killed_one_was_running(place: Place)
     with Peer(place.folder, "one") as one, Peer(place.folder, "two") as two:
         one.start("held")
         one.hear("started", "hold")
-        two.tell("knows")
-        two.hear("knows")
-        one.kill()
+        kill_once_seen(one, two)
         two.hear("started", "hold", within=AT_ONCE_S)
         two.tell("go")
         assert two.result() == ["one", "two", "two"]
-        assert place.begun() == [
-            ("first", "one"),
-            ("hold", "one"),
-            ("hold", "two"),
-            ("last", "two"),
-        ]
+        assert place.begun() == HANDED_OVER
         two.close()
 
 
@@ -48,9 +70,7 @@ def test_a_worker_takes_over_at_once_what_slept_where_another_one_was_killed(pla
         one.start("sleeper", given={"seconds": 0.5})
         one.hear("accepted")
         place.until_waiting()
-        two.tell("knows")
-        two.hear("knows")
-        one.kill()
+        kill_once_seen(one, two)
         two.hear("started", "last", within=AT_ONCE_S)
         assert two.result() == ["one", "two"]
         two.close()
@@ -63,9 +83,7 @@ def test_a_worker_takes_over_at_once_what_listened_where_another_one_was_killed(
         one.start("listener")
         one.hear("accepted")
         place.until_waiting()
-        two.tell("knows")
-        two.hear("knows")
-        one.kill()
+        kill_once_seen(one, two)
         two.tell("signal", id="p", payload=7)
         two.hear("started", "last", within=AT_ONCE_S)
         assert two.result() == ["one", 7, "two"]
@@ -138,25 +156,15 @@ def test_what_a_closed_worker_gave_back_another_one_goes_on_with_at_once(place: 
 def test_a_worker_that_was_stopped_for_too_long_writes_nothing_more_and_says_so(
     place: Place,
 ) -> None:
-    with Peer(place.folder, "one", SHORT) as one, Peer(place.folder, "two", SHORT) as two:
-        one.start("held")
-        one.hear("started", "hold")
-        one.pause()
-        two.hear("started", "hold")  # its lease has run out
+    with overtaken(place, "held") as (one, two):
         before = place.written()
         one.tell("go")
-        one.resume()  # its step ends, and is to be recorded
-        assert one.hear("fault")["fault"] == "process_lease_lost"
+        goes_on_in_vain(one)  # its step ends, and is to be recorded
         assert place.written() == before
         two.tell("go")
         assert two.result() == ["one", "two", "two"]
         assert one.result() == ["one", "two", "two"]  # it sees what everybody sees
-        assert place.begun() == [
-            ("first", "one"),
-            ("hold", "one"),
-            ("hold", "two"),
-            ("last", "two"),
-        ]
+        assert place.begun() == HANDED_OVER
         assert place.fences() == [
             ("step:first:1:attempt:1", 1),
             ("step:hold:1:attempt:1", 2),
@@ -169,17 +177,12 @@ def test_a_worker_that_was_stopped_for_too_long_writes_nothing_more_and_says_so(
 def test_a_worker_that_was_stopped_until_after_the_end_writes_nothing_more_and_says_so(
     place: Place,
 ) -> None:
-    with Peer(place.folder, "one", SHORT) as one, Peer(place.folder, "two", SHORT) as two:
-        one.start("held")
-        one.hear("started", "hold")
-        one.pause()
-        two.hear("started", "hold")
+    with overtaken(place, "held") as (one, two):
         two.tell("go")
         assert two.result() == ["one", "two", "two"]
         before = place.written()
         one.tell("go")
-        one.resume()
-        assert one.hear("fault")["fault"] == "process_lease_lost"
+        goes_on_in_vain(one)
         assert one.result() == ["one", "two", "two"]
         one.close()
         assert place.written() == before
@@ -190,14 +193,9 @@ def test_a_worker_that_was_stopped_until_after_the_end_writes_nothing_more_and_s
 def test_a_worker_that_was_stopped_just_before_the_end_does_not_end_the_process(
     place: Place,
 ) -> None:
-    with Peer(place.folder, "one", SHORT) as one, Peer(place.folder, "two", SHORT) as two:
-        one.start("ending")
-        one.hear("started", "hold")
-        one.pause()
-        two.hear("started", "hold")
+    with overtaken(place, "ending") as (one, two):
         one.tell("go")
-        one.resume()  # it comes to its end, and that is the first thing it writes
-        assert one.hear("fault")["fault"] == "process_lease_lost"
+        goes_on_in_vain(one)  # it comes to its end, and that is the first thing it writes
         assert place.rows("SELECT status FROM processes") == [("running",)]
         two.tell("go")
         assert two.result() == ["one", "two"]
@@ -207,17 +205,12 @@ def test_a_worker_that_was_stopped_just_before_the_end_does_not_end_the_process(
 
 
 def test_a_worker_that_comes_to_another_end_than_the_process_had_says_so(place: Place) -> None:
-    with Peer(place.folder, "one", SHORT) as one, Peer(place.folder, "two", SHORT) as two:
-        one.start("ending")
-        one.hear("started", "hold")
-        one.pause()
-        two.hear("started", "hold")
+    with overtaken(place, "ending") as (one, two):
         two.tell("go")
         assert two.result() == ["one", "two"]
         before = place.written()
         one.tell("go")
-        one.resume()
-        assert one.hear("fault")["fault"] == "process_lease_lost"
+        goes_on_in_vain(one)
         assert one.result() == ["one", "two"]
         one.close()
         assert place.written() == before
@@ -232,8 +225,7 @@ def test_a_worker_that_was_stopped_while_its_process_slept_writes_no_mark(place:
         one.pause()
         assert two.result() == ["one", "two"]
         before = place.written()
-        one.resume()  # it was to be over long ago: it would say that it goes on, and end
-        assert one.hear("fault")["fault"] == "process_lease_lost"
+        goes_on_in_vain(one)  # it was to be over long ago: it would say that it goes on, and end
         one.close()
         assert place.written() == before
         # What it may do before it notices is to begin a step, of which nothing is kept.
@@ -253,8 +245,7 @@ def test_a_signal_goes_to_whoever_runs_the_process_and_not_to_who_was_stopped(
         place.until(lambda: place.rows(taken) == [(2,)], "nobody took it over")
         two.tell("signal", id="p", payload=7)
         two.hear("signalled")
-        one.resume()
-        assert one.hear("fault")["fault"] == "process_lease_lost"
+        goes_on_in_vain(one)
         assert two.result() == ["one", 7, "two"]
         assert place.fences() == [
             ("step:first:1:attempt:1", 1),
@@ -275,8 +266,7 @@ def test_a_wake_that_a_stopped_worker_left_is_delivered_once_by_another_one(plac
             one.stopped()
             place.until_told()
             assert two.result() == "two"
-            one.resume()
-            assert one.hear("fault")["fault"] == "process_lease_lost"
+            goes_on_in_vain(one)
             one.close()
         assert place.rows("SELECT count(*) FROM queue") == [(1,)]
         assert place.rows("SELECT count(*) FROM turns") == [(2,)]

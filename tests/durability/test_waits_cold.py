@@ -4,20 +4,14 @@ The process that waits is killed with SIGKILL. How often each model call and too
 processes, was written down by hand: `ask` runs again only if it died before that was recorded.
 """
 
-import json
-import signal
-import sqlite3
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pytest
+from told_process import ToldProcess, rows
 
 WORKER = Path(__file__).with_name("wait_worker.py")
 ONCE = {"m1": 1, "ask": 1, "m2": 1}
@@ -30,47 +24,11 @@ POLLED, HINTED = 1.0, 0.5
 SLACK = 0.5
 
 
-class Worker:
-    """One process. `tell` sends it a command, `hear` waits for an answer that has a key."""
+class Worker(ToldProcess):
+    """One process, which asks or answers."""
 
     def __init__(self, scene: "Scene", *options: object) -> None:
-        self._heard: list[dict[str, Any]] = []
-        command = [sys.executable, WORKER, scene.database, scene.ledger, *options]
-        self._process = subprocess.Popen(
-            [str(item) for item in command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def __enter__(self) -> Self:
-        self.hear("ready")
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._process.kill()
-        self._process.communicate()
-
-    def tell(self, do: str, **arguments: object) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
-        self._process.stdin.flush()
-
-    def hear(self, key: str, value: object = None) -> dict[str, Any]:
-        """The next answer that has `key` (with this value, if one is given), in order."""
-        assert self._process.stdout is not None
-        while True:
-            for index, said in enumerate(self._heard):
-                if key in said and value in (None, said[key]):
-                    return self._heard.pop(index)
-            line = self._process.stdout.readline()
-            assert line, f"the process ended without saying {key}; it said {self._heard}"
-            self._heard.append(json.loads(line))
+        super().__init__(WORKER, scene.database, scene.ledger, *options, database=scene.database)
 
     def asked(self, session: str = "s") -> dict[str, Any]:
         """Begin a turn, and get the key it announces."""
@@ -87,13 +45,6 @@ class Worker:
         self.tell("run", session=session)
         text: str = self.hear("turn", session)["text"]
         return text
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def killed_itself(self) -> None:
-        assert self._process.wait(30) == -signal.SIGKILL
 
 
 class Scene:
@@ -114,9 +65,8 @@ class Scene:
     def starts(self) -> dict[str, int]:
         return dict(Counter(self.ledger.read_text().split()))
 
-    def rows(self, query: str) -> list[tuple[Any, ...]]:
-        with closing(sqlite3.connect(self.database)) as connection:
-            return connection.execute(query).fetchall()
+    def rows(self, query: str) -> Sequence[tuple[Any, ...]]:
+        return rows(self.database, query)
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Poll until something is so."""
@@ -176,7 +126,7 @@ def test_an_answer_that_comes_before_the_wait_has_begun_is_kept(
 ) -> None:
     with scene.waiter("--kill", point, nth) as first:
         asked = first.asked()
-        first.killed_itself()
+        first.died()
     assert scene.rows("SELECT 1 FROM await_events") == []
     with scene.resolver() as second:
         assert second.resolve(asked["token"]) == ACCEPTED
@@ -204,7 +154,7 @@ def test_an_answer_that_was_given_survives_whoever_waited_for_it(
         asked = first.asked()
         scene.parked()
         assert second.resolve(asked["token"]) == ACCEPTED
-        first.killed_itself()
+        first.died()
     with scene.waiter() as third:
         assert third.result() == "Told: yes"
     assert scene.starts() == starts
@@ -307,7 +257,7 @@ def test_an_answer_that_was_recorded_stands_although_the_session_is_revoked_late
         asked = first.asked()
         scene.parked()
         assert second.resolve(asked["token"]) == ACCEPTED
-        first.killed_itself()
+        first.died()
         second.tell("revoke", session="s")
         second.hear("revoked")
     with scene.waiter() as third:

@@ -1,8 +1,8 @@
 """A database as the first version of the schema left it, written by hand: nothing of it is computed."""
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
+
+from old_database import write_database
 
 _SCHEMA = """
 CREATE TABLE sessions (
@@ -131,8 +131,4 @@ INSERT INTO journal VALUES (6, 5, 'r1', 'sleep', '1:identity', '', '{}', 'not ev
 
 def write_version_one(path: Path) -> None:
     """Write the database to a file that is not there yet."""
-    with closing(sqlite3.connect(path)) as database:
-        database.execute("PRAGMA journal_mode = WAL")
-        database.executescript(_SCHEMA)
-        database.executescript(_ROWS)
-        database.commit()
+    write_database(path, _SCHEMA, _ROWS)

@@ -1,8 +1,8 @@
 """A database as the second version of the schema left it, written by hand: nothing of it is computed."""
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
+
+from old_database import write_database
 
 _SCHEMA = """
 CREATE TABLE sessions (
@@ -185,8 +185,4 @@ INSERT INTO revoked_sessions VALUES ('gone', 1750000000001);
 
 def write_version_two(path: Path) -> None:
     """Write the database to a file that is not there yet."""
-    with closing(sqlite3.connect(path)) as database:
-        database.execute("PRAGMA journal_mode = WAL")
-        database.executescript(_SCHEMA)
-        database.executescript(_ROWS)
-        database.commit()
+    write_database(path, _SCHEMA, _ROWS)
