@@ -43,6 +43,7 @@ from lash.plugins.plugin import Plugin
 from lash.runtime.attachment_reclaim import ReclaimReport
 from lash.runtime.attachments import Attachment
 from lash.runtime.operations import Operation
+from lash.runtime.plugins.installed import installed_plugins
 from lash.runtime.processes.child import ChildProcess, TurnAnswer
 from lash.runtime.processes.context import ProcessContext
 from lash.runtime.processes.function import ProcessFunction, process
@@ -135,6 +136,7 @@ __all__ = [
     "diff_usage_reports",
     "events",
     "from_event",
+    "installed_plugins",
     "process",
     "raw_tool",
     "subagents",

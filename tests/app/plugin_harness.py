@@ -13,6 +13,7 @@ import lash
 from lash.app.results import TurnResult
 from lash.llm.request import ToolResultBlock
 from lash.plugins import Plugin, ToolCallHook
+from lash.plugins.plugin import ToolLike
 from lash.testing import calls, reply
 from lash.testing.scripted import Script, Step
 from lash.turn.tools import ToolFailed, ToolFailure, ToolSuccess
@@ -65,7 +66,7 @@ class Till:
                 raise self.failures.pop(0)
             return f"charged {amount}"
 
-        self.tool = charge
+        self.tool: ToolLike = charge
 
 
 def charging(*amounts: object) -> Step:

@@ -41,10 +41,10 @@ def busy(times: int, **declared: Any) -> Till:
 async def test_an_after_hook_is_asked_once_per_attempt_with_what_it_came_to(
     location: str | Path,
 ) -> None:
-    heard: list[tuple[int, str]] = []
+    heard: list[tuple[int, object]] = []
 
     async def after_tool(call: ToolCallHook, output: ToolOutput) -> None:
-        heard.append((call.attempt, output.outcome.__struct_config__.tag or ""))
+        heard.append((call.attempt, output.outcome.__struct_config__.tag))
 
     _, _, agent = desk(7, till=busy(2))
     result = await ran(location, agent, Made("p", after_tool=after_tool))
@@ -101,7 +101,9 @@ async def test_a_hook_after_the_tool_is_told_the_arguments_it_was_run_with(
 
 
 @pytest.mark.parametrize("order", list(permutations(["abort", "answer", "deny"])), ids="-".join)
-async def test_the_strongest_word_about_an_answer_holds_in_any_order(order: tuple[str, ...]) -> None:
+async def test_the_strongest_word_about_an_answer_holds_in_any_order(
+    order: tuple[str, ...],
+) -> None:
     plugins = {
         "abort": Made("abort", after_tool=answering(Abort("halt", "halted"))),
         "answer": Made("answer", after_tool=answering(Answer("instead"))),

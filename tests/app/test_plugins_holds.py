@@ -61,7 +61,7 @@ class Desk:
 
 
 def large(call: ToolCallHook) -> bool:
-    return call.args["amount"] >= 100
+    return bool(call.args["amount"] >= 100)
 
 
 async def waits(runtime: lash.Runtime, session_id: str = "s") -> None:
@@ -130,7 +130,7 @@ async def test_anything_else_is_a_no_and_the_model_is_told_the_reason(
 
 async def test_a_failure_and_a_cancelled_wait_are_a_no(location: str | Path) -> None:
     people = Desk()
-    till, _, agent = desk(100, 101)
+    _, _, agent = desk(100, 101)
     async with opened(location, agent, Approvals("charge", ask=people.ask)) as runtime:
         turn = asyncio.create_task(runtime.session("s").run("Go."))
         await runtime.completions.fail(await people.key(100), "the line is dead")
@@ -164,7 +164,7 @@ async def test_silence_is_a_no_after_the_timeout(location: str | Path) -> None:
 
 async def test_the_first_word_stands(location: str | Path) -> None:
     people = Desk()
-    till, _, agent = desk(100)
+    _, _, agent = desk(100)
     async with opened(location, agent, Approvals("charge", ask=people.ask)) as runtime:
         turn = asyncio.create_task(runtime.session("s").run("Go."))
         key = await people.key(100)
@@ -188,7 +188,7 @@ async def test_only_calls_that_need_a_word_wait(location: str | Path) -> None:
 
 async def test_a_turn_that_is_stopped_waits_no_longer(location: str | Path) -> None:
     people = Desk()
-    till, _, agent = desk(7, 100)
+    _, _, agent = desk(7, 100)
     async with opened(location, agent, Approvals(large, ask=people.ask)) as runtime:
         session = runtime.session("s")
         turn = asyncio.create_task(session.run("Go.", turn_id="t"))
@@ -246,7 +246,7 @@ async def test_two_of_three_calls_are_approved_in_reverse_order_a_day_later_over
     assert values(result) == ["tool_not_approved", "charged 7", "charged 101"]
     assert till.charged == [7, 101]
     # Asked twice, in all: what is held is not asked about again when the turn is resumed.
-    assert [request.args["amount"] for request in people.asked] == [100, 101]
+    assert sorted(request.args["amount"] for request in people.asked) == [100, 101]
 
 
 async def test_a_deadline_is_the_same_over_a_restart(path: Path) -> None:
@@ -275,8 +275,7 @@ async def test_many_sessions_wait_at_once_and_each_gets_its_own_word(location: s
     _, _, agent = desk(100, till=till)
     async with opened(location, agent, Approvals("charge", ask=people.ask)) as runtime:
         turns = [
-            asyncio.create_task(runtime.session(f"s{number}").run("Go."))
-            for number in range(count)
+            asyncio.create_task(runtime.session(f"s{number}").run("Go.")) for number in range(count)
         ]
         await people.key(100, count)
         await waits(runtime)
@@ -382,7 +381,9 @@ class Raise(Plugin):
         self._amounts = list(amounts)
 
     async def before_tool(self, call: ToolCallHook) -> ReplaceArgs:
-        return ReplaceArgs({"amount": self._amounts.pop(0) if self._amounts[1:] else self._amounts[0]})
+        return ReplaceArgs(
+            {"amount": self._amounts.pop(0) if self._amounts[1:] else self._amounts[0]}
+        )
 
 
 @pytest.mark.parametrize("order", [0, 1])
@@ -457,7 +458,7 @@ async def test_the_key_is_in_no_log_no_repr_and_no_event(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     people, seen = Desk(), list[Any]()
-    till, model, agent = desk(100)
+    _, model, agent = desk(100)
 
     async def before_tool(call: ToolCallHook) -> None:
         seen.append(call)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes_harness import opened, rested
+from trigger_harness import opened, rested
 
 import lash
 from lash.core.causality import TriggerOccurrenceCauseRef
@@ -42,7 +42,7 @@ async def tick(ctx: lash.ProcessContext) -> str:
 PAID = lash.TriggerEvent("order.paid", payload=Paid)
 ANY = lash.TriggerEvent("anything")
 INPUT = {"order_id": lash.from_event("order_id")}
-FUNCTIONS = [refund, archive, tick]
+FUNCTIONS: list[lash.ProcessFunction[..., Any]] = [refund, archive, tick]
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -141,6 +141,8 @@ async def test_events_that_were_never_declared_are_refused(place: str) -> None:
     strange = lash.TriggerEvent("order.lost")
     twin = lash.TriggerEvent("order.paid")
     async with runtime(place) as running:
+        same = lash.TriggerEvent("order.paid", payload=Paid)
+        assert (await running.triggers.emit(same, Paid("o"))).occurrence.event == "order.paid"
         for event in (strange, twin, "order.lost"):
             assert (await codes(running.triggers.emit(event)))[0] == "trigger_event_unknown"
             subscribed = running.triggers.subscribe(event, tick, key="t")

@@ -143,7 +143,6 @@ async def test_runtimes_that_run_the_same_schedule_emit_each_tick_once(tmp_path:
         await a.triggers.emit(one.event, {"due_at_ms": START_MS, "due": "-"}, key="first")
         clock.advance(3 * 3600)
         all_of_a, all_of_b = hourly("all"), hourly("all")
-        all_of_a.event, all_of_b.event = one.event, two.event
         await asyncio.gather(all_of_a.catch_up(a.triggers), all_of_b.catch_up(b.triggers))
         await a.idle(20)
         assert await due(a) == ["15:06:40", "16:00:00", "17:00:00", "18:00:00"]
@@ -171,7 +170,7 @@ async def test_what_was_missed_is_emitted_as_it_was_asked_for(
         clock.advance(4 * 3600)  # it is 19:06:40
         await cron.catch_up(runtime.triggers)
         assert await due(runtime) == emitted
-        assert await cron.catch_up(runtime.triggers) == (1 if missed == "nothing" else 0)
+        assert await cron.catch_up(runtime.triggers) == 0
 
 
 async def test_a_tick_that_is_hardly_late_is_not_missed() -> None:
@@ -187,7 +186,6 @@ async def test_schedules_of_one_event_are_told_apart_by_their_source() -> None:
     clock = VirtualClock()
     one = Cron("tick", every(timedelta(hours=1)), source="one")
     two = Cron("tick", every(timedelta(hours=1)))
-    two.event = one.event
     assert one.key(NOON) != two.key(NOON)
     async with lash.Runtime(":memory:", clock=clock, triggers=[one.event]) as runtime:
         tick = {"due_at_ms": START_MS, "due": "-"}

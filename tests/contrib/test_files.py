@@ -278,6 +278,41 @@ async def test_a_file_that_becomes_a_link_after_the_look_is_not_opened(
     assert await desk.code("read_file", path="file") == "file_changed"
 
 
+async def test_a_file_that_becomes_a_pipe_after_the_look_is_not_waited_for(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, real = desk.put("file", "text"), os.open
+
+    def swapping(path: Any, flags: int, *args: Any, **named: Any) -> int:
+        if path == "file" and file.is_file():
+            file.unlink()
+            os.mkfifo(file)
+        return real(path, flags, *args, **named)
+
+    monkeypatch.setattr(os, "open", swapping)
+    async with asyncio.timeout(10):
+        assert await desk.code("read_file", path="file") == "file_changed"
+
+
+async def test_what_becomes_a_link_while_it_is_searched_is_not_looked_into(
+    desk: Desk, outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.put("dir/inner", "mine")
+    desk.put("file", "mine")
+    real, targets = os.open, {"dir": outside, "file": outside / "secret"}
+
+    def swapping(path: Any, flags: int, *args: Any, **named: Any) -> int:
+        place = desk.root / str(path)
+        if path in targets and not place.is_symlink():
+            place.rename(desk.root / f"{path}-aside")
+            place.symlink_to(targets[path])
+        return real(path, flags, *args, **named)
+
+    monkeypatch.setattr(os, "open", swapping)
+    assert await desk("grep", pattern="secret") == {"lines": []}
+    assert "dir/secret" not in (await desk("glob", pattern="**"))["paths"]
+
+
 async def test_a_file_that_becomes_a_link_before_it_is_replaced_is_left_alone(
     desk: Desk, outside: Path
 ) -> None:

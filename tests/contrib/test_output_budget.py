@@ -85,11 +85,19 @@ def test_the_head_or_the_tail_is_kept_with_a_mark() -> None:
 def test_a_single_long_line_is_cut_and_never_dropped() -> None:
     budget = OutputBudget(max_bytes=256)
     told = cut_text("x" * 1000, budget)
-    assert told.text == "x" * 128 + "\n...872 bytes truncated..."
+    assert told.text == "x" * 176 + "\n...824 bytes truncated..."
     told = cut_text("short\n" + "é" * 1000, budget)
-    assert told.text.startswith("short\n" + "é" * 61)
+    assert told.text.startswith("short\n" + "é" * 85 + "\n")
     tail = cut_text("é" * 1000, OutputBudget(max_bytes=256, keep="tail"))
-    assert tail.text == "...1872 bytes truncated...\n" + "é" * 64
+    assert tail.text == "...1824 bytes truncated...\n" + "é" * 88
+
+
+def test_a_path_in_the_mark_is_whole_where_there_is_room() -> None:
+    path = "/var/lib/agents/output/" + "x" * 100
+    assert path in cut_text("y" * 2000, OutputBudget(max_bytes=1000), hint=path).text
+    little = cut_text("y" * 2000, OutputBudget(max_bytes=256), hint=path)
+    assert "; /var/lib/agents/output/xx" in little.text
+    assert little.text.startswith("y" * 100)
 
 
 def test_text_is_shown_as_it_is_and_other_json_compact() -> None:

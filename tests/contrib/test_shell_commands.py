@@ -27,6 +27,12 @@ def place(tmp_path: Path) -> Path:
     return tmp_path / "work"
 
 
+@pytest.fixture
+def mark(tmp_path: Path) -> str:
+    """Stands in the environment of a test's commands, and of no other."""
+    return str(tmp_path)
+
+
 def executing(shell: Shell) -> Tool:
     return shell.tools()[0]
 
@@ -85,15 +91,15 @@ async def test_a_command_runs_below_the_folder_and_nowhere_else(place: Path) -> 
 
 
 async def test_a_command_that_hangs_is_ended_after_its_time_and_what_it_printed_is_told(
-    place: Path,
+    place: Path, mark: str
 ) -> None:
-    failure = await run(place, "echo begun; sleep 300", "hangs", timeout_ms=200)
+    failure = await run(place, "echo begun; sleep 300", mark, timeout_ms=200)
     assert isinstance(failure, ToolFailure)
     assert (failure.code, failure.failure_class) == ("shell_timeout", "execution")
     assert failure.message.endswith("It had printed:\nbegun\n")
     assert isinstance(failure.raw, dict)
     assert failure.raw["status"] == "timed_out"
-    assert marked("hangs") == []
+    assert marked(mark) == []
 
 
 async def test_the_host_s_limit_holds_whatever_the_model_asks_for(place: Path) -> None:
@@ -103,28 +109,30 @@ async def test_the_host_s_limit_holds_whatever_the_model_asks_for(place: Path) -
     assert failure.code == "shell_timeout"
 
 
-async def test_what_ignores_the_request_to_end_is_killed_with_its_daemons(place: Path) -> None:
+async def test_what_ignores_the_request_to_end_is_killed_with_its_daemons(
+    place: Path, mark: str
+) -> None:
     stubborn = (
         "trap '' TERM; (setsid sh -c 'trap \"\" TERM; sleep 300; sleep 300' &);"
         " sh -c 'trap \"\" TERM; sleep 300' & echo begun; sleep 300; sleep 300"
     )
-    failure = await run(place, stubborn, "stubborn", timeout_ms=300)
+    failure = await run(place, stubborn, mark, timeout_ms=300)
     assert failure.code == "shell_timeout"
-    assert marked("stubborn") == []
+    assert marked(mark) == []
 
 
-async def test_what_a_command_leaves_in_the_background_ends_with_it(place: Path) -> None:
+async def test_what_a_command_leaves_in_the_background_ends_with_it(place: Path, mark: str) -> None:
     cmd = "(setsid sh -c 'sleep 300; sleep 300' &); nohup sleep 300 & echo done"
-    told = await run(place, cmd, "background")
+    told = await run(place, cmd, mark)
     assert (told["output"], told["exit_code"]) == ("done\n", 0)
-    assert marked("background") == []
+    assert marked(mark) == []
 
 
-async def test_a_fork_storm_is_ended(place: Path) -> None:
+async def test_a_fork_storm_is_ended(place: Path, mark: str) -> None:
     storm = "i=0; while [ $i -lt 200 ]; do (setsid sh -c 'sleep 300; sleep 300' &); i=$((i+1)); done; sleep 300"
-    failure = await run(place, storm, "storm", timeout_ms=1500)
+    failure = await run(place, storm, mark, timeout_ms=1500)
     assert failure.code == "shell_timeout"
-    assert marked("storm") == []
+    assert marked(mark) == []
 
 
 async def test_a_command_that_closes_its_output_is_waited_for(place: Path) -> None:
@@ -183,22 +191,24 @@ async def test_a_link_in_the_folder_for_output_is_not_followed(place: Path) -> N
     assert not spilled.is_symlink()
 
 
-async def test_a_call_that_is_stopped_ends_its_command_at_once(place: Path) -> None:
-    tool, cancel = executing(shell_in(place, "stopped-call")), CancelToken()
+async def test_a_call_that_is_stopped_ends_its_command_at_once(place: Path, mark: str) -> None:
+    tool, cancel = executing(shell_in(place, mark)), CancelToken()
     ctx = context("exec_command", cancel=cancel)
     async with asyncio.timeout(30):
         running = asyncio.create_task(
             outcome(tool, {"cmd": "trap '' TERM; echo begun; sleep 300; sleep 300"}, ctx)
         )
-        await comes(lambda: marked("stopped-call"))
+        await comes(lambda: marked(mark))
         cancel.cancel(Cancellation(request_id="r"))
         failure = await running
     assert failure.code == "shell_stopped"
-    assert marked("stopped-call") == []
+    assert marked(mark) == []
 
 
-async def test_a_turn_that_is_stopped_ends_its_command(place: Path, tmp_path: Path) -> None:
-    shell = shell_in(place, "stopped-turn")
+async def test_a_turn_that_is_stopped_ends_its_command(
+    place: Path, mark: str, tmp_path: Path
+) -> None:
+    shell = shell_in(place, mark)
     cmd = "trap '' TERM; (setsid sh -c 'sleep 300; sleep 300' &); sleep 300; sleep 300"
     script = [calls(("exec_command", {"cmd": cmd})), reply("Never.")]
     async with (
@@ -207,22 +217,24 @@ async def test_a_turn_that_is_stopped_ends_its_command(place: Path, tmp_path: Pa
     ):
         session = runtime.session("s")
         running = asyncio.create_task(session.run("Go.", turn_id="t"))
-        await comes(lambda: len(marked("stopped-turn")) >= 3)
+        await comes(lambda: len(marked(mark)) >= 3)
         await session.cancel("t")
         turn = await running
         assert isinstance(turn.outcome, lash.Stopped)
-        await comes(lambda: not marked("stopped-turn"))
+        await comes(lambda: not marked(mark))
 
 
-async def test_a_runtime_that_closes_leaves_no_command_behind(place: Path, tmp_path: Path) -> None:
-    shell = shell_in(place, "closing-exec")
+async def test_a_runtime_that_closes_leaves_no_command_behind(
+    place: Path, mark: str, tmp_path: Path
+) -> None:
+    shell = shell_in(place, mark)
     cmd = "trap '' TERM; (setsid sh -c 'sleep 300; sleep 300' &); sleep 300; sleep 300"
     script = [calls(("exec_command", {"cmd": cmd})), reply("Never.")]
     async with asyncio.timeout(60):
         async with runtime_of(tmp_path / "a.db", shell, agent_of(shell, script)) as runtime:
             running = asyncio.create_task(runtime.session("s").run("Go."))
-            await comes(lambda: len(marked("closing-exec")) >= 3)
-        assert marked("closing-exec") == []
+            await comes(lambda: len(marked(mark)) >= 3)
+        assert marked(mark) == []
         with pytest.raises((lash.LashError, asyncio.CancelledError)):
             await running
 
@@ -234,24 +246,46 @@ sys.path.insert(0, sys.argv[2])
 from files_harness import outcome
 from shell_harness import shell_in
 cmd = "trap '' HUP TERM; (setsid sh -c 'sleep 300; sleep 300' &); echo; sleep 300; sleep 300"
-asyncio.run(outcome(shell_in(Path(sys.argv[1]), "alone").tools()[0], {"cmd": cmd}))
+asyncio.run(outcome(shell_in(Path(sys.argv[1]), sys.argv[3]).tools()[0], {"cmd": cmd}))
 """
 
 
-def test_when_the_runtime_is_killed_its_commands_end(place: Path) -> None:
+def test_when_the_runtime_is_killed_its_commands_end(place: Path, mark: str) -> None:
     here = Path(__file__).parent
-    worker = subprocess.Popen([sys.executable, "-c", ALONE, str(place), str(here)])
+    worker = subprocess.Popen([sys.executable, "-c", ALONE, str(place), str(here), mark])
     try:
         # the worker's own environment has no mark
-        until(lambda: len(marked("alone")) >= 3)
+        until(lambda: len(marked(mark)) >= 3)
         os.kill(worker.pid, signal.SIGKILL)
         worker.wait()
-        until(lambda: not marked("alone"))
+        until(lambda: not marked(mark))
     finally:
         worker.kill()
         worker.wait()
-        for pid in marked("alone"):
+        for pid in marked(mark):
             os.kill(pid, signal.SIGKILL)
+
+
+async def test_a_command_is_given_no_descriptors_but_the_usual_ones(place: Path) -> None:
+    told = await run(place, "ls /proc/self/fd")
+    assert told["output"].split() == ["0", "1", "2", "3"]  # the last one is of `ls` itself
+
+
+async def test_a_command_whose_supervisor_is_killed_is_ended_and_nobody_knows_how(
+    place: Path, mark: str
+) -> None:
+    running = asyncio.create_task(run(place, "echo begun; sleep 300; sleep 300", mark))
+    await comes(lambda: len(marked(mark)) == 2)
+    parents = [_parent(pid) for pid in marked(mark)]
+    (supervisor,) = [each for each in parents if each not in marked(mark)]
+    os.kill(supervisor, signal.SIGKILL)
+    told = await running
+    assert (told["output"], told["exit_code"]) == ("begun\n", None)
+    await comes(lambda: not marked(mark))
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def test_what_only_a_terminal_understands_is_cleaned_away() -> None:

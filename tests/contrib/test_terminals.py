@@ -26,6 +26,12 @@ def place(tmp_path: Path) -> Path:
     return tmp_path / "work"
 
 
+@pytest.fixture
+def mark(tmp_path: Path) -> str:
+    """Stands in the environment of a test's commands, and of no other."""
+    return str(tmp_path)
+
+
 def results(request: LlmRequest) -> list[Any]:
     """What the tools of a turn have answered so far, as the model is shown it."""
     found = []
@@ -89,9 +95,8 @@ async def test_a_started_command_is_typed_into_and_read_from_and_ends_with_its_e
 
 
 async def test_stopping_a_command_ends_it_with_all_it_has_started(
-    place: Path, tmp_path: Path
+    place: Path, mark: str, tmp_path: Path
 ) -> None:
-    mark = "stopped"
     shell = shell_in(place, mark)
     stubborn = "trap '' TERM HUP; (setsid sleep 300 &); sleep 300 & echo ready; wait; sleep 300"
     model = steps(
@@ -189,9 +194,8 @@ async def test_the_terminal_has_the_size_it_is_given(place: Path, tmp_path: Path
 
 
 async def test_a_command_is_ended_when_its_runtime_closes_and_is_abandoned(
-    place: Path, tmp_path: Path
+    place: Path, mark: str, tmp_path: Path
 ) -> None:
-    mark = "closing"
     shell = shell_in(place, mark)
     script = [calls(("start_command", {"cmd": "(setsid sleep 300 &); sleep 300"})), reply("")]
     agent = agent_of(shell, script)
@@ -212,12 +216,12 @@ from shell_harness import agent_of, comes, marked, payload, runtime_of, shell_in
 from lash.testing import calls, reply
 
 async def main():
-    shell = shell_in(Path(sys.argv[2]), "killed")
+    shell = shell_in(Path(sys.argv[2]), sys.argv[4])
     stubborn = "trap '' HUP TERM; (setsid sh -c 'trap \\"\\" HUP TERM; sleep 300' &); sleep 300"
     agent = agent_of(shell, [calls(("start_command", {"cmd": stubborn})), reply("")])
     async with runtime_of(sys.argv[1], shell, agent) as runtime:
         turn = await runtime.session("s").run("Go.")
-        await comes(lambda: len(marked("killed")) >= 4)
+        await comes(lambda: len(marked(sys.argv[4])) >= 4)
         print(payload(turn)["id"], flush=True)
         await asyncio.Event().wait()
 
@@ -226,21 +230,21 @@ asyncio.run(main())
 
 
 async def test_when_the_worker_is_killed_nothing_of_its_commands_is_left_and_they_are_abandoned(
-    place: Path, tmp_path: Path
+    place: Path, mark: str, tmp_path: Path
 ) -> None:
     path, here = tmp_path / "a.db", Path(__file__).parent
     worker = subprocess.Popen(
-        [sys.executable, "-c", WORKER, str(path), str(place), str(here)],
+        [sys.executable, "-c", WORKER, str(path), str(place), str(here), mark],
         stdout=subprocess.PIPE,
         text=True,
     )
     try:
         assert worker.stdout is not None
         process_id = worker.stdout.readline().strip()
-        assert marked("killed")
+        assert marked(mark)
         os.kill(worker.pid, signal.SIGKILL)
         worker.wait()
-        until(lambda: not marked("killed"))
+        until(lambda: not marked(mark))
         shell = shell_in(place)
         async with runtime_of(path, shell, agent_of(shell, [])) as runtime:
             ended = await runtime.processes.handle(process_id).outcome(timeout=20)
@@ -248,5 +252,5 @@ async def test_when_the_worker_is_killed_nothing_of_its_commands_is_left_and_the
     finally:
         worker.kill()
         worker.communicate()
-        for pid in marked("killed"):
+        for pid in marked(mark):
             os.kill(pid, signal.SIGKILL)

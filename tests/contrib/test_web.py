@@ -210,6 +210,10 @@ async def test_certificates_are_checked_against_the_name_that_was_asked_for(tmp_
         with pytest.raises(ToolError) as refused:
             await fetching.get(f"https://other.test:{site.port}/")
         assert refused.value.failure.code == "fetch_failed"
+        strict, _ = fetcher([["127.0.0.1"]])  # which nobody vouches for this certificate to
+        with pytest.raises(ToolError) as refused:
+            await strict.get(f"https://site.test:{site.port}/")
+        assert "CERTIFICATE_VERIFY_FAILED" in refused.value.failure.message
 
 
 @pytest.mark.parametrize(
@@ -261,6 +265,16 @@ def test_a_network_that_is_none_is_refused_where_it_is_set_up() -> None:
     with pytest.raises(lash.ConfigurationError) as refused:
         Web(allow_networks=["10.0.0.0/99"])
     assert refused.value.code == "tool_set_invalid"
+
+
+async def test_an_address_of_the_sixth_version_is_fetched_from() -> None:
+    async with serving("::1") as site:
+        site.pages["/"] = page(b"here", "text/plain")
+        url = site.url("/", "[::1]")
+        assert await code_of(url) == "address_refused"
+        tool = Web(allow_networks=["::1/128"]).tools()[0]
+        assert (await outcome(tool, {"url": url}))["content"] == "here"
+        assert f"Host: [::1]:{site.port}\r\n" in site.asked[0]
 
 
 # --- what pages may cost --------------------------------------------------------------------------------

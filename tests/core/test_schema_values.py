@@ -62,7 +62,7 @@ def test_whether_null_fits(schema: Any, *, admits: bool) -> None:
         (of(a=of(b=INT)), {"a": {"b": None}}, {"a": {}}),
         (of(a={"type": "array", "items": of(b=INT)}), {"a": [{"b": None}, {}]}, {"a": [{}, {}]}),
         (of(a={"type": "array", "items": INT}), {"a": [None]}, {"a": [None]}),
-        (of(a={"$ref": "#/$defs/X"}) | {"$defs": {"X": of(b=INT)}}, {"a": {"b": None}}, {"a": {}}),
+        ({**of(a={"$ref": "#/$defs/X"}), "$defs": {"X": of(b=INT)}}, {"a": {"b": None}}, {"a": {}}),
         (of(a={"anyOf": [of(b=INT), {"type": "null"}]}), {"a": {"b": None}}, {"a": {}}),
         ({"type": "object", "additionalProperties": of(b=INT)}, {"x": {"b": None}}, {"x": {}}),
         ({"allOf": [of(a=INT)]}, {"a": None}, {}),
@@ -80,6 +80,16 @@ def test_whether_null_fits(schema: Any, *, admits: bool) -> None:
             of(a={"type": "array", "prefixItems": [of(b=INT)], "items": of(c=INT)}),
             {"a": [{"b": None, "c": None}, {"b": None, "c": None}]},
             {"a": [{"c": None}, {"b": None}]},
+        ),
+        (
+            {
+                "oneOf": [
+                    of("kind", kind={"enum": [True]}, a={"type": "null"}),
+                    of("kind", kind={"const": 1}, a=INT),
+                ]
+            },
+            {"kind": 1, "a": None},
+            {"kind": 1},
         ),
         (of(a=INT), 7, 7),
     ],

@@ -24,7 +24,7 @@ import lash
 from lash.core.leases import LeaseTimings
 
 #: How many events differ: a subscription hears of one of them.
-NAMES = [f"event-{number}" for number in range(20)]
+NAMES = [f"event-{number}" for number in range(50)]
 EVENTS = [lash.TriggerEvent(name) for name in NAMES]
 
 

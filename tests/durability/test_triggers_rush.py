@@ -20,15 +20,15 @@ SEED = int(os.environ.get("LASH_SEED", "1"))
 def test_events_whose_emitters_are_killed_at_random_start_each_subscription_once(
     tmp_path: Path,
 ) -> None:
-    found = heard(RUSH, tmp_path, 7, seconds=4, events=200, subscriptions=100)
+    found = heard(RUSH, tmp_path, 7, seconds=4, events=300, subscriptions=100)
     assert found["kills"] >= 3
-    assert (found["events"], found["processes"]) == (200, 1000)
+    assert (found["events"], found["processes"]) == (300, 600)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(360)
 @pytest.mark.skipif(not LONG, reason="takes minutes; set LASH_LONG to run it")
 def test_ten_thousand_events_start_each_subscription_once(tmp_path: Path) -> None:
     found = heard(RUSH, tmp_path, SEED, seconds=60, events=10_000, subscriptions=100)
     assert found["kills"] >= 30
-    assert (found["events"], found["processes"]) == (10_000, 50_000)
+    assert (found["events"], found["processes"]) == (10_000, 20_000)

@@ -1,19 +1,16 @@
-"""The process that is killed while it emits an event, and the one that opens the file after it.
+"""Forks the process that is killed while it emits an event, and the one that opens the file after it.
 
-    trigger_worker.py DATABASE LEDGER emit [POINT NTH]    subscribe and emit; die at a point
-    trigger_worker.py DATABASE LEDGER recover [POINT NTH] open the file, ask for nothing; die at a point
-    trigger_worker.py DATABASE LEDGER again               emit the same once more
-
-Each process writes a line into the ledger; a line written with one `write` outlives SIGKILL. Run by the
-tests.
+As `crash_worker`, with an event. Modes: `emit` subscribes and emits; `recover` opens the file and asks for
+nothing; `again` emits the same once more. Each process of the event's writes a line into the ledger; a line
+written with one `write` outlives SIGKILL. Run by the tests.
 """
 
 import asyncio
-import json
 import os
-import sys
 from pathlib import Path
 from typing import Any, cast
+
+from crash_jobs import Job, kill_of, leave, serve
 
 import lash
 from lash.core.seams import Seam
@@ -66,16 +63,21 @@ async def facts(runtime: lash.Runtime) -> dict[str, Any]:
     }
 
 
-async def main(database: Path, ledger: Path, mode: str, point: str = "", nth: str = "0") -> None:
-    made = functions(ledger)
+async def play(job: Job) -> dict[str, Any]:
+    made, folder, kill = (
+        functions(Path(job["folder"]) / "ledger"),
+        Path(job["folder"]),
+        kill_of(job),
+    )
     refund, archive = made
-    seams = KillAt(cast("Seam", point), int(nth)) if point else None
-    options: dict[str, Any] = {"seams": seams} if seams else {}
+    options: dict[str, Any] = {}
+    if kill is not None:
+        options["seams"] = KillAt(cast("Seam", kill[0]), kill[1])
     async with lash.Runtime(
-        database, agents=[AGENT], processes=made, triggers=[PAID], **options
+        folder / "agents.db", agents=[AGENT], processes=made, triggers=[PAID], **options
     ) as runtime:
         statuses: list[str] = []
-        if mode != "recover":
+        if job["mode"] != "recover":
             subscribe = runtime.triggers.subscribe
             await subscribe(PAID, refund, key="refunds", input={"order_id": lash.from_event("id")})
             await subscribe(PAID, archive, key="archive")
@@ -85,8 +87,13 @@ async def main(database: Path, ledger: Path, mode: str, point: str = "", nth: st
             report = await runtime.triggers.emit(PAID, {"id": "7"}, key="payment-1")
             statuses = [f"{each.key} {each.status}" for each in report.deliveries]
         await runtime.idle(timeout=30)
-        print(json.dumps({**await facts(runtime), "statuses": statuses}))
+        return {**await facts(runtime), "statuses": statuses}
+
+
+def perform(job: Job) -> None:
+    """One operating-system process of a scene, from here to its end."""
+    leave(job, asyncio.run(play(job)), None)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:]))
+    serve(perform)

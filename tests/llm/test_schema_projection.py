@@ -58,6 +58,8 @@ def closed(**properties: Any) -> dict[str, Any]:
          {"$defs": {"A": of(x={"enum": [1], "type": "integer"})}, **of(x={"enum": [1], "type": "integer"})}),
         ({**of(a={"$ref": "#/definitions/A"}), "definitions": {"A": {"const": "x"}}},
          {**of(a={"$ref": "#/definitions/A"}), "definitions": {"A": {"enum": ["x"], "type": "string"}}}),
+        ({**of(a={"$ref": "#/$defs/A", "required": ["x"]}), "$defs": {"A": of()}},
+         {**of(a={"$ref": "#/$defs/A", "required": ["x"]}), "$defs": {"A": of()}}),
         # A property may be called like a keyword.
         (of(**{"not": {"type": "string"}, "oneOf": {"const": 1}}),
          of(**{"not": {"type": "string"}, "oneOf": {"enum": [1], "type": "integer"}})),
@@ -193,7 +195,7 @@ def test_a_union_beside_the_properties_of_an_anthropic_tool_is_told_in_words() -
 
 @pytest.mark.parametrize("dialect", ["google_schema", "json_prompt_schema"])
 def test_two_dialects_take_a_schema_as_it_is(dialect: SchemaDialect) -> None:
-    schema = {"not": {"const": 1}, "minLength": 2, "oneOf": []}
+    schema: Any = {"not": {"const": 1}, "minLength": 2, "oneOf": []}
     told = project(schema, dialect)
     assert told == Projected(schema=copy.deepcopy(schema))
     assert told.schema is not schema

@@ -46,7 +46,12 @@ def test_of_equals_the_smaller_id_holds_before_a_tool_and_the_first_one_after_it
 
 
 def test_the_denial_that_is_told_is_the_one_that_would_hold_without_the_abort() -> None:
-    said = [("z", Deny("z says no")), ("b", Abort("stop")), ("a", Abort("halt")), ("y", DENY)]
+    said: list[tuple[str, Settling]] = [
+        ("z", Deny("z says no")),
+        ("b", Abort("stop")),
+        ("a", Abort("halt")),
+        ("y", DENY),
+    ]
     for order in (said, said[::-1], [said[1], said[3], said[0], said[2]]):
         held = holds(*order)
         assert (held.plugin_id, held.shown) == ("a", DENY)

@@ -1,6 +1,7 @@
 """Which plugins go together, and what is said of those that do not."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -142,7 +143,7 @@ def test_plugins_are_asked_in_the_order_in_which_they_were_given() -> None:
 def test_a_session_outside_of_any_hook_remembers_nothing() -> None:
     session = PluginSession(session_id="s", agent="a", plugin_id="p")
     assert session.state is None
-    for act in (lambda: session.remember(1), lambda: session.emit("told")):
+    for act in (partial(session.remember, 1), partial(session.emit, "told")):
         with pytest.raises(lash.LashError) as raised:
             act()
         assert raised.value.code == "plugin_state_read_only"

@@ -79,7 +79,7 @@ async def test_the_file_says_whose_it_is_and_in_which_version(path: Path) -> Non
         names = other.execute("SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'")
         found = sorted(name for (name,) in names)
     assert application.to_bytes(4, "big") == b"lash"
-    assert version == 4
+    assert version == 5
     assert mode == "wal"
     assert found == [
         "await_events",
@@ -138,6 +138,21 @@ async def test_the_file_says_whose_it_is_and_in_which_version(path: Path) -> Non
         "sessions_by_leaf",
         "sessions_by_origin",
         "surroundings",
+        "trigger_deliveries",
+        "trigger_deliveries_by_subscription",
+        "trigger_deliveries_failed",
+        "trigger_deliveries_reserved",
+        "trigger_deliveries_said",
+        "trigger_occurrences",
+        "trigger_occurrences_by_source",
+        "trigger_occurrences_by_time",
+        "trigger_receipts",
+        "trigger_receipts_by_time",
+        "trigger_receipts_of_session",
+        "trigger_subscriptions",
+        "trigger_subscriptions_by_session",
+        "trigger_subscriptions_matching",
+        "trigger_subscriptions_of_session",
         "turn_cancels",
         "turn_cancels_settled",
         "turns",
@@ -289,7 +304,7 @@ async def test_a_newer_schema_is_left_alone(path: Path) -> None:
 
     assert (error.code, error.terminal) == ("store_schema_newer", True)
     assert "Upgrade lash-runtime" in error.message
-    assert error.details["found"] == 5
+    assert error.details["found"] == 6
     assert path.read_bytes() == before
 
 

@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 
 from lash.core.errors import LashError
 from lash.core.json import JsonValue
-from lash.triggers.model import EventInput, FixedInput
+from lash.triggers.model import EventInput, FixedInput, InputSource
 from lash.triggers.templates import arguments, check_text, render, select
 
 EVENT: JsonValue = {"order": {"id": "o-7", "lines": [{"n": 2}, "x"]}, "paid": True, "none": None}
 
 
 def test_arguments_come_from_the_event_or_are_fixed() -> None:
-    template = {
+    template: dict[str, InputSource] = {
         "all": EventInput(),
         "id": EventInput(path=("order", "id")),
         "n": EventInput(path=("order", "lines", 0, "n")),

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from pathlib import Path
 
 from lash.attachments.model import AttachmentRef
 from lash.attachments.transitions import AttachmentEntry
 from lash.core.durations import Duration, milliseconds
 from lash.runtime.attachment_reclaim import ReclaimReport
-from lash.runtime.attachments import Attachment, SessionAttachmentStore
+from lash.runtime.attachments import Attachment, AttachmentContent, SessionAttachmentStore
 from lash.runtime.engine import Engine
 
 #: How long what nobody has taken up yet is left alone by a sweep, unless the host says otherwise.
@@ -37,7 +36,7 @@ class SessionAttachments:
 
     async def put(
         self,
-        content: bytes | Path,
+        content: AttachmentContent,
         *,
         media_type: str | None = None,
         label: str | None = None,

@@ -12,8 +12,8 @@ from lash.core.json import Data, JsonValue, canonical
 #: The smallest budget: the mark itself has to fit.
 MIN_BYTES = 256
 
-#: How much of a budget a mark and its hint may take at most, in bytes.
-_MARK_BYTES = 128
+#: How much of a budget a mark takes at most, without its hint, in bytes.
+_MARK_BYTES = 80
 
 
 class OutputBudget(Data):
@@ -52,7 +52,8 @@ def shown(output: JsonValue, budget: OutputBudget, *, hint: str = "") -> Shown:
     Args:
         output: What the tool came to.
         budget: How much is shown.
-        hint: Where all of it is, such as a path; added to the mark. At most 100 bytes of it are.
+        hint: Where all of it is, such as a path; added to the mark, which takes half of the budget at
+            most.
 
     Raises:
         ConfigurationError: `tool_set_invalid`: no mark fits into the budget.
@@ -80,11 +81,13 @@ def cut_text(text: str, budget: OutputBudget, *, hint: str = "") -> Shown:
     if size <= budget.max_bytes and _lines(text) <= budget.max_lines:
         return Shown(text=text)
     by_lines = _some_lines(text, budget.max_lines, budget.keep)
-    tail = f"; {_cut_hint(hint)}" if hint else ""
+    most = budget.max_bytes // 2 - _MARK_BYTES
+    tail = f"; {_some_bytes(' '.join(hint.split()), most - 2, 'head')}" if hint else ""
+    room = budget.max_bytes - _MARK_BYTES - _size(tail)
     # The mark tells a number, and how long it is depends on how much stays: so it is given its room.
-    kept = _some_bytes(by_lines, budget.max_bytes - _MARK_BYTES, budget.keep)
+    kept = _some_bytes(by_lines, room, budget.keep)
     if not kept and text:
-        kept = _some_bytes(text, budget.max_bytes - _MARK_BYTES, budget.keep)
+        kept = _some_bytes(text, room, budget.keep)
     omitted = size - _size(kept)
     if _size(by_lines) == _size(kept):
         mark = f"...{_lines(text) - _lines(kept)} lines ({omitted} bytes) truncated{tail}..."
@@ -151,11 +154,6 @@ def _some_bytes(text: str, count: int, keep: str) -> str:
     while start < len(data) and data[start] & 0xC0 == 0x80:
         start += 1
     return data[start:].decode("utf-8", "surrogatepass")
-
-
-def _cut_hint(hint: str) -> str:
-    one_line = " ".join(hint.split())
-    return _some_bytes(one_line, _MARK_BYTES - 80, "head")
 
 
 # --- JSON -----------------------------------------------------------------------------------------------

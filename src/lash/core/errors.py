@@ -168,6 +168,9 @@ CATALOGUE: Mapping[str, CodeInfo] = {
     "plugin_conflict": CodeInfo(
         "Two plugins, or a plugin and an agent, do not go together.", "caller", terminal=True
     ),
+    "plugin_not_installed": CodeInfo(
+        "No installed package offers a plugin of that name.", "caller", terminal=True
+    ),
     "plugin_start_failed": CodeInfo(
         "A plugin could not be started, so the runtime was not opened.", "code"
     ),

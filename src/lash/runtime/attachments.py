@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from lash.attachments.model import (
     AttachmentMeta,
@@ -101,6 +101,9 @@ def current_owner(session_id: str) -> AttachmentOwner:
 
 # --- a session's attachments ------------------------------------------------------------------------
 
+#: What can be put: bytes, or the path of a file.
+AttachmentContent: TypeAlias = bytes | bytearray | memoryview | Path
+
 #: How often a writer tries that meets a deletion: first it only gives way, then it waits longer and
 #: longer. In all about a quarter of a minute.
 _ATTEMPTS = 64
@@ -159,7 +162,7 @@ class SessionAttachmentStore:
 
     async def put(
         self,
-        content: bytes | Path,
+        content: AttachmentContent,
         *,
         media_type: str | None = None,
         label: str | None = None,
@@ -223,8 +226,8 @@ class SessionAttachmentStore:
                 case OwnerDeleted():
                     raise ConflictError(
                         "session_deleted",
-                        f"Session {self._session_id!r} was deleted; nothing was stored.",
-                        session_id=self._session_id,
+                        f"Session {intent.session_id!r} was deleted; nothing was stored.",
+                        session_id=intent.session_id,
                     )
                 case ReclamationInFlight(sweeper=sweeper):
                     if self._is_dead(sweeper.owner):
@@ -314,6 +317,34 @@ class SessionAttachmentStore:
         check_attachment_id(attachment_id)
         if await self._manifest.commit_refs(self._session_id, (attachment_id,)):
             raise _not_found(attachment_id)
+
+    async def share(self, attachment_id: str, session_id: str) -> AttachmentRef:
+        """Have another session refer to an attachment of this one, as something that is put there now.
+
+        For what one session's work hands to another's, such as a child's answer; nothing is copied.
+
+        Raises:
+            LashError: `attachment_id_invalid`, `attachment_not_found`,
+                `attachment_reclamation_in_flight`. ConflictError: `session_deleted`.
+        """
+        ref = await self.find(attachment_id)
+        meta = AttachmentMeta(
+            media_type=ref.media_type,
+            byte_len=ref.byte_len,
+            type_metadata=ref.type_metadata,
+            label=ref.label,
+        )
+        intent = AttachmentIntent(
+            session_id=session_id,
+            attachment_id=attachment_id,
+            meta=meta,
+            owner=current_owner(session_id),
+        )
+        await self._announce(intent)
+        # From here on nobody deletes the bytes; before, this session's reference may have been dropped.
+        if await self._blobs.head(attachment_id) is None:
+            raise _not_found(attachment_id)
+        return ref
 
     async def delete(self, attachment_id: str) -> bool:
         """Drop this session's references to an attachment; whether there were any.

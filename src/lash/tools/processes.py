@@ -118,8 +118,15 @@ class ToolProcesses(Protocol):
         args: JsonObject,
         *,
         id: str | None = None,  # noqa: A002  as above
+        by_model: bool = False,
     ) -> ProcessRef:
         """Call a tool of the same agent in the background.
+
+        Args:
+            tool: The tool.
+            args: What it is called with.
+            id: Your own name for the process.
+            by_model: The model has named the tool, so it must be one that models may call.
 
         Raises:
             ConflictError: `process_conflict`.

@@ -1,6 +1,5 @@
 """The JSON schemas that tools bring along: looked at when declared, compiled when used, never fetched."""
 
-import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -94,14 +93,10 @@ def _look_at(document: JsonObject, name: str) -> None:
         for contents in _subschemas(root):
             for reference in _references(contents, name):
                 EMPTY_REGISTRY.resolver_with_root(root).lookup(reference)
-            for pattern in _patterns(contents):
-                re.compile(pattern)
     except jsonschema.SchemaError as error:
         raise _refusal(name, error.message[:_LONGEST_REASON]) from error
     except Unresolvable as error:
         raise _refusal(name, f"it refers to {error.ref!r}, which is not in it") from error
-    except re.error as error:
-        raise _refusal(name, f"it has a pattern that is no regular expression ({error})") from error
     except RecursionError as error:
         raise _refusal(name, "it is nested too deeply") from error
     except LookupError as error:
@@ -147,14 +142,6 @@ def _references(contents: Mapping[str, object], name: str) -> Iterator[str]:
                 "fetched, so put what it means under $defs and refer to it with #/$defs/…",
             )
         yield reference
-
-
-def _patterns(contents: Mapping[str, object]) -> Iterator[str]:
-    pattern, by_pattern = contents.get("pattern"), contents.get("patternProperties")
-    if isinstance(pattern, str):
-        yield pattern
-    if isinstance(by_pattern, Mapping):
-        yield from by_pattern
 
 
 class CompiledSchemas:

@@ -103,12 +103,13 @@ def has_occurred(occurrence: Occurrence, wanted: OccurrenceFilter) -> bool:
 
 
 class DeliveryFilter(Data):
-    """Which deliveries are meant."""
+    """Which deliveries are meant; `from_ms` is when they were reserved at the earliest."""
 
     delivery_id: str | None = None
     occurrence_id: str | None = None
     subscription_id: str | None = None
     state: DeliveryState | None = None
+    from_ms: int | None = None
 
 
 def is_delivery_meant(delivery: Delivery, wanted: DeliveryFilter) -> bool:
@@ -119,7 +120,8 @@ def is_delivery_meant(delivery: Delivery, wanted: DeliveryFilter) -> bool:
         (wanted.subscription_id, delivery.subscription.subscription_id),
         (wanted.state, delivery.state),
     )
-    return all(want is None or want == has for want, has in asked)
+    lately = wanted.from_ms is None or delivery.created_at_ms >= wanted.from_ms
+    return lately and all(want is None or want == has for want, has in asked)
 
 
 class DeliverySettled(Data):

@@ -27,11 +27,17 @@ def schema_problem(schema: JsonObject) -> str | None:
 
 
 def payload_problem(schema: JsonObject, payload: JsonValue) -> str | None:
-    """Why a payload does not fit a schema, with the place; None when it does."""
+    """Why a payload does not fit a schema, with the place; None when it does.
+
+    What the payload says there is not told: reasons are kept and logged, and payloads may be secret.
+    """
     if not schema:
         return None
     try:
         error = jsonschema.exceptions.best_match(_validator(encode(schema)).iter_errors(payload))
     except Unresolvable as missing:
         return f"its schema refers to {missing.ref!r}, which is not in it"
-    return None if error is None else f"at {error.json_path}: {error.message[:300]}"
+    if error is None:
+        return None
+    asked = encode({str(error.validator): error.validator_value}).decode()
+    return f"at {error.json_path} it does not satisfy {asked[:300]}"

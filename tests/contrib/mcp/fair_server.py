@@ -130,11 +130,15 @@ async def ask(what: str, ctx: Context) -> str:
                 types.CreateMessageRequest(params=params),
                 types.CreateMessageResult,
             )
-        case "person":
+        case "person" | "person, then wait":
             request, result = _person(), types.ElicitResult
         case _:
             request, result = types.ListRootsRequest(), types.ListRootsResult
     answer = await ctx.session.send_request(request, result)
+    if what.endswith("then wait"):
+        note("answered")
+        while not (FOLDER / "go").exists():  # noqa: ASYNC110  a file
+            await asyncio.sleep(0.01)
     return str(answer.model_dump_json(exclude_none=True))
 
 
@@ -179,7 +183,8 @@ def main() -> None:
         server.run("stdio")
         return
     listener = socket.create_server(("127.0.0.1", int(sys.argv[3])))
-    (FOLDER / "port").write_text(str(listener.getsockname()[1]))
+    (FOLDER / "half").write_text(str(listener.getsockname()[1]))
+    (FOLDER / "half").rename(FOLDER / "port")  # whole, or not there
     config = uvicorn.Config(server.streamable_http_app(), log_level="error")
     asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
 

@@ -2,176 +2,32 @@
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from mcp import Client, StdioServerParameters
-from mcp.client.stdio import stdio_client
+from lash_mcp_harness import (
+    BOTH,
+    ERAS,
+    Served,
+    app,
+    ask,
+    client,
+    environment,
+    listen,
+    refused,
+    served,
+)
+from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_harness import noted, until
 
-import lash
-
-APP = '''
-import asyncio, os
-from pathlib import Path
-import lash
-from lash.testing import ScriptedModel, calls, reply
-
-FOLDER = Path(__file__).parent
-
-def note(line):
-    with (FOLDER / "calls").open("a") as file:
-        file.write(f"{line}\\n")
-
-async def gate(name):
-    while not (FOLDER / name).exists():
-        await asyncio.sleep(0.01)
-
-print("what a module prints is no message")
-
-@lash.tool
-async def look(order_id: str) -> dict:
-    """Look one order up."""
-    print("nor what a tool prints")
-    note("look")
-    await gate("look")
-    return {"order": order_id}
-
-script = [calls(("look", {"order_id": "7"})), reply("On its way.")]
-support = lash.Agent("support", model=ScriptedModel(script), tools=[look])
-greeter = lash.Agent("greeter", model=ScriptedModel([reply("Hello.")]))
-
-async def load(number: int) -> int:
-    note(f"load {number}")
-    return number * 2
-
-@lash.process
-async def double(ctx: lash.ProcessContext, number: int) -> int:
-    """Doubles a number, twice, once it was approved."""
-    first = await ctx.step(load, number)
-    await ctx.signal("approved")
-    return await ctx.step(load, first)
-
-@lash.process
-async def fail(ctx: lash.ProcessContext) -> None:
-    raise ValueError("no luck")
-'''
-
-#: What the journal and the outside must hold at the end, whatever was killed in between.
-LOOKS = {"look"}
-
-
-@dataclass
-class Served:
-    """A `lash mcp` over HTTP."""
-
-    process: subprocess.Popen[str]
-    url: str
-
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-
-
-@pytest.fixture
-def app(tmp_path: Path) -> Path:
-    (tmp_path / "shop.py").write_text(APP)
-    return tmp_path
-
-
-def environment() -> dict[str, str]:
-    kept = ("PATH", "HOME", "PYTHONPATH")
-    return {name: os.environ[name] for name in kept if name in os.environ}
-
-
-def parameters(app: Path) -> StdioServerParameters:
-    return StdioServerParameters(
-        command=sys.executable, args=["-m", "lash", "mcp", "shop"], cwd=app, env=environment()
-    )
-
-
-def listen(app: Path, *arguments: str, env: Mapping[str, str] | None = None) -> Served:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lash", "mcp", "shop", "--http", "127.0.0.1:0", *arguments],
-        cwd=app,
-        env=environment() | dict(env or {}),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    assert line.startswith("serving MCP at http://127.0.0.1:"), line
-    return Served(process, line.split()[-1])
-
-
-@pytest.fixture
-def served(app: Path) -> Iterator[Served]:
-    one = listen(app)
-    yield one
-    one.kill()
-    assert one.process.stdout is not None
-    one.process.stdout.close()
-
-
-@asynccontextmanager
-async def client(app: Path, transport: str, mode: str = "auto") -> AsyncIterator[Client]:
-    """The package's client, over one of the transports."""
-    if transport == "stdio":
-        with (app / "stderr").open("a") as errors:
-            async with Client(stdio_client(parameters(app), errors), mode=mode) as one:
-                yield one
-        return
-    served = listen(app)
-    try:
-        async with Client(served.url, mode=mode) as one:
-            yield one
-    finally:
-        served.kill()
-        assert served.process.stdout is not None
-        served.process.stdout.close()
-
-
-async def until_killed(app: Path, begin: Callable[[Client, Served], Awaitable[None]]) -> None:
-    """Use a server until it is killed, whatever the client says to that."""
-    one = listen(app)
-    try:
-        with suppress(Exception):
-            async with Client(one.url) as leaving:
-                await begin(leaving, one)
-    finally:
-        one.kill()
-        assert one.process.stdout is not None
-        one.process.stdout.close()
-
-
-async def ask(one: Client, tool: str, **args: Any) -> Any:
-    """What a tool answered, in its structure."""
-    result = await one.call_tool(tool, args)
-    assert not result.is_error, result.content
-    return result.structured_content
-
-
-async def refused(one: Client, tool: str, **args: Any) -> dict[str, Any]:
-    result = await one.call_tool(tool, args)
-    assert result.is_error
-    error: dict[str, Any] = result.structured_content["error"]
-    assert result.content[0].text == f"{error['code']}: {error['message']}"  # type: ignore[union-attr]  # it is text
-    return error
-
-
-BOTH = pytest.mark.parametrize("transport", ["stdio", "http"])
-ERAS = pytest.mark.parametrize("mode", ["auto", "legacy"])
+__all__ = ["app", "served"]
 
 
 @BOTH
@@ -275,118 +131,6 @@ async def test_a_turn_that_came_to_nothing_is_an_error_with_its_ids(app: Path) -
     error = result.structured_content["error"]
     assert error["code"] == "cancelled"
     assert (error["session"], error["request_id"]) == ("s", "r1")
-
-
-@ERAS
-async def test_a_client_that_leaves_stops_nothing(app: Path, served: Served, mode: str) -> None:
-    wanted = {"agent": "support", "session": "s", "prompt": "Where?", "request_id": "r1"}
-    async with Client(served.url, mode=mode) as leaving:
-        running = asyncio.create_task(leaving.call_tool("run_agent", wanted))
-        await until(lambda: noted(app) == ["look"], "the tool runs")
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-    (app / "look").touch()
-    async with Client(served.url, mode=mode) as coming:
-        assert (await ask(coming, "run_agent", **wanted))["text"] == "On its way."
-    assert noted(app) == ["look"]
-
-
-async def test_two_clients_at_once_share_the_work_and_its_results(
-    app: Path, served: Served
-) -> None:
-    wanted = {"agent": "support", "session": "s", "prompt": "Where?", "request_id": "r1"}
-    async with Client(served.url) as one, Client(served.url) as other:
-        first = asyncio.create_task(ask(one, "run_agent", **wanted))
-        await until(lambda: noted(app) == ["look"], "the tool runs")
-        second = asyncio.create_task(ask(other, "run_agent", **wanted))
-        # A third one is served meanwhile: nobody holds up anybody.
-        greeted = {"agent": "greeter", "session": "g", "prompt": "Hi"}
-        assert (await ask(other, "run_agent", **greeted))["text"] == "Hello."
-        (app / "look").touch()
-        assert await first == await second
-        await ask(one, "start_process", name="double", args={"number": 5}, id="p")
-        waiting = asyncio.create_task(ask(other, "process_result", id="p", timeout=20))
-        await ask(one, "signal_process", id="p", name="approved")
-        assert (await waiting)["result"] == 20
-    assert sorted(noted(app)) == ["load 10", "load 5", "look"]
-
-
-async def test_two_clients_with_a_server_each_share_one_database(app: Path) -> None:
-    wanted = {"agent": "support", "session": "s", "prompt": "Where?", "request_id": "r1"}
-    async with client(app, "stdio") as one, client(app, "stdio") as other:
-        first = asyncio.create_task(ask(one, "run_agent", **wanted))
-        await until(lambda: noted(app) == ["look"], "the tool runs")
-        second = asyncio.create_task(ask(other, "run_agent", **wanted))
-        busy = await refused(other, "run_agent", session="s", prompt="And?", request_id="r2")
-        assert (busy["code"], busy["retryable"]) == ("session_execution_busy", True)
-        await ask(one, "start_process", name="double", args={"number": 5}, id="p")
-        (app / "look").touch()
-        assert (await first)["text"] == (await second)["text"] == "On its way."
-        await ask(other, "signal_process", id="p", name="approved")
-        assert (await ask(other, "process_result", id="p", timeout=20))["result"] == 20
-    assert sorted(noted(app)) == ["load 10", "load 5", "look"]
-
-
-async def test_killed_in_the_middle_of_a_turn_it_is_started_again_and_the_client_finds_the_answer(
-    app: Path,
-) -> None:
-    wanted = {"agent": "support", "session": "s", "prompt": "Where?", "request_id": "r1"}
-    killed: list[Served] = []
-
-    async def begin(leaving: Client, one: Served) -> None:
-        running = asyncio.create_task(leaving.call_tool("run_agent", wanted))
-        await until(lambda: noted(app) == ["look"], "the tool runs")
-        one.kill()
-        killed.append(one)
-        await asyncio.gather(running, return_exceptions=True)
-
-    await until_killed(app, begin)
-    assert len(killed) == 1
-    (app / "look").touch()
-    async with client(app, "http") as coming:
-        assert (await ask(coming, "run_agent", **wanted))["text"] == "On its way."
-    # The tool's outcome was not recorded when it died, so it ran again; the first model call was.
-    assert noted(app) == ["look", "look"]
-    async with lash.Runtime(app / "lash.db") as runtime:
-        turns = await runtime.session("s").turns()
-        assert [turn.turn_id for turn in turns] == ["r1"]
-
-
-async def test_killed_in_the_middle_of_a_process_it_is_started_again_and_the_client_finds_the_result(
-    app: Path,
-) -> None:
-    waits: list[Any] = [None]
-
-    async def begin(leaving: Client, killed: Served) -> None:
-        await ask(leaving, "start_process", name="double", args={"number": 5}, id="p")
-        await until(lambda: noted(app) == ["load 5"], "the step is done")
-        while waits[-1] is None:
-            waits.append((await ask(leaving, "process_status", id="p"))["waits_for"])
-        killed.kill()
-
-    await until_killed(app, begin)
-    assert (waits[-1]["kind"], waits[-1]["name"]) == ("signal", "approved")
-    async with client(app, "stdio") as coming:
-        same = await ask(coming, "start_process", name="double", args={"number": 5}, id="p")
-        assert same["status"] == "running"
-        await ask(coming, "signal_process", id="p", name="approved", signal_id="click")
-        assert (await ask(coming, "process_result", id="p", timeout=20))["result"] == 20
-    assert noted(app) == ["load 5", "load 10"]
-
-
-async def test_over_stdio_a_client_that_leaves_in_the_middle_leaves_the_turn_to_the_next(
-    app: Path,
-) -> None:
-    wanted = {"agent": "support", "session": "s", "prompt": "Where?", "request_id": "r1"}
-    async with client(app, "stdio") as leaving:
-        running = asyncio.create_task(leaving.call_tool("run_agent", wanted))
-        await until(lambda: noted(app) == ["look"], "the tool runs")
-    await asyncio.gather(running, return_exceptions=True)
-    (app / "look").touch()
-    async with client(app, "stdio") as coming:
-        sessions = (await ask(coming, "list_sessions"))["sessions"]
-        assert [each["session"] for each in sessions] == ["s"]
-        assert (await ask(coming, "run_agent", **wanted))["text"] == "On its way."
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -1,19 +1,24 @@
 """Tools of a server that keeps to the protocol, through a runtime."""
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mcp_harness import bench, failure, fair, noted, until, value
 
+import lash
 from lash.contrib.mcp import (
     Elicitation,
     ElicitationAnswer,
+    Mcp,
     Root,
     SamplingAnswer,
     SamplingRequest,
 )
+from lash.testing import ScriptedModel, calls, reply
 from lash.turn.tools import NeverRetry, ToolCancelled
 
 ERAS = pytest.mark.parametrize("protocol", ["auto", "handshake"])
@@ -126,6 +131,29 @@ async def test_tools_that_come_and_go_are_offered_and_not(tmp_path: Path, protoc
         gone = failure(await b.call("mcp__fair__say", text="x"))
         assert gone.code == "tool_unavailable"
         assert b.status("fair").connections == 1
+
+
+async def test_a_plugin_may_be_one_agents_alone(tmp_path: Path) -> None:
+    mcp = Mcp([fair(tmp_path)])
+    script = [calls(("mcp__fair__say", {"text": "x"})), reply("Done.")]
+    one = lash.Agent("one", model=ScriptedModel(script), plugins=[mcp])
+    other = lash.Agent("other", model=ScriptedModel(script))
+    async with lash.Runtime(":memory:", agents=[one, other]) as runtime:
+        with_tool = await runtime.session("a", agent="one").run("Do it.")
+        without = await runtime.session("b", agent="other").run("Do it.")
+    assert value(with_tool.tool_calls[0].output) == "x"
+    assert failure(without.tool_calls[0].output).code == "tool_unavailable"
+
+
+def test_the_package_is_loaded_by_nobody_who_does_not_open_a_runtime_with_it() -> None:
+    program = (
+        "import sys, lash, lash.contrib.mcp as m; m.Mcp([m.StdioServer('s', 'x')]); "
+        "print([name for name in ('mcp', 'mcp_types', 'pydantic', 'anyio') if name in sys.modules])"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert told.stdout == "[]\n"
 
 
 # --- what the server asks of the host -------------------------------------------------------------

@@ -1,10 +1,12 @@
 """Servers over streamable HTTP: they restart, refuse and flood like others."""
 
 import asyncio
+import json
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -39,6 +41,10 @@ class Web:
         self._process = subprocess.Popen([sys.executable, *script])
         await until((self._folder / "port").exists, "the server listens")
         self.port = int((self._folder / "port").read_text())
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         if self._process is not None:
@@ -169,9 +175,9 @@ class Odd(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def odd(**manner: object) -> Iterator[tuple[str, list[str]]]:
+def odd(base: type[Odd] = Odd, /, **manner: object) -> Iterator[tuple[str, list[str]]]:
     seen: list[str] = []
-    handler = type("Handler", (Odd,), {**manner, "seen": seen})
+    handler = type("Handler", (base,), {**manner, "seen": seen})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -213,3 +219,80 @@ async def test_headers_are_sent_and_never_told() -> None:
         async with bench(server) as b:
             assert set(seen) == {"Bearer hunter2"}
             assert "hunter2" not in f"{b.mcp.status()} {server!r} {b.mcp!r}"
+
+
+class Forgetful(Odd):
+    """Speaks MCP just well enough, and answers sessions that it does not know with HTTP 400."""
+
+    sessions: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        request = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        shown = self.headers.get("mcp-session-id")
+        if shown is not None and shown not in self.sessions:
+            self._answer(400, {"error": {"code": -32000, "message": "No valid session"}})
+            return
+        match request.get("method"):
+            case "initialize":
+                self.sessions.append(f"session-{len(self.seen)}")
+                self.seen.append("session")
+                version = request["params"]["protocolVersion"]
+                info = {"name": "forgetful", "version": "1"}
+                capabilities: dict[str, Any] = {"tools": {}}
+                result: Any = {
+                    "protocolVersion": version,
+                    "capabilities": capabilities,
+                    "serverInfo": info,
+                }
+            case "tools/list":
+                result = {"tools": [{"name": "say", "inputSchema": {"type": "object"}}]}
+            case "tools/call":
+                result = {"content": [{"type": "text", "text": "hello"}]}
+            case _:
+                result = {}
+        self._answer(200, {"jsonrpc": "2.0", "id": request.get("id"), "result": result})
+
+    def _answer(self, status: int, message: Any) -> None:
+        body = json.dumps(message).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        if self.sessions:
+            self.send_header("mcp-session-id", self.sessions[-1])
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        self._answer(405, {})
+
+    do_DELETE = do_GET  # noqa: N815  what the class calls it
+
+
+async def test_a_session_that_is_answered_with_a_bad_request_is_begun_again() -> None:
+    sessions: list[str] = []
+    with odd(Forgetful, sessions=sessions) as (url, seen):
+        async with bench(HttpServer("odd", url, protocol="handshake", **QUICK)) as b:
+            assert value(await b.call("mcp__odd__say")) == "hello"
+            sessions.clear()
+            await b.call("mcp__odd__say")  # whatever it comes to: somebody has to notice
+            await until(lambda: b.status("odd").connections == 2, "a session is begun again")
+            await until(lambda: b.status("odd").state == "connected", "it is connected")
+            assert value(await b.call("mcp__odd__say")) == "hello"
+            assert seen == ["session", "session"]
+
+
+async def test_a_server_that_freezes_is_given_up_and_does_not_hold_up_the_end(web: Web) -> None:
+    await web.start()
+    quick: dict[str, Any] = {**QUICK, "startup_timeout": 2, "probe_timeout": 0.3}
+    server = HttpServer("fair", web.url, protocol="handshake", call_timeout=0.5, **quick)
+    async with bench(server) as b:
+        web.signal(signal.SIGSTOP)
+        failed = failure(await b.call("mcp__fair__say", text="x"))
+        assert failed.code == "mcp_call_timeout"
+        await until(lambda: b.status("fair").state == "away", "it is given up")
+        web.signal(signal.SIGCONT)
+        await until(lambda: b.status("fair").connections == 2, "it is connected again")
+        assert value(await b.call("mcp__fair__say", text="x")) == "x"
+        web.signal(signal.SIGSTOP)
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 4

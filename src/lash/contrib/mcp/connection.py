@@ -63,6 +63,8 @@ class Connection:
 
     Attributes:
         lost: Whether it is over.
+        asked_at: When such a question last came or was answered, by the monotonic clock.
+        asking: Whether the server is being asked for the newest protocol.
         questions: How many questions of the server the host has not answered yet.
     """
 
@@ -73,6 +75,8 @@ class Connection:
         self._changed = asyncio.Event()
         self.lost = lost
         self.questions = 0
+        self.asked_at = clock.monotonic()
+        self.asking = False
 
     @property
     def session(self) -> Session:
@@ -94,17 +98,18 @@ class Connection:
             if session.protocol_version is None:
                 await self._shake_hands(session)
         except (MCPError, RuntimeError, ValidationError) as error:
-            asked = not handshake and session.protocol_version is None
             reason = self.lost.reason or f"the handshake failed: {_brief(error)}"
-            raise ConnectError(reason, asked=asked) from error
+            raise ConnectError(reason, asked=self.asking) from error
 
     async def _discover(self, session: Session) -> None:
         limit = self._server.seconds("startup_timeout") * _PROBE_SHARE
+        self.asking = True
         try:
             await within(self._clock, limit, session.discover())
         except (MCPError, RuntimeError, ValidationError, TimeoutError) as error:
             if self.lost.reason is not None:
                 raise ConnectError(self.lost.reason, asked=True) from error
+        self.asking = False
 
     async def _shake_hands(self, session: Session) -> None:
         try:
@@ -266,6 +271,7 @@ async def connected(
 
     def asked(change: int) -> None:
         connection.questions += change
+        connection.asked_at = clock.monotonic()
 
     async def hear(message: IncomingMessage) -> None:
         connection.hear(message)
@@ -288,12 +294,16 @@ async def connected(
         ) as session,
     ):
         opening = connection.open(session, handshake=handshake)
-        await in_time(clock, limit, lost, opening, "answer the handshake")
+        await in_time(clock, limit, connection, opening, "answer the handshake")
         yield connection
 
 
 async def in_time(
-    clock: Clock, seconds: float, lost: Lost, work: Coroutine[Any, Any, None], what: str
+    clock: Clock,
+    seconds: float,
+    connection: Connection,
+    work: Coroutine[Any, Any, None],
+    what: str,
 ) -> None:
     """Do what is part of connecting, unless the connection is lost meanwhile.
 
@@ -301,12 +311,13 @@ async def in_time(
         ConnectError: It was lost, or it took too long.
     """
     try:
-        done, _ = await raced(within(clock, seconds, work), lost.wait())
+        done, _ = await raced(within(clock, seconds, work), connection.lost.wait())
         if done.done() and not done.cancelled():
             return done.result()
     except TimeoutError as error:
         raise ConnectError(f"the server did not {what} within {seconds} s") from error
-    raise ConnectError(lost.reason or "the connection was closed", asked=True)
+    reason = connection.lost.reason or "the connection was closed"
+    raise ConnectError(reason, asked=connection.asking)
 
 
 async def within(clock: Clock, seconds: float, work: Coroutine[Any, Any, T]) -> T:

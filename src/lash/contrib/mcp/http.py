@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 #: How long a request may take to be connected and sent. How long its answer may take is the call's affair.
 _SEND_S = 30.0
 
+#: How long each step of ending a session may take.
+_END_S = 1.0
+
 _SESSION = "mcp-session-id"
 
 #: What proxies answer in the place of a server that is away.
@@ -50,6 +53,10 @@ TOO_LONG_TEXT = "the answer is longer than what is read"
 async def http_transport(server: HttpServer, lost: Lost) -> AsyncIterator["Streams"]:
     """Speak to the server; end the session there on the way out."""
 
+    async def hurry(request: httpx2.Request) -> None:
+        if request.method == "DELETE":  # the end of a session, which a frozen server never confirms
+            request.extensions["timeout"] = httpx2.Timeout(_END_S).as_dict()
+
     async def look(response: httpx2.Response) -> None:
         if response.status_code in {401, 403}:
             lost.tell(f"the server refused the credentials (HTTP {response.status_code})")
@@ -69,7 +76,7 @@ async def http_transport(server: HttpServer, lost: Lost) -> AsyncIterator["Strea
     timeout = httpx2.Timeout(_SEND_S, read=None)
     async with (
         httpx2.AsyncClient(
-            headers=headers, timeout=timeout, event_hooks={"response": [look]}
+            headers=headers, timeout=timeout, event_hooks={"request": [hurry], "response": [look]}
         ) as client,
         streamable_http_client(
             server.url, http_client=client, max_sse_event_size=server.max_message_bytes

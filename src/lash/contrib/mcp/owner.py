@@ -155,7 +155,7 @@ class Owner:
         limit = self._server.seconds("startup_timeout")
         naming = self._list(connection)
         try:
-            await in_time(self._clock, limit, connection.lost, naming, "name its tools")
+            await in_time(self._clock, limit, connection, naming, "name its tools")
         except (MCPError, ValidationError) as error:
             why = connection.lost.reason or _told(error)
             raise ConnectError(f"the server could not name its tools: {why}") from error
@@ -191,7 +191,8 @@ class Owner:
 
     async def _list(self, connection: Connection) -> None:
         described = await connection.list_tools()
-        found = listing(self._server.name, described, self._names)
+        # Looking at schemas takes time, and how many there are is the server's choice.
+        found = await asyncio.to_thread(listing, self._server.name, described, self._names)
         for original, why in (found.refused or {}).items():
             if (self.listing.refused or {}).get(original) != why:
                 _log.warning(

@@ -13,6 +13,9 @@ from lash.turn.tools import ToolOutput
 
 _LONGEST = 2000
 
+#: How the package begins to say that a connection, or the stream of one answer, broke off.
+_BROKEN_OFF = ("Connection closed", "SSE stream ended")
+
 
 def refused(server: Server, tool: str, error: BaseException | None, lost: str | None) -> ToolOutput:
     """The output of a call that was not answered with a result."""
@@ -26,7 +29,10 @@ def refused(server: Server, tool: str, error: BaseException | None, lost: str | 
     if error.code == TOO_LONG or TOO_LONG_TEXT in said or "SSE stream failed" in said:
         message = f"The answer of {what} is too long: {said}. Ask for less."
         return failure("resource_limit", "mcp_result_too_large", message)
-    if error.code == mcp_types.CONNECTION_CLOSED or lost is not None:
+    if lost is not None or (
+        # Servers use the same code for errors of their own.
+        error.code == mcp_types.CONNECTION_CLOSED and said.startswith(_BROKEN_OFF)
+    ):
         return _connection_lost(what, lost)
     invalid = error.code == mcp_types.INVALID_PARAMS
     message = f"MCP server {server.name!r} refused {tool} (JSON-RPC {error.code}): {said}"

@@ -159,8 +159,10 @@ class _Call:
     def _left(self) -> tuple[float, float]:
         """How long the call may go on without a sign of life, and in all."""
         now = self._clock.monotonic()
-        if self._connection.questions and self._server.progress_extends:
-            self._alive = now  # the host itself holds it up
+        if self._server.progress_extends:
+            # While the server waits for the host, it is the host that holds it up.
+            heard = now if self._connection.questions else self._connection.asked_at
+            self._alive = max(self._alive, heard)
         total_s = self._server.seconds("call_max_total_timeout")
         return self._alive + self._idle_s - now, self._begun + total_s - now
 

@@ -1,6 +1,7 @@
 """One command under its supervisor: begun, read from, asked to end, and never left behind."""
 
 import asyncio
+import errno
 import fcntl
 import os
 import pty
@@ -269,8 +270,11 @@ class Command:
 
         Raises:
             BlockingIOError: Nothing was; it does not read what was typed before.
+            OSError: Nobody has the terminal open any more.
         """
-        return 0 if self._output is None else os.write(self._output, data)
+        if self._output is None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return os.write(self._output, data)
 
     def resize(self, rows: int, columns: int) -> None:
         """Give its terminal another size."""

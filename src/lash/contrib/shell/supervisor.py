@@ -195,6 +195,7 @@ def main() -> None:
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     status, line = int(sys.argv[1]), b""
+    os.set_inheritable(status, False)  # a command is not to speak for its supervisor
     while b"\n" not in line:
         part = os.read(0, 65536)
         if not part:

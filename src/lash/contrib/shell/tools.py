@@ -152,7 +152,7 @@ class Shell:
         finally:
             spilled = output.close()
         seconds = round(asyncio.get_running_loop().time() - begun, 3)
-        shown = cut_text(output.text, _BUDGET, hint=spilled.path if spilled else "")
+        shown = cut_text(output.text, _BUDGET)
         told: dict[str, object] = {
             "output": shown.text,
             "status": why or "completed",
@@ -371,6 +371,8 @@ async def _printed(ctx: ToolContext, process_id: str, after: int) -> tuple[str, 
 def _given_up(why: str, limit_ms: int, told: Mapping[str, object]) -> ToolError:
     said = "was stopped" if why == "stopped" else f"took more than {limit_ms} ms, and was ended"
     shown = f" It had printed:\n{told['output']}" if told["output"] else " It had printed nothing."
+    if "full_output_path" in told:
+        shown = f" All that it had printed is in {told['full_output_path']}.{shown}"
     return ToolError(
         f"The command {said}.{shown}",
         code="shell_stopped" if why == "stopped" else "shell_timeout",

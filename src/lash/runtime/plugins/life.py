@@ -15,6 +15,7 @@ from lash.core.text import described
 from lash.plugins.contexts import TurnEnded
 from lash.plugins.plugin import Plugin
 from lash.plugins.registration import PluginSet
+from lash.runtime.cancelling import being_cancelled
 from lash.runtime.events import TurnEvent
 from lash.runtime.plugins.asking import asked, failure
 from lash.runtime.plugins.states import PluginStates
@@ -58,8 +59,9 @@ class PluginLives:
                 await plugin.start(self._host)
             except BaseException as error:
                 await self.stop()
-                if not isinstance(error, Exception):
-                    raise
+                cancelled = isinstance(error, asyncio.CancelledError) and not being_cancelled()
+                if not (cancelled or isinstance(error, Exception)):
+                    raise  # somebody ends the process, or gave up opening the runtime
                 raise LashError(
                     "plugin_start_failed",
                     f"Plugin {plugin.id!r} could not be started: {described(error)}",

@@ -36,9 +36,11 @@ from lash.runtime.processes.session_side import (
     of_session,
     view_of,
 )
+from lash.runtime.processes.tool_calls import tool_missing
 from lash.runtime.processes.turns import turn_value
 from lash.runtime.tool_services import CallWork
 from lash.sessions.model import AgentRef, ChildUsage, RootSession, SessionHead, SessionRelation
+from lash.tools.manifest import activation_of
 from lash.tools.model import ChildAnswer
 from lash.tools.processes import (
     AnyProcess,
@@ -134,8 +136,12 @@ class CallProcesses:
         args: JsonObject,
         *,
         id: str | None = None,  # noqa: A002  as above
+        by_model: bool = False,
     ) -> ProcessRef:
         """Call a tool of the same agent in the background."""
+        named = self._asking.agent.tools_now.get(tool)
+        if by_model and named is not None and activation_of(named) == "internal":
+            raise tool_missing(self._asking.agent, tool)
         process_id, told = self._named(id, tool), to_json(args)
         given = told if isinstance(told, dict) else {}
         return await self._start(self._access.of_tool(self._asking.agent, process_id, tool, given))

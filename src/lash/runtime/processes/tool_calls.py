@@ -35,6 +35,7 @@ from lash.runtime.processes.run import ProcessRun
 from lash.runtime.tool_dispatch import ToolDispatch
 from lash.runtime.tool_services import CallWork
 from lash.sessions.model import AgentRef, SessionHead
+from lash.tools.manifest import for_models
 from lash.tools.processes import ToolProcesses
 from lash.turn.tools import (
     PendingToolCall,
@@ -69,12 +70,7 @@ def tool_request(
     tools = agent.tools_now
     found = tools.get(tool)
     if found is None:
-        known = ", ".join(sorted(tools)) or "none"
-        raise LashError(
-            "process_tool_missing",
-            f"Agent {agent.ref.name!r} has no tool {tool!r}; it has: {known}. Nothing was registered.",
-            tool=tool,
-        )
+        raise tool_missing(agent, tool)
     found.check(args)
     env = ProcessEnv(
         agent_name=agent.ref.name, agent_version=agent.ref.version, session_id=session_id
@@ -92,6 +88,16 @@ def tool_request(
         ),
         observers=observers,
         env=env,
+    )
+
+
+def tool_missing(agent: AgentDefinition, tool: str) -> LashError:
+    """The error of a tool that an agent does not have, or not for whoever asks."""
+    known = ", ".join(sorted(for_models(agent.tools_now))) or "none"
+    return LashError(
+        "process_tool_missing",
+        f"Agent {agent.ref.name!r} has no tool {tool!r}; it has: {known}. Nothing was registered.",
+        tool=tool,
     )
 
 

@@ -94,7 +94,16 @@ class TriggerEvents:
         """
         name = event.name if isinstance(event, TriggerEvent) else event
         found = self._known.get(name)
-        if found is None or (isinstance(event, TriggerEvent) and found is not event):
+        if isinstance(event, TriggerEvent) and found is not None:
+            if event.payload_schema == found.payload_schema:
+                return found
+            raise ConfigurationError(
+                "trigger_event_unknown",
+                f"Event {name!r} is declared in this runtime, and says something else there; use the "
+                "declared one, or its name.",
+                event=name,
+            )
+        if found is None:
             known = ", ".join(sorted(self._known)) or "none"
             raise ConfigurationError(
                 "trigger_event_unknown",

@@ -7,7 +7,7 @@ own id, so it does not matter how often that is tried.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,6 +35,9 @@ _PAGE = 256
 
 #: What was reserved more lately than this is being started by whoever emitted it.
 _GRACE_MS = 1000
+
+#: How far back a quick look goes; what is older waits for code, or for the slow look.
+_LATELY_MS = 10_000
 
 #: What passes when code comes that a runtime lacks: not kept as a failure.
 _WAITS_FOR_CODE = frozenset({"process_unregistered", "agent_unknown"})
@@ -190,34 +193,43 @@ class TriggerRouter:
     async def recover(self, *, failed_too: bool = False) -> RecoveryReport:
         """Start what was reserved and never started; with `failed_too`, try again what failed."""
         async with self._looking:
-            report = await self._recover("reserved", 0)
+            report = await self._recover(DeliveryFilter(state="reserved"))
             if failed_too:
-                again = await self._recover("failed", 0)
+                again = await self._recover(DeliveryFilter(state="failed"))
                 report = RecoveryReport(
                     started=report.started + again.started, failed=report.failed + again.failed
                 )
             return report
 
     async def look(self) -> None:
-        """As `recover`, if anybody wrote to the store; what was just reserved is left for a moment."""
-        token = await token_of(self._host.store)
+        """As `recover`, for what was reserved lately, if anybody wrote to the store.
+
+        What was reserved just now is left for a moment, and what was tried before for `recover`.
+        """
+        token, now_ms = await token_of(self._host.store), self._host.environment.clock.now_ms()
         if self._looking.locked() or (token == self._token and not self._look_again):
             return
         async with self._looking:
             self._token, self._look_again = token, False
-            await self._recover("reserved", _GRACE_MS)
+            wanted = DeliveryFilter(state="reserved", from_ms=now_ms - _LATELY_MS)
+            await self._recover(wanted, _GRACE_MS)
 
-    async def open(self) -> None:
-        """Take up what others left behind, when the runtime opens; never raises."""
+    def open(self) -> Coroutine[object, object, None]:
+        """Take up what others left behind, when the runtime opens: nothing is quiet until that is done."""
+        self._begin()
+        return self._open()
+
+    async def _open(self) -> None:
         try:
             await self.recover(failed_too=True)
         except Exception:  # noqa: BLE001  the sweep looks again
             _log.warning("reserved deliveries could not be looked for", exc_info=True)
+        finally:
+            self._end()
 
-    async def _recover(self, state: str, grace_ms: int) -> RecoveryReport:
+    async def _recover(self, wanted: DeliveryFilter, grace_ms: int = 0) -> RecoveryReport:
         store, clock = self._host.store.triggers, self._host.environment.clock
         after, started, failed = "", 0, 0
-        wanted = DeliveryFilter(state="failed" if state == "failed" else "reserved")
         while not self._host.closing:
             page = await store.list_deliveries(wanted, after=after, limit=_PAGE)
             if not page:

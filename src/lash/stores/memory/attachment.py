@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from lash.attachments.model import AttachmentOwner, TurnOwner
+from lash.attachments.model import AttachmentOwner, ProcessOwner, TurnOwner
 from lash.attachments.transitions import AttachmentEntry, AttachmentIntent, Condemnation
 
 
@@ -100,11 +100,20 @@ def best(entries: list[AttachmentEntry]) -> Iterator[tuple[str, AttachmentEntry]
 
 
 def _rank(entry: AttachmentEntry) -> tuple[bool, int, str, str]:
+    return (entry.committed_at_ms is None, -entry.intent_at_ms, *_owner(entry))
+
+
+def by_age(entry: AttachmentEntry) -> tuple[int, str, str, str, str]:
+    """What references are sorted by, oldest first."""
+    intent = entry.intent
+    return (entry.intent_at_ms, intent.session_id, intent.attachment_id, *_owner(entry))
+
+
+def _owner(entry: AttachmentEntry) -> tuple[str, str]:
     match entry.intent.owner:
         case None:
-            owner = ("", "")
+            return ("", "")
         case TurnOwner(turn_id=name):
-            owner = ("turn", name)
-        case other:
-            owner = ("process", other.process_id)
-    return (entry.committed_at_ms is None, -entry.intent_at_ms, *owner)
+            return ("turn", name)
+        case ProcessOwner(process_id=name):
+            return ("process", name)

@@ -26,7 +26,7 @@ from lash.core.clock import Clock
 from lash.core.seams import SeamObserver
 from lash.core.tiers import DurabilityTier
 from lash.stores.blobs import not_found, read_checked
-from lash.stores.memory.attachment import best
+from lash.stores.memory.attachment import best, by_age
 from lash.stores.memory.process import HeldProcesses
 from lash.stores.memory.session import Held
 
@@ -105,7 +105,7 @@ class Attachments:
             for entry in self._kept.refs.values()
             if entry.committed_at_ms is None and entry.intent_at_ms <= before_ms
         )
-        return sorted(found, key=_age)
+        return sorted(found, key=by_age)
 
     async def forget_aged_uncommitted(self, before_ms: int) -> int:
         """Drop those of them that `is_live` does not keep; how many."""
@@ -179,10 +179,6 @@ class Attachments:
     async def condemnations(self) -> Sequence[Condemnation]:
         """What is condemned or being deleted, by id."""
         return [fence for _, fence in sorted(self._kept.fences.items())]
-
-
-def _age(entry: AttachmentEntry) -> tuple[int, str, str]:
-    return (entry.intent_at_ms, entry.intent.session_id, entry.intent.attachment_id)
 
 
 class MemoryBlobs:

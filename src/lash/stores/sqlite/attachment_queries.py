@@ -42,7 +42,7 @@ LIST = f"""
 UNCOMMITTED = f"""
     SELECT {_COLUMNS} FROM attachment_refs
     WHERE committed_at_ms IS NULL AND intent_at_ms <= ?
-    ORDER BY intent_at_ms, session_id, attachment_id
+    ORDER BY intent_at_ms, session_id, attachment_id, owner_kind, owner_id
 """  # noqa: S608  our own columns
 
 # What `is_live` does not keep. A turn that nobody has ever heard of is not known to be over.

@@ -119,6 +119,7 @@ def list_deliveries(wanted: DeliveryFilter) -> tuple[str, list[object]]:
         "d.subscription_id": wanted.subscription_id,
     }
     _add(terms, values, equal)
+    _add(terms, values, {"d.created_at_ms": wanted.from_ms}, ">=")
     statement = f"""
         SELECT {_DELIVERY} FROM {_DELIVERIES} WHERE {_all(terms)} AND d.delivery_id > ?
         ORDER BY d.delivery_id LIMIT ?

@@ -147,9 +147,15 @@ class ReclaimProperties(AttachmentProperties):
                 await shelf.refer("x")  # the writer has not come to its bytes yet
                 return await inner.arm(attachment_id, sweeper)
 
-            report = await shelf.sweep(manifest=around(inner, arm=arm))
+            async def release(attachment_id: str, sweeper: Sweeper) -> bool:
+                released.append(attachment_id)
+                return await inner.release(attachment_id, sweeper)
+
+            released: list[str] = []
+            report = await shelf.sweep(manifest=around(inner, arm=arm, release=release))
             await shelf.interlude()
             assert (report.reclaimed, report.deferred) == (0, (X,))
+            assert released == []  # it may be a peer's by now
             assert report.status == "incomplete"
             assert (await shelf.session().get(X)).data == b"x"
 

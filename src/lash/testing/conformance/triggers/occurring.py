@@ -260,6 +260,7 @@ class DeliveryStateProperties(TriggerProperties):
         async with self.board() as board:
             one, two = await board.register("a"), await board.register("b")
             first = await board.new(occurred("1"))
+            board.later()
             await board.new(occurred("2"))
             (delivery, _) = first.deliveries
             await board.started(delivery)
@@ -273,6 +274,10 @@ class DeliveryStateProperties(TriggerProperties):
                 (DeliveryFilter(state="started"), 1),
                 (DeliveryFilter(state="reserved"), 3),
                 (DeliveryFilter(state="failed"), 0),
+                (DeliveryFilter(from_ms=START_MS), 4),
+                (DeliveryFilter(from_ms=START_MS + 1), 2),
+                (DeliveryFilter(from_ms=START_MS + 1000, state="reserved"), 2),
+                (DeliveryFilter(from_ms=START_MS + 1001), 0),
             ):
                 assert len(await board.deliveries(wanted)) == count, wanted
 
