@@ -229,7 +229,7 @@ async def test_what_waits_in_the_queue_when_a_plugin_aborts_is_the_next_turns(
         session = runtime.session("s")
         turn = asyncio.create_task(session.run("Go.", turn_id="t"))
         await gate.reached.wait()
-        await session.enqueue("And this.")
+        await session.inject("And this.")
         gate.open()
         result = await turn
         await runtime.idle()

@@ -55,7 +55,7 @@ class Shelf:
         self.names = list(names)
         self.ran: list[str] = []
         self.asked = 0
-        self.fails: Exception | None = None
+        self.fails: BaseException | None = None
         self._made: dict[str, Any] = {}
 
     def tools(self) -> Sequence[Tool]:
@@ -301,9 +301,12 @@ async def test_the_agents_own_tool_comes_before_one_of_a_provider_of_that_name(
     assert (till.charged, shelf.ran) == ([7], [])
 
 
-async def test_a_provider_that_raises_ends_the_turn_and_is_named(location: str | Path) -> None:
+@pytest.mark.parametrize("error", [ConnectionError("no route"), SystemExit(1)])
+async def test_a_provider_that_raises_ends_the_turn_and_is_named(
+    location: str | Path, error: BaseException
+) -> None:
     shelf = Shelf("first", id="far away")
-    shelf.fails = ConnectionError("no route")
+    shelf.fails = error
     _, agent = wordy([reply("Hi.")])
     async with opened(location, agent, shelf.plugin()) as runtime:
         session = runtime.session("s")

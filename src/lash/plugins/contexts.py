@@ -137,10 +137,11 @@ class ToolCallHook:
         turn_id: The turn.
         call_id: The model's call.
         tool: The tool, by name.
-        args: The arguments as they stand: what an earlier plugin has put in their place.
+        args: The arguments as they stand: the model's, or what an earlier plugin has put in their
+            place. Before the tool they are not checked yet.
         attempt: Which attempt this is, from 1.
         idempotency_key: The same for every attempt of the call, also after a crash.
-        answer: What the outside said, where this plugin has held the call.
+        answer: What the outside said, where this plugin has held the call with these arguments.
     """
 
     session: PluginSession

@@ -104,12 +104,18 @@ class Plugin:
     # --- tool calls --------------------------------------------------------------------------------------
 
     async def before_tool(self, call: ToolCallHook) -> BeforeTool | None:
-        """Asked before a tool is run. What comes of it is recorded with the call's first attempt."""
+        """Asked before a tool is run. What comes of it is recorded with the call's first attempt.
+
+        Asked again where a plugin behind this one replaces the arguments, and once a call was held.
+        """
         del call
         return None
 
     async def after_tool(self, call: ToolCallHook, output: ToolOutput) -> AfterTool | None:
-        """Asked after each attempt, before it is decided whether there is another one."""
+        """Asked after each attempt, before it is decided whether there is another one.
+
+        Asked once about an answer from outside, and not about calls whose tool was not run.
+        """
         del call, output
         return None
 

@@ -35,17 +35,22 @@ def asked_at_once(plugin: Plugin, hook: Callable[[], object]) -> object:
 
 
 def failure(plugin: Plugin, error: BaseException) -> LashError:
-    """What a plugin raised, as an error of ours; raised itself if it is no failure but an end.
-
-    An exit, or a cancellation that nobody asked for, is a failure: let through it would end the process
-    or lose the turn, and again wherever the turn is resumed.
-    """
+    """What a plugin raised, as an error of ours; raised itself if it is no failure but an end."""
     if isinstance(error, LashError):
         return error
-    stopped = isinstance(error, asyncio.CancelledError) and being_cancelled()
-    if stopped or isinstance(error, KeyboardInterrupt | GeneratorExit):
-        raise error
+    let_through(error)
     _log.error("plugin %s failed", plugin.id, exc_info=error)
     return LashError(
         "plugin_failed", f"Plugin {plugin.id!r} failed: {described(error)}", plugin_id=plugin.id
     )
+
+
+def let_through(error: BaseException) -> None:
+    """Raise what is no failure but an end.
+
+    An exit, or a cancellation that nobody asked for, is a failure: let through it would end the process
+    or lose the turn, and again wherever the turn is resumed.
+    """
+    stopped = isinstance(error, asyncio.CancelledError) and being_cancelled()
+    if stopped or isinstance(error, KeyboardInterrupt | GeneratorExit):
+        raise error

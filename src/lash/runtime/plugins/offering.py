@@ -7,6 +7,7 @@ from lash.core.errors import LashError
 from lash.core.text import described
 from lash.llm.request import ToolSpec
 from lash.runtime.agents import AgentDefinition
+from lash.runtime.plugins.asking import let_through
 from lash.runtime.plugins.turn_hooks import TurnHooks
 from lash.tools.manifest import for_models
 from lash.tools.model import Tool
@@ -68,7 +69,8 @@ class OfferedTools(Mapping[str, Tool]):
                     known.setdefault(tool.name, tool)
             except LashError:
                 raise
-            except Exception as error:
+            except BaseException as error:
+                let_through(error)
                 _log.exception("provider %s failed", provider.id)
                 raise LashError(
                     "plugin_failed",
