@@ -82,6 +82,13 @@ async def test_the_file_says_whose_it_is_and_in_which_version(path: Path) -> Non
     assert version == 5
     assert mode == "wal"
     assert found == [
+        "attachment_blobs",
+        "attachment_bytes",
+        "attachment_fences",
+        "attachment_refs",
+        "attachment_refs_by_content",
+        "attachment_refs_by_owner",
+        "attachment_refs_uncommitted",
         "await_events",
         "await_events_by_scope",
         "await_events_by_session",
