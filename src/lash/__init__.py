@@ -16,6 +16,8 @@ from lash.app.runtime import Runtime
 from lash.app.session import ParkedSession, Session
 from lash.app.session_processes import SessionProcesses
 from lash.app.stopping import CancelReceipt
+from lash.attachments.model import AttachmentRef
+from lash.attachments.policy import AttachmentPolicy
 from lash.contrib.subagents import subagents
 from lash.core.errors import (
     ConfigurationError,
@@ -37,22 +39,42 @@ from lash.effects.waits.model import AwaitEventKey
 from lash.llm.direct import DirectResult
 from lash.llm.retry import RetryPolicy
 from lash.llm.usage import Usage
+from lash.plugins.plugin import Plugin
+from lash.runtime.attachment_reclaim import ReclaimReport
+from lash.runtime.attachments import Attachment
 from lash.runtime.operations import Operation
+from lash.runtime.plugins.installed import installed_plugins
 from lash.runtime.processes.child import ChildProcess, TurnAnswer
 from lash.runtime.processes.context import ProcessContext
 from lash.runtime.processes.function import ProcessFunction, process
 from lash.runtime.replaying import ReplayReport
 from lash.runtime.steps import StepRetry
+from lash.runtime.triggers.events import TriggerEvent
+from lash.runtime.triggers.reports import EmitReport
+from lash.runtime.triggers.targets import SessionPrompt, from_event
 from lash.sessions.deleting import DeleteReport
 from lash.sessions.usage import SessionUsageReport, diff_usage_reports
 from lash.tools.function import tool
-from lash.tools.model import ChildAnswer, Finish, SwitchFrame, ToolContext, ToolError, ToolRetry
+from lash.tools.methods import tools_of
+from lash.tools.model import (
+    ChildAnswer,
+    Fail,
+    Finish,
+    SwitchFrame,
+    ToolContext,
+    ToolError,
+    ToolRetry,
+)
 from lash.tools.processes import ProcessRef, ProcessView
+from lash.tools.raw import raw_tool
 from lash.turn.outcome import Finished, Stopped
 from lash.turn.prompt import PromptLayer
 
 __all__ = [
     "Agent",
+    "Attachment",
+    "AttachmentPolicy",
+    "AttachmentRef",
     "AwaitEventKey",
     "CancelReceipt",
     "ChildAnswer",
@@ -63,6 +85,8 @@ __all__ = [
     "DeleteReport",
     "DirectError",
     "DirectResult",
+    "EmitReport",
+    "Fail",
     "Finish",
     "Finished",
     "HistoryMessage",
@@ -75,6 +99,7 @@ __all__ = [
     "Operation",
     "ParkedSession",
     "PendingCompletion",
+    "Plugin",
     "ProcessCancelledError",
     "ProcessContext",
     "ProcessError",
@@ -84,6 +109,7 @@ __all__ = [
     "ProcessView",
     "PromptLayer",
     "QueuedInput",
+    "ReclaimReport",
     "ReplayError",
     "ReplayReport",
     "RetryPolicy",
@@ -91,6 +117,7 @@ __all__ = [
     "Session",
     "SessionBusyError",
     "SessionProcesses",
+    "SessionPrompt",
     "SessionUsageReport",
     "StepError",
     "StepRetry",
@@ -100,6 +127,7 @@ __all__ = [
     "ToolContext",
     "ToolError",
     "ToolRetry",
+    "TriggerEvent",
     "TurnAnswer",
     "TurnResult",
     "TypedTurnResult",
@@ -107,7 +135,11 @@ __all__ = [
     "WaitError",
     "diff_usage_reports",
     "events",
+    "from_event",
+    "installed_plugins",
     "process",
+    "raw_tool",
     "subagents",
     "tool",
+    "tools_of",
 ]

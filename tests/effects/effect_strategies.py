@@ -50,5 +50,9 @@ def _drawn(kind: msgspec.inspect.Type) -> st.SearchStrategy[Any]:
             return st.lists(_drawn(item), max_size=2).map(tuple)
         case msgspec.inspect.LiteralType(values=allowed):
             return st.sampled_from(allowed)
+        case msgspec.inspect.TupleType(item_types=items):
+            return st.tuples(*(_drawn(item) for item in items))
+        case msgspec.inspect.DictType(value_type=msgspec.inspect.TupleType() as value):
+            return st.dictionaries(texts, _drawn(value), max_size=2)
         case _:
             return _SIMPLE[type(kind)]

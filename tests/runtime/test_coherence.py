@@ -108,7 +108,7 @@ async def test_durable_effects_over_a_forgetful_store_are_refused(tmp_path: Path
     host = StoreEffectHost(durable, CLOCK)
     with pytest.raises(lash.ConfigurationError) as raised:
         await lash.Runtime(":memory:", agents=[agent()], effects=host).__aenter__()
-    forgetful = ["await_events", "journal", "processes", "sessions"]
+    forgetful = ["attachments", "await_events", "journal", "processes", "sessions", "triggers"]
     assert raised.value.details == {"facets": forgetful}
     await durable.aclose()
 

@@ -28,6 +28,8 @@ def test_it_says_that_it_dies_with_the_process() -> None:
         "processes": "ephemeral",
         "journal": "ephemeral",
         "await_events": "ephemeral",
+        "attachments": "ephemeral",
+        "triggers": "ephemeral",
     }
 
 

@@ -79,9 +79,16 @@ async def test_the_file_says_whose_it_is_and_in_which_version(path: Path) -> Non
         names = other.execute("SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'")
         found = sorted(name for (name,) in names)
     assert application.to_bytes(4, "big") == b"lash"
-    assert version == 4
+    assert version == 5
     assert mode == "wal"
     assert found == [
+        "attachment_blobs",
+        "attachment_bytes",
+        "attachment_fences",
+        "attachment_refs",
+        "attachment_refs_by_content",
+        "attachment_refs_by_owner",
+        "attachment_refs_uncommitted",
         "await_events",
         "await_events_by_scope",
         "await_events_by_session",
@@ -138,6 +145,21 @@ async def test_the_file_says_whose_it_is_and_in_which_version(path: Path) -> Non
         "sessions_by_leaf",
         "sessions_by_origin",
         "surroundings",
+        "trigger_deliveries",
+        "trigger_deliveries_by_subscription",
+        "trigger_deliveries_failed",
+        "trigger_deliveries_reserved",
+        "trigger_deliveries_said",
+        "trigger_occurrences",
+        "trigger_occurrences_by_source",
+        "trigger_occurrences_by_time",
+        "trigger_receipts",
+        "trigger_receipts_by_time",
+        "trigger_receipts_of_session",
+        "trigger_subscriptions",
+        "trigger_subscriptions_by_session",
+        "trigger_subscriptions_matching",
+        "trigger_subscriptions_of_session",
         "turn_cancels",
         "turn_cancels_settled",
         "turns",
@@ -282,14 +304,14 @@ def test_what_another_program_left_half_written_stays_its_own(path: Path) -> Non
 
 async def test_a_newer_schema_is_left_alone(path: Path) -> None:
     await filled(path)
-    execute(path, "PRAGMA user_version = 5")
+    execute(path, "PRAGMA user_version = 6")
     before = path.read_bytes()
 
     error = refused(path)
 
     assert (error.code, error.terminal) == ("store_schema_newer", True)
     assert "Upgrade lash-runtime" in error.message
-    assert error.details["found"] == 5
+    assert error.details["found"] == 6
     assert path.read_bytes() == before
 
 
@@ -471,7 +493,7 @@ def limit_pages(connection: sqlite3.Connection, pages: int) -> None:
 
 async def test_a_full_database_is_reported_and_loses_nothing(path: Path) -> None:
     store = SqliteStore(path, VirtualClock())
-    await store._writer.submit(lambda writer: limit_pages(writer, 90))
+    await store._writer.submit(lambda writer: limit_pages(writer, 130))
 
     accepted, error = await fill(store)
 
@@ -490,7 +512,7 @@ async def test_a_full_database_is_reported_and_loses_nothing(path: Path) -> None
 async def test_one_that_does_not_fit_leaves_nobody_in_doubt(path: Path) -> None:
     store = SqliteStore(path, VirtualClock())
     store._writer._slow = 1_000_000  # all of it goes to the connection that is limited here
-    await store._writer.submit(lambda writer: limit_pages(writer, 90))
+    await store._writer.submit(lambda writer: limit_pages(writer, 130))
     sizes = {"large": 1_000_000, "small-1": 1, "small-2": 1}
 
     answers = await asyncio.gather(

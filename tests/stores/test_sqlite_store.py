@@ -34,5 +34,7 @@ async def test_it_says_that_all_of_it_survives_the_process(tmp_path: Path) -> No
         "processes": "durable",
         "journal": "durable",
         "await_events": "durable",
+        "attachments": "durable",
+        "triggers": "durable",
     }
     await store.aclose()

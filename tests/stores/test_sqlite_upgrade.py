@@ -8,10 +8,12 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
+from version_four import write_version_four
 from version_one import write_version_one
 from version_three import write_version_three
 from version_two import write_version_two
 
+import lash
 from lash.core.errors import StoreError
 from lash.core.leases import Fence
 from lash.core.scopes import ProcessScope, RuntimeOperationScope, journal_key
@@ -396,6 +398,57 @@ async def test_an_upgrade_of_the_third_version_that_breaks_leaves_it_as_it_was(
 
     assert rows(third, "PRAGMA user_version") == [(3,)]
     assert rows(third, "SELECT name FROM sqlite_master WHERE name LIKE 'process%'") == []
+
+
+# --- from the fourth version ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fourth(tmp_path: Path) -> Path:
+    path = tmp_path / "fourth.db"
+    write_version_four(path)
+    return path
+
+
+async def test_a_process_of_the_fourth_version_goes_on(fourth: Path) -> None:
+    charged: list[int] = []
+
+    @lash.process
+    async def refund(ctx: lash.ProcessContext, order_id: str) -> str:
+        await ctx.step(charged.append, -1, name="charge")
+        return f"{order_id} {await ctx.signal('approved')}"
+
+    async with lash.Runtime(fourth, processes=[refund]) as runtime:
+        handle = runtime.processes.handle("refund-o-7", refund)
+        await handle.signal("approved", "by ana")
+        assert await handle.result(timeout=10) == "o-7 by ana"
+        assert [turn.turn_id for turn in await runtime.session("s").turns()] == ["t1"]
+        assert await runtime.check() == []
+    assert charged == []  # it was, before
+
+
+async def test_an_upgraded_fourth_version_is_laid_out_like_a_new_one(
+    fourth: Path, tmp_path: Path
+) -> None:
+    async with upgraded(fourth):
+        pass
+    new = tmp_path / "new.db"
+    await SqliteStore(new, VirtualClock()).aclose()
+
+    assert layout(fourth) == layout(new)
+
+
+async def test_an_upgrade_of_the_fourth_version_that_breaks_leaves_it_as_it_was(
+    fourth: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = (*schema.MIGRATIONS[5], "INSERT INTO no_such_table VALUES (1)")
+    with monkeypatch.context() as patched:
+        patched.setitem(schema.MIGRATIONS, 5, broken)
+        with pytest.raises(StoreError, match="no_such_table"):
+            SqliteStore(fourth, VirtualClock())
+
+    assert rows(fourth, "PRAGMA user_version") == [(4,)]
+    assert rows(fourth, "SELECT name FROM sqlite_master WHERE name LIKE 'trigger%'") == []
 
 
 # --- while it happens -----------------------------------------------------------------------------

@@ -138,7 +138,7 @@ async def test_arguments_are_checked_before_the_body_runs() -> None:
         return left + right
 
     add.check({"left": 2})
-    for args in ({}, {"left": "two"}, {"left": 2, "more": 3}, {"left": 2, "right": None}):
+    for args in ({}, {"left": "two"}, {"left": 2, "more": 3}, {"left": None}):
         with pytest.raises(lash.LashError) as raised:
             add.check(args)
         assert raised.value.code == "invalid_tool_args"

@@ -102,15 +102,15 @@ def test_the_first_iteration_is_synced_once_and_by_the_initial_sync() -> None:
     assert [type(effect) for effect in effects] == [EmitEffect, LlmCallEffect]
 
 
-def test_the_initial_sync_is_the_hosts_business_alone() -> None:
+def test_what_the_initial_sync_says_holds_for_the_first_model_call() -> None:
     machine = machine_for(ScriptedDriver(), sync=True)
     owed(machine)
     changed = ExecutionEnvironment(instructions="Other.", tools=())
     machine.respond(EnvironmentSynced(id=1, environment=changed))
     call = owed(machine)
     assert isinstance(call, LlmCallEffect)
-    assert call.request.instructions == "Be brief."
-    assert call.request.tools == (LOOKUP,)
+    assert call.request.instructions == "Other."
+    assert call.request.tools == ()
 
 
 def test_a_changed_catalogue_is_seen_by_the_very_next_model_call() -> None:

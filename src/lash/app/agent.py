@@ -7,9 +7,12 @@ from lash.app.model import ModelLike, resolve_model
 from lash.core.errors import ConfigurationError
 from lash.core.text import is_utf8
 from lash.llm.retry import RetryPolicy
+from lash.plugins.plugin import Plugin
+from lash.plugins.registration import PluginSet
 from lash.runtime.agents import AgentDefinition
 from lash.sessions.model import AgentRef
 from lash.tools.function import FunctionTool
+from lash.tools.manifest import for_models
 from lash.tools.model import Tool
 from lash.turn.prompt import PromptLayer, instructions_layer, render_prompt
 
@@ -28,9 +31,11 @@ class Agent:
         max_turns: How many model calls one turn may make; None for no limit.
         retry: How failed model calls are retried.
         prompt: Further prompt layers, on top of the instructions.
+        plugins: Plugins of this agent, besides those of the runtime.
 
     Raises:
-        ConfigurationError: `agent_invalid`, `tool_duplicate`, `tool_signature_invalid`.
+        ConfigurationError: `agent_invalid`, `tool_duplicate`, `tool_signature_invalid`,
+            `plugin_invalid`, `plugin_conflict`.
     """
 
     def __init__(
@@ -44,6 +49,7 @@ class Agent:
         max_turns: int | None = None,
         retry: RetryPolicy | None = None,
         prompt: PromptLayer | None = None,
+        plugins: Sequence[Plugin] = (),
     ) -> None:
         _check_text("name", name)
         _check_text("version", version)
@@ -63,19 +69,29 @@ class Agent:
         self.max_turns = max_turns
         self.retry = retry or RetryPolicy()
         self.prompt = prompt or PromptLayer()
+        own = PluginSet(plugins)
+        self.plugins = own.plugins
         _check_names(name, self.tools)
+        self._tools_with(own)
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r}, version={self.version!r})"
 
-    def define(self) -> AgentDefinition:
+    def define(self, plugins: Sequence[Plugin] = ()) -> AgentDefinition:
         """The agent as a runtime drives it: model resolved, prompt rendered.
+
+        Args:
+            plugins: Those of the runtime; they come before the agent's own.
 
         Raises:
             ConfigurationError: The model or its provider cannot be used; see `resolve_model`.
+                `plugin_conflict`.
         """
         spec, provider = resolve_model(self.model)
-        names = [tool.name for tool in self.tools]
+        together = PluginSet((*plugins, *self.plugins))
+        tools = self._tools_with(together)
+        offered = for_models(tools)
+        names = list(offered)
         layers = [instructions_layer(self.instructions), self.prompt]
         return AgentDefinition(
             ref=AgentRef(name=self.name, version=self.version),
@@ -83,11 +99,32 @@ class Agent:
             provider=provider,
             instructions=render_prompt(layers, tools=names),
             layers=tuple(layers),
-            tools={tool.name: tool for tool in self.tools},
-            tool_specs=tuple(tool.spec for tool in self.tools),
+            tools=tools,
+            tool_specs=tuple(tool.spec for tool in offered.values()),
             retry=self.retry,
             max_turns=self.max_turns,
+            plugins=together,
+            providers=tuple(
+                provider for plugin in together.plugins for provider in plugin.providers()
+            ),
         )
+
+    def _tools_with(self, plugins: PluginSet) -> dict[str, Tool]:
+        """The agent's tools and those of plugins, by name."""
+        owners = {tool.name: f"agent {self.name!r}" for tool in self.tools}
+        tools = {tool.name: tool for tool in self.tools}
+        for plugin in plugins.plugins:
+            for tool in map(_as_tool, plugin.tools()):
+                if tool.name in tools:
+                    raise ConfigurationError(
+                        "plugin_conflict",
+                        f"Plugin {plugin.id!r} brings a tool {tool.name!r}, which {owners[tool.name]} "
+                        "has as well. Leave one of them out, or rename it.",
+                        plugin=plugin.id,
+                        tool=tool.name,
+                    )
+                tools[tool.name], owners[tool.name] = tool, f"plugin {plugin.id!r}"
+        return tools
 
 
 def _check_text(what: str, value: object) -> None:

@@ -9,10 +9,13 @@ from typing import Any, Self, TypeVar, cast, get_args, overload
 from weakref import WeakValueDictionary
 
 from lash.app.agent import Agent
+from lash.app.attachments import RuntimeAttachments
 from lash.app.completions import Completions
 from lash.app.model import ModelLike, Models
 from lash.app.processes import Processes
 from lash.app.session import ParkedSession, Session
+from lash.app.triggers import Triggers
+from lash.attachments.policy import AttachmentPolicy
 from lash.core.clock import Clock, IdSource, SystemClock, SystemIds
 from lash.core.durations import milliseconds
 from lash.core.errors import ConfigurationError, DirectError, LashError
@@ -25,16 +28,20 @@ from lash.effects.journal import JournalEntry, RetireFinished, Retirement
 from lash.effects.shielding import shielded
 from lash.effects.transitions import DriftPolicy
 from lash.llm.direct import DirectResult
+from lash.plugins.plugin import Plugin
+from lash.plugins.registration import PluginSet
 from lash.runtime.agents import AgentRegistry
 from lash.runtime.checks import check_id
 from lash.runtime.engine import Engine
 from lash.runtime.environment import Environment, OnEvent, unheard
 from lash.runtime.lifecycle import delete, fork
 from lash.runtime.operations import Operation
+from lash.runtime.plugins.life import PluginLives
 from lash.runtime.processes.function import ProcessFunction, ProcessFunctions
 from lash.runtime.processes.worker import CONCURRENCY
 from lash.runtime.replaying import ReplayReport, load_journal, replay_turn
 from lash.runtime.stores import Store
+from lash.runtime.triggers.events import TriggerEvent, TriggerEvents
 from lash.sessions.checking import Finding
 from lash.sessions.deleting import DeleteReport
 from lash.sessions.forking import ForkRequest
@@ -57,6 +64,8 @@ class Runtime:
         process_concurrency: How many processes run here at once; those that wait do not count.
         run_processes: Run processes here. Without, they are started and watched here and run by other
             workers over the same store.
+        plugins: Plugins of every agent; they come before an agent's own.
+        triggers: The events that may occur here; see `lash.TriggerEvent`.
         on_drift: What to do when an agent's instructions, tools or model changed under a turn that
             is resumed: use what was recorded and report it (`accept`), park the turn (`refuse`), or
             begin it again from its input under a new id (`restart`).
@@ -64,6 +73,7 @@ class Runtime:
         process_lifetime_keys: Let tools of a `":memory:"` runtime leave answers to the outside,
             although the keys die with the process.
         effects: Where effects are kept, if not in the store; for engines of your own.
+        attachment_policy: What may become an attachment; by default everything up to 256 MiB.
         lease: How long a session stays this process's without a sign of life.
         clock: Where time comes from; the machine by default.
         ids: Where new ids come from; the machine by default.
@@ -72,7 +82,9 @@ class Runtime:
     Raises:
         ConfigurationError: `agent_duplicate`, `model_invalid`, `provider_unknown`,
             `provider_not_installed`, `provider_not_configured`, `store_url_unknown`,
-            `drift_policy_unknown`, `process_duplicate`, `process_function_invalid`.
+            `drift_policy_unknown`, `attachment_policy_invalid`, `process_duplicate`, `process_function_invalid`,
+            `plugin_invalid`, `plugin_conflict`,
+            `trigger_event_duplicate`, `trigger_event_invalid`.
     """
 
     def __init__(
@@ -80,13 +92,16 @@ class Runtime:
         store: str | Path | Store,
         *,
         agents: Sequence[Agent] = (),
+        plugins: Sequence[Plugin] = (),
         processes: Sequence[ProcessFunction[..., Any]] = (),
         process_concurrency: int = CONCURRENCY,
         run_processes: bool = True,
+        triggers: Sequence[TriggerEvent] = (),
         on_drift: DriftPolicy = "accept",
         on_event: OnEvent | None = None,
         process_lifetime_keys: bool = False,
         effects: EffectHost | None = None,
+        attachment_policy: AttachmentPolicy | None = None,
         lease: LeaseTimings | None = None,
         clock: Clock | None = None,
         ids: IdSource | None = None,
@@ -101,8 +116,10 @@ class Runtime:
             )
         _check_agents(agents)
         _check_drift_policy(on_drift)
+        _check_attachment_policy(attachment_policy)
         self._location = store
-        self._agents = AgentRegistry(agent.define() for agent in agents)
+        everywhere = PluginSet(plugins).plugins
+        self._agents = AgentRegistry(agent.define(everywhere) for agent in agents)
         self._models = Models(self._agents)
         self._environment = Environment(
             clock=clock or SystemClock(asyncio.sleep),
@@ -117,8 +134,14 @@ class Runtime:
             processes=tuple(processes),
             process_concurrency=_check_concurrency(process_concurrency),
             run_processes=run_processes,
+            attachment_policy=attachment_policy or AttachmentPolicy(),
         )
         ProcessFunctions(self._environment.processes)
+        self._events = TriggerEvents(triggers)
+        self._plugins = PluginLives(
+            (*everywhere, *(plugin for agent in agents for plugin in agent.plugins)),
+            self._environment.clock,
+        )
         self._engine: Engine | None = None
         self._opened: dict[str, int] = {}
         self._arrivals: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -138,9 +161,10 @@ class Runtime:
         store = await self._open()
         engine = Engine(store, self._agents, self._environment)
         try:
+            await self._plugins.start()
             await engine.start()
         except BaseException:
-            await shielded(_close(engine))
+            await shielded(self._close(engine))
             raise
         self._engine = engine
         return self
@@ -173,7 +197,7 @@ class Runtime:
 
     async def _stop(self, engine: Engine) -> None:
         try:
-            await _close(engine)
+            await self._close(engine)
         finally:
             closed = await asyncio.gather(
                 *(provider.aclose() for provider in self._models.providers()),
@@ -182,6 +206,12 @@ class Runtime:
         failures = [outcome for outcome in closed if isinstance(outcome, BaseException)]
         if failures:
             raise failures[0]
+
+    async def _close(self, engine: Engine) -> None:
+        try:
+            await _close(engine)
+        finally:
+            await self._plugins.stop()
 
     @property
     def durability(self) -> DurabilityTier:
@@ -374,6 +404,16 @@ class Runtime:
         return Processes(self.engine)
 
     @property
+    def triggers(self) -> Triggers:
+        """Events and what they start: subscribe to them, emit them, look at what came of it."""
+        return Triggers(self.engine, self._events)
+
+    @property
+    def attachments(self) -> RuntimeAttachments:
+        """Files and pictures of all sessions together."""
+        return RuntimeAttachments(self.engine)
+
+    @property
     def completions(self) -> Completions:
         """Answers what waits for the outside."""
         return Completions(self.engine)
@@ -550,6 +590,14 @@ def _check_drift_policy(policy: str) -> None:
             "drift_policy_unknown",
             f"on_drift={policy!r} is not known; choose one of {', '.join(map(repr, known))}.",
             known=known,
+        )
+
+
+def _check_attachment_policy(policy: object) -> None:
+    if policy is not None and not isinstance(policy, AttachmentPolicy):
+        raise ConfigurationError(
+            "attachment_policy_invalid",
+            f"attachment_policy must be a lash.AttachmentPolicy(…), not {type(policy).__name__}.",
         )
 
 

@@ -1,11 +1,12 @@
 """A session as an application holds it: an id, and what can be done with it."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Protocol, Self, TypeVar, overload
 
+from lash.app.attachments import SessionAttachments
 from lash.app.live import LiveTurn, TypedLiveTurn
 from lash.app.queued import QueuedInput
 from lash.app.results import (
@@ -22,7 +23,7 @@ from lash.core.cancel import Cancellation
 from lash.core.clock import IdSource
 from lash.core.durations import milliseconds
 from lash.core.errors import LashError
-from lash.core.json import JsonObject, JsonValue
+from lash.core.json import JsonObject, JsonValue, to_json
 from lash.core.tiers import DurabilityTier
 from lash.llm.direct import OutputContract, output_contract
 from lash.runtime.checks import check_id, check_prompt, check_storable, check_turn_id
@@ -436,6 +437,11 @@ class Session:
     # --- background work ------------------------------------------------------------------------
 
     @property
+    def attachments(self) -> SessionAttachments:
+        """Files and pictures of the session."""
+        return SessionAttachments(lambda: self._engine, self.id)
+
+    @property
     def processes(self) -> SessionProcesses:
         """The session's background work: what was started in its name, and what it was handed."""
         return SessionProcesses(
@@ -462,20 +468,33 @@ class Session:
         )
 
     async def configure(
-        self, *, model: str | None = None, prompt: PromptLayer | None = None
+        self,
+        *,
+        model: str | None = None,
+        prompt: PromptLayer | None = None,
+        plugins: Mapping[str, JsonObject | None] | None = None,
     ) -> TurnResult:
-        """Change what the session says about its model and prompt, from the next turn on.
+        """Change what the session says about its model, prompt and plugins, from the next turn on.
 
         Args:
             model: A `provider:model` string; "" to go back to the agent's own; None to leave it. It
                 may be another provider's.
             prompt: The session's own prompt layer, between those of agent and turn; None to leave it.
+            plugins: What plugins find in their `session.options`, by their ids; None for one takes it
+                away. Plugins that are not named keep what they have.
 
         Raises:
             ConfigurationError: What resolving the model raises; nothing was changed.
+            LashError: `value_not_json`, `session_command_invalid`.
         """
         provider_id = self._runtime.provider_of(model) if model else None
-        command = ConfigureSession(model=model, provider_id=provider_id, prompt=prompt)
+        told = to_json(plugins or {})
+        command = ConfigureSession(
+            model=model,
+            provider_id=provider_id,
+            prompt=prompt,
+            plugin_options=told if isinstance(told, dict) else {},
+        )
         return await self._command(
             check_storable(command, "session_command_invalid", "The configuration")
         )

@@ -6,8 +6,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NoReturn, cast, get_args
 
-from lash.cli.arguments_of_processes import add_processes, add_worker
+from lash.cli.arguments_of_processes import add_mcp, add_processes, add_worker
 from lash.cli.arguments_of_sessions import add_keeping, add_working
+from lash.cli.arguments_of_triggers import add_triggers
 from lash.cli.common_arguments import (
     Commands,
     add_db,
@@ -28,7 +29,7 @@ _UNACCEPTED = ("accept.before", "accept.inside")
 KILLABLE: tuple[str, ...] = tuple(
     seam
     for seam in get_args(Seam)
-    if seam not in _UNACCEPTED and not seam.startswith(("process.", "wakes."))
+    if seam not in _UNACCEPTED and not seam.startswith(("process.", "trigger.", "wakes."))
 )
 
 _DESCRIPTION = """\
@@ -51,8 +52,11 @@ first steps:
   lash tail default                              what happens in it, as it happens
   lash cancel default                            stop the turn that runs
   lash worker shop                               run the processes and agents of shop.py
+  lash mcp shop                                  serve shop.py to MCP clients
   lash ps                                        what processes do, and what they wait for
   lash signal refund-7 approved '{"by": "ana"}'  tell a process what it waits for
+  lash emit order.paid --key p-1                 say that an event occurred
+  lash triggers                                  who subscribed to what
   lash doctor                                    is everything in lash.db as it should be?
 
 exit codes: 0 done, 1 failed or stopped, 2 usage or configuration, 130 interrupted
@@ -140,8 +144,10 @@ def build_parser() -> ArgumentParser:
     _add_demo(commands)
     _add_run(commands)
     add_worker(commands)
+    add_mcp(commands)
     add_working(commands)
     add_processes(commands)
+    add_triggers(commands)
     add_reader(commands, "sessions", "list the sessions of a database")
     show = add_reader(commands, "show", "show a session, turn by turn")
     add_session(show)

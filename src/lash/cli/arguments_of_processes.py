@@ -17,6 +17,18 @@ would, and that loses nothing either.
 
 exit codes: 0 stopped, or idle with --until-idle; 2 the module cannot be used
 """
+_MCP = """\
+Serves the agents and processes of a module as an MCP server: over stdin and stdout, for a client
+that starts it, or over HTTP. Works off what is unfinished in the database, as a worker does. A
+client that leaves stops nothing: what was accepted is finished by this or another process.
+"""
+_MCP_NOTES = """\
+environment:
+  LASH_MCP_TOKEN    with --http: clients must send it as a bearer token; needed to listen on
+                    anything but 127.0.0.1
+
+exit codes: 0 the client left, or stopped by a signal; 2 the module or address cannot be used
+"""
 _PS = """\
 Lists background processes: what they do, what they wait for, who runs them. With PROCESS:
 one of them in detail, with its log and what its journal holds. Runs nothing.
@@ -81,6 +93,25 @@ def add_worker(commands: Commands) -> None:
     )
     add_db(worker)
     add_json(worker, "print one JSON document per line")
+
+
+def add_mcp(commands: Commands) -> None:
+    """The command that serves agents and processes to MCP clients."""
+    mcp = _add(commands, "mcp", "serve the agents and processes of a module over MCP", _MCP)
+    mcp.epilog = _MCP_NOTES
+    mcp.add_argument(
+        "module",
+        type=text,
+        metavar="MODULE[:NAME]",
+        help="where they are, imported from here, as for `lash worker`",
+    )
+    mcp.add_argument(
+        "--http",
+        type=text,
+        metavar="HOST:PORT",
+        help="serve over streamable HTTP; port 0 is any that is free, and is printed",
+    )
+    add_db(mcp)
 
 
 def add_processes(commands: Commands) -> None:

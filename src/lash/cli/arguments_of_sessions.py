@@ -43,8 +43,9 @@ used again. Forks of it and its child sessions live on, and are named.
 """
 _VACUUM = """\
 Gives back space: what deleted sessions left, what queued input said that has long been part
-of a turn, requests to stop that were met, and the journals of finished work. History,
-results and unfinished work are never touched. `lash replay` needs a turn's journal.
+of a turn, requests to stop that were met, the journals of finished work, and attachments
+that nobody refers to. History, results and unfinished work are never touched. `lash replay`
+needs a turn's journal.
 """
 _VACUUM_NOTES = """\
 exit codes: 0 removed what there was, also when that was nothing; 1 it failed, which is told

@@ -131,6 +131,12 @@ def _worker(options: Namespace) -> int:
     )
 
 
+def _mcp(options: Namespace) -> int:
+    from lash.cli.mcp.command import McpRequest, serve
+
+    return serve(McpRequest(module=options.module, db=options.db, http=options.http))
+
+
 def _ps(options: Namespace) -> int:
     from lash.cli.ps.command import PsRequest, ps
 
@@ -157,6 +163,35 @@ def _signal(options: Namespace) -> int:
             name=options.name,
             payload=options.payload,
             signal_id=options.id,
+            db=options.db,
+            as_json=options.json,
+        )
+    )
+
+
+def _emit(options: Namespace) -> int:
+    from lash.cli.emitting import EmitOptions, emit
+
+    return emit(
+        EmitOptions(
+            event=options.event,
+            payload=options.payload,
+            key=options.key,
+            source=options.source,
+            db=options.db,
+            as_json=options.json,
+        )
+    )
+
+
+def _triggers(options: Namespace) -> int:
+    from lash.cli.triggers import TriggersRequest, triggers
+
+    return triggers(
+        TriggersRequest(
+            what=options.what,
+            event=options.event,
+            everything=options.all,
             db=options.db,
             as_json=options.json,
         )
@@ -223,11 +258,14 @@ _COMMANDS: Mapping[str, _Command] = {
     "replay": _replay,
     "resolve": _resolve,
     "worker": _worker,
+    "mcp": _mcp,
     "tail": _tail,
     "cancel": _cancel,
     "ps": _ps,
     "signal": _signal,
     "abandon": _abandon,
+    "emit": _emit,
+    "triggers": _triggers,
     "queue": _queue,
     "usage": _usage,
     "fork": _fork,

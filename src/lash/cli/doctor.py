@@ -30,6 +30,7 @@ _REMEDIES = {
     "process_state_mismatch": "Keep a copy of the file and report it. Its log is the truth, not its row.",
     "process_lease_kept": "Nothing needs to be done: nobody runs what has ended.",
     "process_missing": "The rows cost space only. Restore from a backup if the process is missed.",
+    "trigger_row_mismatch": "Keep a copy of the file and report it. Subscribe again, or emit again.",
     "usage_mismatch": "History is whole; only the token counts of the session cannot be relied on.",
 }
 

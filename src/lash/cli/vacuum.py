@@ -6,6 +6,9 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Literal, TypeAlias
 
+import msgspec
+
+from lash.app.attachments import GRACE
 from lash.app.runtime import Runtime
 from lash.cli.exit_codes import ExitCode
 from lash.cli.json_output import write_json
@@ -13,6 +16,7 @@ from lash.cli.reading import bystander
 from lash.cli.wording import counted
 from lash.core.errors import LashError
 from lash.effects.journal import Retirement
+from lash.runtime.attachment_reclaim import ReclaimReport
 from lash.sessions.maintenance import VacuumReport
 
 Status: TypeAlias = Literal["removed", "empty", "blocked", "failed"]
@@ -24,16 +28,18 @@ class _Done:
 
     journals: Retirement | None = None
     rest: VacuumReport | None = None
+    attachments: ReclaimReport | None = None
     failure: LashError | None = None
 
     @property
     def status(self) -> Status:
         """What it came to: `blocked` when all there was is in use, or too young."""
-        if self.failure is not None or self.journals is None or self.rest is None:
+        done, bytes_ = self.rest, self.attachments
+        if self.failure is not None or self.journals is None or done is None or bytes_ is None:
             return "failed"
-        if self.rest.removed or self.journals.scopes:
+        if done.removed or self.journals.scopes or bytes_.reclaimed:
             return "removed"
-        return "blocked" if self.rest.blocked else "empty"
+        return "blocked" if done.blocked or bytes_.status == "incomplete" else "empty"
 
 
 def vacuum(older_than: timedelta, db: str, *, as_json: bool) -> int:
@@ -50,6 +56,7 @@ def vacuum(older_than: timedelta, db: str, *, as_json: bool) -> int:
                 "older_than_s": round(older_than.total_seconds()),
                 "journals": done.journals,
                 "rest": done.rest,
+                "attachments": done.attachments,
             }
         )
     else:
@@ -65,6 +72,7 @@ async def _vacuum(older_than: timedelta, db: str) -> _Done:
         try:
             done = replace(done, journals=await _retire(runtime, older_than))
             done = replace(done, rest=await runtime.vacuum(older_than))
+            done = replace(done, attachments=await _reclaim(runtime, older_than))
         except LashError as failure:
             done = replace(done, failure=failure)
         return done
@@ -83,6 +91,17 @@ async def _retire(runtime: Runtime, older_than: timedelta) -> Retirement:
         )
         if not step.more or not step.scopes:
             return total
+
+
+async def _reclaim(runtime: Runtime, older_than: timedelta) -> ReclaimReport:
+    """Sweep attachments, with a day's grace at least: somebody may be about to use what was put."""
+    try:
+        return await runtime.attachments.reclaim(max(older_than, GRACE))
+    except LashError as error:
+        if error.code != "attachment_roots_empty":
+            raise
+        found = msgspec.convert(error.details["report"], ReclaimReport)
+        return msgspec.structs.replace(found, root_enumeration_failure=error.message)
 
 
 _MEANS: dict[Status, str] = {
@@ -110,11 +129,18 @@ def _print(done: _Done) -> None:
         "large outcome": rest.removed_blobs,
         "surrounding": rest.removed_surroundings,
     }
+    swept = done.attachments or ReclaimReport()
+    removed["attachment"] = swept.reclaimed
     lines += [f"  removed   {what}: {number}" for what, number in removed.items() if number]
     stays = {
         "deleted sessions whose history others share": rest.shared_histories,
         "items that wait to be taken": rest.unfinished_items,
         "settled too lately": rest.recent,
+        "attachments that are in use or could not be deleted": len(swept.deferred)
+        + len(swept.failed),
+        "attachments, to which nobody refers at all": swept.scanned
+        if swept.root_enumeration_failure
+        else 0,
     }
     lines += [f"  stays     {number} {what}" for what, number in stays.items() if number]
     sys.stdout.write("\n".join(lines) + "\n")

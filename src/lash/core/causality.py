@@ -125,9 +125,12 @@ class SessionNodeCauseRef(Data, tag_field="type", tag="session_node"):
 
 
 class TriggerOccurrenceCauseRef(Data, tag_field="type", tag="trigger_occurrence"):
-    """Caused by a firing of a trigger."""
+    """Caused by a firing of a trigger, and by which subscription, as it stood then."""
 
     occurrence_id: str
+    subscription_id: str | None = None
+    incarnation: str | None = None
+    revision: int | None = None
 
 
 CausalRef: TypeAlias = (

@@ -34,6 +34,32 @@ CATALOGUE: Mapping[str, CodeInfo] = {
     "agent_invalid": CodeInfo(
         "An agent was declared with an unusable name, version or limit.", "caller", terminal=True
     ),
+    # --- tools: schemas, catalogues and grants ---
+    "tool_schema_invalid": CodeInfo(
+        "A tool's JSON schema cannot be used; the message says why.", "caller", terminal=True
+    ),
+    "schema_projection_failed": CodeInfo(
+        "A schema cannot be told to a model in any form that its provider takes.",
+        "caller",
+        terminal=True,
+    ),
+    "tool_catalog_invalid": CodeInfo(
+        "A change of a tool catalogue does not add up: an id or a name twice, a tool nobody has.",
+        "caller",
+    ),
+    "tool_source_unknown": CodeInfo("A tool catalogue has no source of that id.", "caller"),
+    "tool_catalog_generation_mismatch": CodeInfo(
+        "A tool catalogue was changed by somebody else since it was read.", "caller"
+    ),
+    "tool_grant_source_missing": CodeInfo(
+        "A grant for a tool does not say where the tool is called.", "caller"
+    ),
+    # --- first-party tools: how they were set up ---
+    "tool_set_invalid": CodeInfo(
+        "First-party tools were set up with something unusable; the message names it.",
+        "caller",
+        terminal=True,
+    ),
     "session_agent_mismatch": CodeInfo(
         "The session belongs to another agent.", "caller", terminal=True
     ),
@@ -138,6 +164,35 @@ CATALOGUE: Mapping[str, CodeInfo] = {
         "A tool's signature cannot be turned into a schema.", "caller", terminal=True
     ),
     "tool_duplicate": CodeInfo("Two tools of one agent share a name.", "caller", terminal=True),
+    "plugin_invalid": CodeInfo("What was given for a plugin is none.", "caller", terminal=True),
+    "plugin_conflict": CodeInfo(
+        "Two plugins, or a plugin and an agent, do not go together.", "caller", terminal=True
+    ),
+    "plugin_not_installed": CodeInfo(
+        "No installed package offers a plugin of that name.", "caller", terminal=True
+    ),
+    "plugin_start_failed": CodeInfo(
+        "A plugin could not be started, so the runtime was not opened.", "code"
+    ),
+    "plugin_failed": CodeInfo("A hook of a plugin raised.", "code"),
+    "plugin_directive_invalid": CodeInfo(
+        "A hook answered with what means nothing there.", "code", terminal=True
+    ),
+    "plugin_directive_conflict": CodeInfo(
+        "Two plugins both replace the same thing.", "code", terminal=True
+    ),
+    "plugin_state_read_only": CodeInfo(
+        "A plugin wanted to remember something where nothing is recorded.", "code", terminal=True
+    ),
+    "plugin_aborted": CodeInfo("A plugin ended the turn, or failed a tool call.", "code"),
+    "tool_denied": CodeInfo("A plugin refused a tool call.", "code"),
+    "tool_not_approved": CodeInfo("Nobody approved the tool call, or somebody refused it.", "peer"),
+    "before_tool_call_failed": CodeInfo(
+        "A hook before a tool call raised; the tool was not run.", "code"
+    ),
+    "after_tool_call_failed": CodeInfo(
+        "A hook after a tool call raised; the answer is not kept.", "code"
+    ),
     "runtime_closed": CodeInfo(
         "The runtime is not open (not entered yet, or closed).", "caller", terminal=True
     ),
@@ -340,6 +395,36 @@ CATALOGUE: Mapping[str, CodeInfo] = {
         "caller",
         terminal=True,
     ),
+    # --- servers that speak MCP -----------------------------------------------------------------------
+    "mcp_not_installed": CodeInfo(
+        "The package that speaks MCP is not installed.", "caller", terminal=True
+    ),
+    "mcp_server_invalid": CodeInfo("An MCP server is declared wrongly.", "caller", terminal=True),
+    "mcp_server_unavailable": CodeInfo(
+        "An MCP server is away; the call was not sent.", "tool", retryable=True
+    ),
+    "mcp_connection_lost": CodeInfo(
+        "The connection to an MCP server broke off in the middle of a call.", "tool", retryable=True
+    ),
+    "mcp_reconnect_exhausted": CodeInfo(
+        "An MCP server could not be reached as often as was allowed.", "tool"
+    ),
+    "mcp_call_timeout": CodeInfo(
+        "An MCP server gave no sign of life in the middle of a call.", "tool", retryable=True
+    ),
+    "mcp_call_deadline_exceeded": CodeInfo(
+        "A call of an MCP server took too long in all.", "tool", retryable=True
+    ),
+    "mcp_pool_shut_down": CodeInfo("MCP servers are stopped with the runtime.", "lash"),
+    "mcp_tool_error": CodeInfo("A tool of an MCP server failed by its own word.", "tool"),
+    "mcp_request_refused": CodeInfo("An MCP server refused a call.", "tool"),
+    "mcp_result_invalid": CodeInfo(
+        "An MCP server answered something else than it says it answers.", "tool"
+    ),
+    "mcp_internal_error": CodeInfo(
+        "Something unexpected went wrong while an MCP client was served.", "lash"
+    ),
+    "mcp_result_too_large": CodeInfo("An MCP server answered with more than is read.", "tool"),
     # --- steps and direct completions -----------------------------------------------------------------
     "durable_step_failed": CodeInfo("A durable step failed on every attempt.", "code"),
     "durable_effect_empty_step_id": CodeInfo(
@@ -457,6 +542,59 @@ CATALOGUE: Mapping[str, CodeInfo] = {
     "store_url_unknown": CodeInfo(
         "The database URL names a backend lash does not know.", "caller", terminal=True
     ),
+    # --- attachments ------------------------------------------------------------------------------
+    "attachment_id_invalid": CodeInfo(
+        "An attachment's id must be 64 lowercase hexadecimal digits.", "caller", terminal=True
+    ),
+    "attachment_media_type_invalid": CodeInfo(
+        "A media type must be `type/subtype` and nothing else.", "caller", terminal=True
+    ),
+    "attachment_invalid": CodeInfo(
+        "What was to be attached is neither bytes nor a path, or its label is no text.",
+        "caller",
+        terminal=True,
+    ),
+    "attachment_policy_invalid": CodeInfo(
+        "What may become an attachment was said in a way that cannot be meant.",
+        "caller",
+        terminal=True,
+    ),
+    "attachment_unreadable": CodeInfo("The file to attach cannot be read.", "caller"),
+    "attachment_too_large": CodeInfo(
+        "The attachment is larger than the runtime's policy allows.", "caller", terminal=True
+    ),
+    "attachment_not_admitted": CodeInfo(
+        "The runtime's policy does not take such attachments.", "caller", terminal=True
+    ),
+    "attachment_not_found": CodeInfo(
+        "The session has no such attachment; whether others have is not told.", "caller"
+    ),
+    "attachment_content_changed": CodeInfo(
+        "The bytes changed while they were being stored.", "caller", retryable=True
+    ),
+    "attachment_corrupt": CodeInfo("The stored bytes are not those of the id.", "store"),
+    "attachment_store_failed": CodeInfo(
+        "The place where attachments lie could not be used.", "store", retryable=True
+    ),
+    "attachment_ref_lost": CodeInfo(
+        "The reference was dropped before its bytes were stored.", "peer", retryable=True
+    ),
+    "attachment_ref_missing": CodeInfo(
+        "A turn keeps an attachment that its session does not refer to.", "lash", terminal=True
+    ),
+    "attachment_reclamation_in_flight": CodeInfo(
+        "The same bytes were being deleted all the while.", "peer", retryable=True
+    ),
+    "attachment_roots_empty": CodeInfo(
+        "Nobody refers to anything, so everything would be deleted; that has to be allowed.",
+        "caller",
+    ),
+    "attachment_roots_unreadable": CodeInfo(
+        "Who refers to what could not be read, so nothing was deleted.", "store", retryable=True
+    ),
+    "tool_value_malformed": CodeInfo(
+        "A kept tool value holds tags that mean nothing.", "store", terminal=True
+    ),
     # --- the command line -------------------------------------------------------------------------
     "usage_invalid": CodeInfo("The command line asks for what cannot be done.", "caller"),
     "agent_import_failed": CodeInfo("An --app argument names no usable agent.", "caller"),
@@ -506,6 +644,60 @@ CATALOGUE: Mapping[str, CodeInfo] = {
     ),
     "surroundings_drift": CodeInfo(
         "Instructions, tools or model changed under a running turn; the record was used.", "code"
+    ),
+    # --- triggers ---------------------------------------------------------------------------------
+    "trigger_event_invalid": CodeInfo(
+        "An event was declared with an unusable name or schema.", "caller", terminal=True
+    ),
+    "trigger_event_duplicate": CodeInfo(
+        "Two declared events share a name.", "caller", terminal=True
+    ),
+    "trigger_event_unknown": CodeInfo(
+        "No event of that name is declared in this runtime.", "caller", terminal=True
+    ),
+    "trigger_subscription_invalid": CodeInfo(
+        "A subscription cannot be kept, matched or started like this.", "caller", terminal=True
+    ),
+    "trigger_subscription_conflict": CodeInfo(
+        "A subscription is not as a change takes it for: it differs, is deleted, absent, or at "
+        "another revision.",
+        "caller",
+        terminal=True,
+    ),
+    "trigger_payload_invalid": CodeInfo(
+        "What an event says does not fit its schema, or the subscription's.",
+        "caller",
+        terminal=True,
+    ),
+    "trigger_input_missing": CodeInfo(
+        "A subscription takes something from an event that the event does not say.",
+        "caller",
+        terminal=True,
+    ),
+    "trigger_occurrence_invalid": CodeInfo(
+        "An occurrence needs a name and a key that are not blank.", "caller", terminal=True
+    ),
+    "trigger_occurrence_conflict": CodeInfo(
+        "The key stands for another occurrence already.", "caller", terminal=True
+    ),
+    "trigger_delivery_unknown": CodeInfo(
+        "No delivery of that id is stored.", "caller", terminal=True
+    ),
+    "cron_invalid": CodeInfo(
+        "A schedule can never come due, or says when wrongly.", "caller", terminal=True
+    ),
+    "cron_not_installed": CodeInfo(
+        "The package that reads cron expressions is not installed.", "caller", terminal=True
+    ),
+    "webhook_secret_blank": CodeInfo("The secret of a webhook is empty.", "caller", terminal=True),
+    "webhook_signature_invalid": CodeInfo(
+        "A webhook's signature is missing or wrong.", "peer", terminal=True
+    ),
+    "webhook_body_invalid": CodeInfo(
+        "A webhook's request is too large, not JSON, or has no id.", "peer", terminal=True
+    ),
+    "trigger_start_failed": CodeInfo(
+        "A delivery could not be started just now; it is tried again.", "lash", retryable=True
     ),
     "script_exhausted": CodeInfo(
         "A ScriptedModel was asked for more answers than it holds.", "caller"

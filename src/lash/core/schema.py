@@ -15,6 +15,7 @@ from lash.core.docstrings import parse_docstring
 from lash.core.errors import ConfigurationError, LashError
 from lash.core.json import JsonObject, JsonValue, canonical
 from lash.core.misfits import describe_misfits
+from lash.core.schema_values import without_optional_nulls
 
 #: Why a parameter cannot be filled from JSON by its name, and what to write instead.
 _REFUSED_KINDS = {
@@ -52,11 +53,17 @@ class CallSchema:
     injected: str | None
     _readers: Mapping[str, Callable[[JsonValue], object]]
 
-    def convert(self, args: JsonObject) -> dict[str, object]:
+    def convert(self, args: JsonObject, *, nulls_left_out: bool = False) -> dict[str, object]:
         """Validate JSON arguments and convert them into keyword arguments.
 
         An argument that was not given stays away, so that the function's own default applies: a
         default need not be JSON, and `None` stays different from missing.
+
+        Args:
+            args: The arguments, by name.
+            nulls_left_out: Models send null for what they leave out. With this, null counts as left
+                out where something may be left out and null does not fit: for a parameter with a
+                default, and for a member of an object among the arguments.
 
         Raises:
             LashError: `invalid_tool_args`; its message and `details["problems"]` name every path
@@ -78,13 +85,29 @@ class CallSchema:
                 problems.append(f"`$.{name}`: unknown argument; {self._allowed()}")
                 continue
             try:
-                values[name] = self._readers[name](value)
+                values.update(self._read(name, value, nulls_left_out=nulls_left_out))
             except READ_ERRORS as error:
                 misfits = describe_misfits(error, value, properties[name], definitions)
                 problems += [f"`$.{name}{each.path}`: {each.reason}" for each in misfits]
         if problems:
             raise _invalid_arguments(problems)
         return values
+
+    def _read(self, name: str, value: JsonValue, *, nulls_left_out: bool) -> Mapping[str, object]:
+        """One argument by its name, or nothing where it counts as left out."""
+        read = self._readers[name]
+        try:
+            return {name: read(value)}
+        except READ_ERRORS:
+            if not nulls_left_out:
+                raise
+            if value is None and name not in cast("list[str]", self.json_schema["required"]):
+                return {}
+            properties = cast("JsonObject", self.json_schema["properties"])
+            kept = without_optional_nulls(value, properties[name], self.json_schema)
+            if kept is value:
+                raise
+        return {name: read(kept)}
 
     def _allowed(self) -> str:
         names = ", ".join(f"`{name}`" for name in self._readers)

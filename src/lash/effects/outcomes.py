@@ -4,7 +4,8 @@ Whatever an executor changes on the side must be in its outcome, because a repla
 A model's and a tool's failures are data in here; `EffectFailed` is for what failed around them.
 """
 
-from typing import TypeAlias
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 from lash.core.json import Data, JsonObject, JsonValue
 from lash.effects.process_commands import ProcessEffectOutcome
@@ -14,6 +15,7 @@ from lash.llm.response import LlmFailure, LlmResponse
 from lash.llm.retry import LlmCallRecord
 from lash.llm.usage import Usage
 from lash.turn.exchange import CheckpointDelivery, ExecutionEnvironment
+from lash.turn.messages import Message
 from lash.turn.tools import CompletedToolCall, ToolOutput
 
 
@@ -92,11 +94,21 @@ class ChildTurn(Data):
     usage: Usage
 
 
+#: What a plugin remembers from here on, numbered: of several changes the one with the highest number holds.
+StateChange: TypeAlias = tuple[int, Any]
+
+
 class ToolAttemptOutcome(Data, tag_field="type", tag="tool_attempt"):
     """What one run of a tool came to, and what follows: another attempt, a wait, or nothing.
 
     The decision is part of the outcome: a resumed turn goes on as it was decided, also when the tool's
     retry policy has changed since. `output` is set unless the call is `pending`.
+
+    Attributes:
+        args: What a plugin has put in the place of the model's arguments.
+        held_by: The plugin that holds the call until the outside has spoken; the tool has not run.
+        shown: What a plugin lets the model see of the answer.
+        plugin_state: What plugins remember from here on.
     """
 
     output: ToolOutput | None = None
@@ -105,6 +117,10 @@ class ToolAttemptOutcome(Data, tag_field="type", tag="tool_attempt"):
     retry_in_ms: int | None = None
     direct_calls: tuple[DirectCall, ...] = ()
     children: tuple[ChildTurn, ...] = ()
+    args: JsonObject | None = None
+    held_by: str | None = None
+    shown: str | None = None
+    plugin_state: Mapping[str, StateChange] = {}
 
 
 class ExecCodeOutcome(Data, tag_field="type", tag="exec_code"):
@@ -115,21 +131,26 @@ class ExecCodeOutcome(Data, tag_field="type", tag="exec_code"):
 
 
 class CheckpointOutcome(Data, tag_field="type", tag="checkpoint"):
-    """What a checkpoint delivers."""
+    """What a checkpoint delivers, and what plugins remember from here on."""
 
     delivery: CheckpointDelivery = CheckpointDelivery()
+    plugin_state: Mapping[str, StateChange] = {}
 
 
 class SyncExecutionEnvironmentOutcome(Data, tag_field="type", tag="sync_execution_environment"):
     """The changed environment, None when nothing changed, or an error.
 
     `max_turns` is the limit that holds from here on. It is recorded, so that a turn whose limit was
-    lowered while it was interrupted still uses the answers it has paid for.
+    lowered while it was interrupted still uses the answers it has paid for. `messages` and
+    `transient_messages` are what plugins put in before the first model call.
     """
 
     environment: ExecutionEnvironment | None = None
     error: str | None = None
     max_turns: int | None = None
+    messages: tuple[Message, ...] = ()
+    transient_messages: tuple[Message, ...] = ()
+    plugin_state: Mapping[str, StateChange] = {}
 
 
 class SleepOutcome(Data, tag_field="type", tag="sleep"):
@@ -189,10 +210,14 @@ class RuntimeValueOutcome(Data, tag_field="type", tag="runtime_value"):
 
 
 class EffectFailed(Data, tag_field="type", tag="failed"):
-    """The effect failed for a reason that would be the same next time."""
+    """The effect failed for a reason that would be the same next time.
+
+    `plugin_state` is what plugins remember from here on all the same.
+    """
 
     code: str
     message: str
+    plugin_state: Mapping[str, StateChange] = {}
 
 
 EffectOutcome: TypeAlias = (

@@ -7,9 +7,11 @@ from lash.core.errors import ConfigurationError
 from lash.llm.provider import Provider
 from lash.llm.request import ModelSpec, ToolSpec
 from lash.llm.retry import RetryPolicy
+from lash.plugins.registration import NO_PLUGINS, PluginSet
 from lash.runtime.direct import BoundModel, ResolveModel
 from lash.sessions.model import AgentRef
 from lash.tools.model import Tool
+from lash.tools.provider import ToolProvider
 from lash.turn.prompt import PromptLayer
 
 
@@ -31,6 +33,19 @@ class AgentDefinition:
     tool_specs: tuple[ToolSpec, ...]
     retry: RetryPolicy
     max_turns: int | None = None
+    plugins: PluginSet = NO_PLUGINS
+    providers: tuple[ToolProvider, ...] = ()
+
+    @property
+    def tools_now(self) -> Mapping[str, Tool]:
+        """Its tools and those that providers give just now, by name."""
+        if not self.providers:
+            return self.tools
+        known = dict(self.tools)
+        for provider in self.providers:
+            for tool in provider.tools():
+                known.setdefault(tool.name, tool)
+        return known
 
 
 class AgentRegistry:

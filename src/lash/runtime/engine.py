@@ -16,6 +16,7 @@ from lash.effects.hosts import EffectHost, InlineEffectHost, StoreEffectHost
 from lash.processes.model import ProcessParked
 from lash.runtime.agents import AgentRegistry
 from lash.runtime.arriving import Arrivals
+from lash.runtime.attachment_side import AttachmentSide
 from lash.runtime.coherence import check_coherence
 from lash.runtime.environment import Environment
 from lash.runtime.events import (
@@ -32,6 +33,7 @@ from lash.runtime.history import Histories
 from lash.runtime.lane import Lane
 from lash.runtime.observing import Observations
 from lash.runtime.open_operations import OpenOperations
+from lash.runtime.plugins.life import AfterTurns
 from lash.runtime.processes.side import ProcessSide
 from lash.runtime.processes.worker import ProcessFault
 from lash.runtime.refusals import (
@@ -41,6 +43,7 @@ from lash.runtime.refusals import (
 from lash.runtime.selfwaits import outside
 from lash.runtime.stores import Store
 from lash.runtime.sweeping import Sweep
+from lash.runtime.triggers.router import TriggerRouter
 from lash.runtime.turn_drive import TurnProcesses
 from lash.sessions.accepting import ClaimedSession
 from lash.sessions.committing import CommitReceipt, TurnCommit
@@ -75,6 +78,7 @@ class Engine:
         self.item_waiters = ItemWaiters()
         self.rests: dict[str, tuple[float, float]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._after_turns = AfterTurns(environment.clock)
         self.quiet = asyncio.Event()
         self.quiet.set()
         self._busy = asyncio.Event()
@@ -85,6 +89,8 @@ class Engine:
         )
         self.arrivals = Arrivals(self)
         self.processes = ProcessSide(self, self.operations, environment.process_engines)
+        self.triggers = TriggerRouter(self)
+        self.attachments = AttachmentSide(store, environment, self.claim_request)
         self.sweep = Sweep(self)
 
     # --- life -----------------------------------------------------------------------------------
@@ -107,6 +113,7 @@ class Engine:
         self.spawn(self.sweep.watch_owners(), "lash-owner-watch")
         self.spawn(watch_stops(self, self._busy, self.environment.clock), "lash-stop-watch")
         await self.processes.start()
+        self.spawn(self.triggers.open(), "lash-trigger-recovery")
         for session in found:
             if session.parked is not None and session.session_id in self.lanes:
                 await self.lanes[session.session_id].claimed()
@@ -123,6 +130,7 @@ class Engine:
         if self._tasks:
             await asyncio.wait(self._tasks)
         await asyncio.gather(*(lane.stop() for lane in list(self.lanes.values())))
+        await self._after_turns.aclose()
         self.quiet.set()
         self.followers.close(closed())
         await self.observations.aclose()
@@ -216,6 +224,10 @@ class Engine:
         frame = commit.frame.frame_id if commit.frame else None
         messages = (*commit.messages, *commit.frame_messages)
         self.observations.committed(receipt.record, messages, frame)
+        agent = self.agents.find(receipt.head.agent)
+        is_command = receipt.record.command is not None  # which is no turn to plugins
+        if agent is not None and agent.plugins.at("after_turn") and not is_command:
+            self._after_turns.tell(agent.plugins, receipt.head, receipt.record)
         following = receipt.following
         if following is not None and following.input.frame_task is not None:
             self.followers.restarted(session_id, commit.turn_id, following.turn_id)
@@ -326,7 +338,7 @@ class Engine:
     def is_quiet(self) -> bool:
         """Whether whatever is driven here waits for the outside."""
         lanes = all(lane.waits_for_outside for lane in self.lanes.values())
-        return lanes and self.processes.quiet
+        return lanes and self.processes.quiet and self.triggers.quiet
 
     def lane(self, session_id: str) -> Lane:
         """The session's lane, made if there is none.

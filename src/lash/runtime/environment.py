@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from lash.attachments.policy import AttachmentPolicy
 from lash.core.clock import Clock, IdSource, SystemIds
 from lash.core.errors import ConfigurationError
 from lash.core.leases import LeaseTimings
@@ -15,6 +16,7 @@ from lash.runtime.direct import BoundModel
 from lash.runtime.events import (
     ProcessFaultEvent,
     ProcessParkedEvent,
+    TriggerDeliveryFailed,
     TurnParked,
     TurnRestarted,
 )
@@ -24,7 +26,9 @@ from lash.runtime.processes.worker import CONCURRENCY
 
 _log = logging.getLogger("lash.runtime")
 
-RuntimeEvent: TypeAlias = TurnParked | TurnRestarted | ProcessParkedEvent | ProcessFaultEvent
+RuntimeEvent: TypeAlias = (
+    TurnParked | TurnRestarted | ProcessParkedEvent | ProcessFaultEvent | TriggerDeliveryFailed
+)
 OnEvent: TypeAlias = Callable[[RuntimeEvent], None]
 
 
@@ -55,6 +59,7 @@ class Environment:
         process_concurrency: How many processes run at once; what waits does not count.
         run_processes: Whether processes are run here at all.
         process_engines: Engines of the host's own.
+        attachment_policy: What may become an attachment.
     """
 
     clock: Clock
@@ -70,6 +75,7 @@ class Environment:
     process_concurrency: int = CONCURRENCY
     run_processes: bool = True
     process_engines: Sequence[ProcessEngine] = ()
+    attachment_policy: AttachmentPolicy = AttachmentPolicy()  # noqa: RUF009  a value
 
     def tell(self, event: RuntimeEvent) -> None:
         """Tell the observer; what it raises is logged and changes nothing."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 from lash.core.cancel import Cancellation
-from lash.core.json import Data, JsonObject
+from lash.core.json import Data, JsonObject, JsonValue
 from lash.llm.usage import Usage
 from lash.sessions.model import ChildUsage, ToolCallRecord
 from lash.turn.driver import CheckpointKind
@@ -97,6 +97,14 @@ class TurnCancelRequested(Data, tag_field="type", tag="turn_cancel_requested"):
     cancellation: Cancellation
 
 
+class PluginEmitted(Data, tag_field="type", tag="plugin_event"):
+    """A plugin says something to whoever watches the session; nothing is kept of it."""
+
+    plugin_id: str
+    name: str
+    payload: JsonValue = None
+
+
 class TurnParked(Data, tag_field="type", tag="turn_parked"):
     """A turn does not go on by itself: a person has to decide, or its agent's version is missing."""
 
@@ -138,6 +146,16 @@ class ProcessFaultEvent(Data, tag_field="type", tag="process_fault"):
     message: str
 
 
+class TriggerDeliveryFailed(Data, tag_field="type", tag="trigger_delivery_failed"):
+    """What an event means for a subscription cannot be started; it waits until somebody asks for it again."""
+
+    delivery_id: str
+    event: str
+    key: str
+    code: str
+    message: str
+
+
 TurnEvent: TypeAlias = (
     ModelRequestStarted
     | TextDelta
@@ -151,6 +169,7 @@ TurnEvent: TypeAlias = (
     | ChildUsageReported
     | QueuedInputAccepted
     | TurnCancelRequested
+    | PluginEmitted
     | TurnParked
     | TurnRestarted
 )

@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from typing import Protocol
 
+from lash.attachments.store import AttachmentManifest, BlobStore
 from lash.core.leases import LeaseOwner
 from lash.core.tiers import DurabilityTier
 from lash.effects.journal import Journal
 from lash.effects.waits.store import AwaitEventStore
 from lash.processes.store import ProcessStore
 from lash.sessions.store import SessionStore
+from lash.triggers.store import TriggerStore
 
 
 class Store(SessionStore, ProcessStore, Journal, AwaitEventStore, Protocol):
@@ -17,6 +19,21 @@ class Store(SessionStore, ProcessStore, Journal, AwaitEventStore, Protocol):
     @property
     def facets(self) -> Mapping[str, DurabilityTier]:
         """What this store keeps, and how much of it survives the process."""
+        ...
+
+    @property
+    def triggers(self) -> TriggerStore:
+        """Subscriptions and occurrences, in the same transaction domain."""
+        ...
+
+    @property
+    def attachments(self) -> AttachmentManifest:
+        """Who refers to which attachment, in the same transaction domain."""
+        ...
+
+    @property
+    def blobs(self) -> BlobStore:
+        """The bytes of attachments."""
         ...
 
     def is_dead(self, owner: LeaseOwner) -> bool:

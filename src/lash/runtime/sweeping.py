@@ -17,6 +17,7 @@ from lash.runtime.processes.side import ProcessSide
 from lash.runtime.refusals import missing_agent, parked_for
 from lash.runtime.standstill import standstill
 from lash.runtime.stores import Store
+from lash.runtime.triggers.router import TriggerRouter
 from lash.sessions.accepting import OpenSession, waits_for_person
 from lash.sessions.model import Parked
 
@@ -36,6 +37,7 @@ class SweepHost(Protocol):
     lanes: dict[str, Lane]
     quiet: asyncio.Event
     processes: ProcessSide
+    triggers: TriggerRouter
 
     def lane(self, session_id: str) -> Lane:
         """The session's lane, made if there is none."""
@@ -121,6 +123,7 @@ class Sweep:
         wait = POLL_FIRST_S
         while True:
             await self._engine.quiet.wait()
+            await self._engine.triggers.recover()
             found = await self.once()
             await self._engine.processes.worker.scan()
             resting = [await self._rests_elsewhere(session) for session in found]
@@ -164,12 +167,22 @@ class Sweep:
             before, self.living = self.living, store.living_owners()
             if before - self.living:
                 await self._take_up()
+            else:
+                await self._start_emitted()
+
+    async def _start_emitted(self) -> None:
+        """Start what was emitted by somebody who starts nothing, or who died over it."""
+        try:
+            await self._engine.triggers.look()
+        except Exception:  # noqa: BLE001  the next look may find the store again
+            _log.warning("reserved deliveries could not be looked for", exc_info=True)
 
     async def _take_up(self) -> None:
         """Look for whatever nobody carries on, and carry it on."""
         try:
             await self.once()
             await self._engine.processes.worker.scan()
+            await self._engine.triggers.recover()
             self._engine.processes.wakes.woken()  # others may have left some undelivered
         except Exception:  # noqa: BLE001  the next look may find the store again
             _log.warning("the sweep could not read the store", exc_info=True)

@@ -1,14 +1,17 @@
 """One tool call on its way through attempts: what it is called, what it used, what its body waits for."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
+from lash.core.cancel import CancelToken
 from lash.core.causality import EffectSubject, RuntimeInvocation
-from lash.core.json import digest
+from lash.core.json import JsonObject, digest
 from lash.effects.outcomes import ChildTurn, DirectCall
 from lash.effects.waits.board import Parking
+from lash.effects.waits.model import AwaitEventKey, Resolution
+from lash.runtime.children import Children
 from lash.tools.model import Tool, ToolRetry
 from lash.turn.tools import PendingToolCall
 
@@ -29,11 +32,32 @@ class Resting(Protocol):
         ...
 
 
+#: Mints the key by which the outside answers the call of this name.
+MintKey: TypeAlias = Callable[[str], Awaitable[AwaitEventKey]]
+
+#: The child sessions of a call: by its id, its key and what gives it up.
+BeginChildren: TypeAlias = Callable[[str, str, CancelToken], Children]
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What the outside has said to a plugin that held a call, and about which arguments."""
+
+    resolution: Resolution
+    args: JsonObject
+
+
 @dataclass(slots=True)
 class Call:
     """One call on its way through attempts.
 
-    `executed` once anything of it really ran here; `waits` counts the processes its body waits for.
+    Attributes:
+        executed: Whether anything of it really ran here.
+        waits: How many processes its body waits for.
+        passed: Whether plugins have let it through; they are asked before its first attempt.
+        args: The arguments that its tool is run with.
+        holds: How often it was held by plugins.
+        answers: What the outside has said to plugins that held it.
     """
 
     parent: RuntimeInvocation
@@ -42,6 +66,10 @@ class Call:
     tool: Tool | None
     executed: bool = False
     waits: int = 0
+    passed: bool = False
+    holds: int = 0
+    args: JsonObject = field(default_factory=dict)
+    answers: dict[str, Word] = field(default_factory=dict)
     direct_calls: list[DirectCall] = field(default_factory=list)
     children: list[ChildTurn] = field(default_factory=list)
 
@@ -61,6 +89,11 @@ class Call:
         subject = self.parent.subject
         effect_id = subject.effect_id if isinstance(subject, EffectSubject) else ""
         return f"{effect_id}:{self.suffix}"
+
+    def attempt_suffix(self, attempt: int) -> str:
+        """The place of an attempt. One that was held is made again at a place of its own."""
+        held = f":held:{self.holds}" if self.holds else ""
+        return f"{self.suffix}:attempt:{attempt}{held}"
 
     @property
     def policy(self) -> ToolRetry | None:

@@ -6,24 +6,17 @@ does the wait for an answer that a tool left to the outside.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import TypeAlias
-
-import msgspec
+from collections.abc import Coroutine, Mapping, Sequence
 
 from lash.core.cancel import CancelToken
 from lash.core.causality import RuntimeInvocation, child_effect
 from lash.core.clock import Clock
 from lash.core.errors import LashError
-from lash.core.json import JsonObject, encode
 from lash.core.seams import SeamObserver
-from lash.core.text import described
 from lash.effects import executors
 from lash.effects.commands import (
     AwaitEventCommand,
-    PreparedToolCall,
     SleepCommand,
-    ToolAttemptCommand,
 )
 from lash.effects.controller import EffectController
 from lash.effects.envelope import RuntimeEffectEnvelope
@@ -32,47 +25,37 @@ from lash.effects.outcomes import (
     DirectCall,
     EffectOutcome,
     PendingCompletion,
-    ToolAttemptOutcome,
 )
-from lash.effects.waits.board import Parking
-from lash.effects.waits.model import AwaitEventKey
-from lash.runtime.children import CHILD_SOURCE, Children
+from lash.effects.waits.model import Resolution
+from lash.runtime.children import CHILD_SOURCE
 from lash.runtime.direct import ResolveModel
 from lash.runtime.events import (
     Announce,
     ToolCallCompleted,
     ToolCallDeferred,
-    ToolCallStarted,
 )
-from lash.runtime.selfwaits import inside
-from lash.runtime.stopping import check_stop, with_grace
+from lash.runtime.plugins.tool_hooks import (
+    ToolHooks,
+)
+from lash.runtime.stopping import with_grace
 from lash.runtime.tool_answers import (
     call_record,
-    contained,
-    fitting,
     output_of,
     uncontained,
     wrong_outcome,
 )
-from lash.runtime.tool_calling import Call, Resting
-from lash.runtime.tool_services import AttemptServices, BeginProcesses, CallWork
+from lash.runtime.tool_attempts import ToolAttempts
+from lash.runtime.tool_calling import BeginChildren, Call, MintKey, Resting, Word
+from lash.runtime.tool_services import BeginProcesses
 from lash.sessions.model import ChildUsage
-from lash.tools.model import Tool, ToolContext, ToolServices
-from lash.tools.transitions import RetryTool, after_attempt
+from lash.tools.model import Tool
 from lash.turn.cancelling import cancelled_call
 from lash.turn.tools import (
     CompletedToolCall,
     PendingToolCall,
     ToolOutput,
-    failed,
     model_text,
 )
-
-#: Mints the key by which the outside answers the call of this name.
-MintKey: TypeAlias = Callable[[str], Awaitable[AwaitEventKey]]
-
-#: The child sessions of a call: by its id, its key and what gives it up.
-BeginChildren: TypeAlias = Callable[[str, str, CancelToken], Children]
 
 
 class ToolDispatch:
@@ -90,6 +73,7 @@ class ToolDispatch:
         children: The child sessions of a call.
         processes: The processes of a call.
         slot: What is given back while a call waits for a process.
+        hooks: The plugins that are asked around calls.
 
     Attributes:
         direct_calls: What the tools' bodies asked models, in call order; derived from what is
@@ -111,18 +95,27 @@ class ToolDispatch:
         children: BeginChildren,
         processes: BeginProcesses,
         slot: Resting | None = None,
+        hooks: ToolHooks | None = None,
     ) -> None:
         self._tools = tools
         self._controller = controller
         self._clock = clock
         self._announce = announce
-        self._seams = seams
-        self._mint = mint
-        self._models = models
         self._cancel = cancel
-        self._begin_children = children
-        self._begin_processes = processes
-        self._slot = slot
+        self._attempts = ToolAttempts(
+            tools,
+            controller,
+            clock,
+            announce=announce,
+            seams=seams,
+            mint=mint,
+            models=models,
+            cancel=cancel,
+            children=children,
+            processes=processes,
+            slot=slot,
+            hooks=hooks,
+        )
         self.direct_calls: list[DirectCall] = []
         self.children: list[ChildUsage] = []
 
@@ -175,6 +168,7 @@ class ToolDispatch:
             suffix=f"child:{index}:{pending.call_id}",
             pending=pending,
             tool=self._tools.get(pending.tool_name),
+            args=pending.args,
         )
 
     async def _answered(self, call: Call) -> CompletedToolCall:
@@ -190,22 +184,30 @@ class ToolDispatch:
     async def _call(self, call: Call) -> CompletedToolCall:
         """One call: attempts until its output stands, or until the outside has given it."""
         pending, attempt = call.pending, 1
-        while (outcome := await self._attempt(call, attempt)).retry_in_ms is not None:
-            await self._sleep(call, attempt, outcome.retry_in_ms)
-            attempt += 1
-        output = outcome.output
+        while True:
+            outcome = await self._attempts.make(call, attempt)
+            if outcome.held_by is not None and outcome.pending is not None:
+                args = call.args if outcome.args is None else outcome.args
+                resolution = await self._word(call, outcome.pending)
+                call.answers[outcome.held_by] = Word(resolution, args)
+                call.holds += 1
+            elif outcome.retry_in_ms is not None:
+                await self._sleep(call, attempt, outcome.retry_in_ms)
+                attempt += 1
+            else:
+                break
         if outcome.pending is not None:
             if call.executed:
                 self._announce_deferral(pending, outcome.pending)
-            output = await self._answer_from_outside(call, outcome.pending)
-        if output is None:
-            output = wrong_outcome()
+            answer = await self._answer_from_outside(call, outcome.pending)
+            outcome = await self._attempts.finalize(call, attempt, outcome, answer)
+        output = outcome.output or wrong_outcome()
         completed = CompletedToolCall(
             call_id=pending.call_id,
             tool_name=pending.tool_name,
             args=pending.args,
             output=output,
-            model_text=model_text(output),
+            model_text=model_text(output) if outcome.shown is None else outcome.shown,
             duration_ms=outcome.duration_ms,
             attempts=attempt,
         )
@@ -213,118 +215,16 @@ class ToolDispatch:
             self._announce(ToolCallCompleted(call=call_record(completed)))
         return completed
 
-    async def _attempt(self, call: Call, attempt: int) -> ToolAttemptOutcome:
-        pending = call.pending
-        prepared = PreparedToolCall(
-            call_id=pending.call_id,
-            tool_id=call.tool.id if call.tool else None,
-            tool_name=pending.tool_name,
-            args=pending.args,
-        )
-        suffix = f"{call.suffix}:attempt:{attempt}"
-        envelope = RuntimeEffectEnvelope(
-            invocation=child_effect(call.parent, kind="tool_attempt", suffix=suffix),
-            command=ToolAttemptCommand(
-                call=prepared, attempt=attempt, max_attempts=max(attempt, call.max_attempts)
-            ),
-        )
-
-        async def execute() -> EffectOutcome:
-            check_stop(self._cancel)
-            if not call.executed:
-                call.executed = True
-                started = ToolCallStarted(
-                    call_id=pending.call_id, tool=pending.tool_name, args=pending.args
-                )
-                self._announce(started)
-            begun = self._clock.monotonic()
-            cancel = CancelToken(self._cancel)
-            services = self._services(call, envelope.replay_key, cancel, executor.parking)
-            try:
-                answer = await self._run(call, _context(call, attempt, services, cancel))
-            finally:
-                cancel.leave()
-            made = self._outcome(call, attempt, answer, services.minted)
-            return msgspec.structs.replace(
-                made,
-                duration_ms=round((self._clock.monotonic() - begun) * 1000),
-                direct_calls=tuple(services.direct_calls),
-                children=tuple(services.child_turns),
+    async def _word(self, call: Call, pending: PendingCompletion) -> Resolution:
+        """Wait, over restarts, for what the outside says to a plugin."""
+        if call.executed:
+            self._announce_deferral(call.pending, pending)
+        outcome = await self._awaited(call, pending, f"held:{call.holds + 1}")
+        if not isinstance(outcome, AwaitEventOutcome):
+            raise LashError(
+                "runtime_effect_wrong_outcome", "The record of a wait is of another kind."
             )
-
-        executor = executors.tool_attempt(execute)
-        outcome = await self._controller.execute(envelope, executor)
-        if not isinstance(outcome, ToolAttemptOutcome):
-            return ToolAttemptOutcome(output=uncontained(outcome))
-        call.direct_calls += outcome.direct_calls
-        # Another attempt finds the same turns again, and they are paid once.
-        call.children += [child for child in outcome.children if child not in call.children]
-        return outcome
-
-    def _outcome(
-        self,
-        call: Call,
-        attempt: int,
-        answer: ToolOutput | PendingCompletion,
-        minted: AwaitEventKey | None,
-    ) -> ToolAttemptOutcome:
-        """What an attempt is recorded as: its answer, and what follows it."""
-        if isinstance(answer, PendingCompletion):
-            if answer.key == minted:
-                return ToolAttemptOutcome(pending=answer)
-            message = "The tool left its answer to the outside without this call's own key."
-            answer = failed("internal", "pending_tool_missing_completion_key", message)
-        following = after_attempt(answer, call.policy, attempt)
-        if isinstance(following, RetryTool):
-            return ToolAttemptOutcome(output=answer, retry_in_ms=following.delay_ms)
-        return ToolAttemptOutcome(output=following.output)
-
-    def _services(
-        self, call: Call, attempt_key: str, cancel: CancelToken, parking: Parking | None
-    ) -> AttemptServices:
-        scope = call.parent.scope
-
-        return AttemptServices(
-            session_id=scope.session_id,
-            turn_id=scope.turn_id,
-            attempt_key=attempt_key,
-            key=lambda: self._mint(call.place),
-            models=self._models,
-            clock=self._clock,
-            children=lambda: self._begin_children(call.pending.call_id, call.key, cancel),
-            begin_processes=lambda book: self._begin_processes(
-                CallWork(
-                    call_id=call.pending.call_id,
-                    key=call.key,
-                    cancel=cancel,
-                    pause=lambda process_id: call.pausing(process_id, parking, self._slot),
-                    book=book,
-                )
-            ),
-        )
-
-    async def _run(self, call: Call, context: ToolContext) -> ToolOutput | PendingCompletion:
-        """Refuse the call, or run the body once."""
-        tool, pending = call.tool, call.pending
-        if tool is None:
-            known = ", ".join(sorted(self._tools)) or "none"
-            message = f"There is no tool called {pending.tool_name!r}. Available tools: {known}."
-            return failed("unavailable", "tool_unavailable", message)
-        if pending.args_error is not None:
-            return failed("invalid_request", "invalid_tool_args", pending.args_error)
-        # A body may change what it is given; the journal and the next attempt must not see that.
-        args: JsonObject = msgspec.json.decode(encode(pending.args))
-        try:
-            tool.check(args)
-        except LashError as error:
-            return failed("invalid_request", "invalid_tool_args", error.message)
-        except Exception as error:  # noqa: BLE001  a validator of the tool's own may raise anything
-            return failed("invalid_request", "invalid_tool_args", described(error))
-        self._seams("tool.before")
-        with inside(context.session_id):
-            answer = await contained(tool, args, context)
-        self._seams("tool.after")
-        return answer if isinstance(answer, PendingCompletion) else fitting(tool.name, answer)
+        return outcome.resolution
 
     def _announce_deferral(self, call: PendingToolCall, pending: PendingCompletion) -> None:
         due = pending.deadline_at_ms
@@ -334,17 +234,23 @@ class ToolDispatch:
 
     async def _answer_from_outside(self, call: Call, pending: PendingCompletion) -> ToolOutput:
         """Wait, over restarts, for the answer that the tool left to the outside."""
+        outcome = await self._awaited(call, pending, "await")
+        if isinstance(outcome, AwaitEventOutcome):
+            return output_of(outcome.resolution)
+        return uncontained(outcome)
+
+    async def _awaited(self, call: Call, pending: PendingCompletion, place: str) -> EffectOutcome:
         envelope = RuntimeEffectEnvelope(
-            invocation=child_effect(call.parent, kind="await_event", suffix=f"{call.suffix}:await"),
+            invocation=child_effect(
+                call.parent, kind="await_event", suffix=f"{call.suffix}:{place}"
+            ),
             command=AwaitEventCommand(key=pending.key),
         )
         waiting = executors.awaiting(self._cancel, pending.deadline_at_ms)
         outcome = await self._controller.execute(envelope, waiting)
         # The answer is news where it comes, also in a process that did not run the tool.
         call.executed = call.executed or waiting.used
-        if isinstance(outcome, AwaitEventOutcome):
-            return output_of(outcome.resolution)
-        return uncontained(outcome)
+        return outcome
 
     async def _sleep(self, call: Call, attempt: int, delay_ms: int) -> None:
         if delay_ms <= 0:
@@ -355,21 +261,6 @@ class ToolDispatch:
             command=SleepCommand(duration_ms=delay_ms),
         )
         await self._controller.execute(envelope, executors.sleeping(self._cancel))
-
-
-def _context(call: Call, attempt: int, services: ToolServices, cancel: CancelToken) -> ToolContext:
-    scope, pending = call.parent.scope, call.pending
-    return ToolContext(
-        session_id=scope.session_id,
-        turn_id=scope.turn_id or "",
-        call_id=pending.call_id,
-        tool_name=pending.tool_name,
-        attempt=attempt,
-        max_attempts=call.max_attempts,
-        idempotency_key=call.key,
-        cancel=cancel,
-        services=services,
-    )
 
 
 async def _run_all(work: Sequence[Coroutine[object, object, None]]) -> None:

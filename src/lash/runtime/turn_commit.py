@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from lash.core.cancel import Cancellation
+from lash.core.json import JsonObject
 from lash.core.leases import Fence
 from lash.effects.controller import Drift
 from lash.effects.journal import JournalRecord
@@ -55,6 +56,7 @@ class TurnLedger:
     children: Sequence[ChildUsage] = ()
     issues: list[TurnIssue] = field(default_factory=list)
     drift: Sequence[Drift] = ()
+    plugin_state: JsonObject | None = None
 
 
 def commit_of(
@@ -104,6 +106,7 @@ def commit_of(
         ledger=tuple(_usage_entries(turn, setup, ledger)),
         children_usage=tuple(ledger.children),
         provider_id=setup.model.provider.kind if ledger.llm_calls else None,
+        plugin_state=ledger.plugin_state,
     )
 
 

@@ -1,10 +1,12 @@
 """Driving one turn: perform what its machine asks for, then commit it (ARCHITECTURE D7)."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar, cast
+
+import msgspec
 
 from lash.core.cancel import Cancellation, CancelToken
 from lash.core.causality import turn_effect
@@ -37,6 +39,7 @@ from lash.effects.outcomes import (
 from lash.effects.shielding import shielded
 from lash.effects.waits.model import AwaitEventKey, ToolCompletionWait
 from lash.runtime.agents import AgentDefinition
+from lash.runtime.attachments import owned_by_turn
 from lash.runtime.cancelling import being_cancelled
 from lash.runtime.checkpoints import Checkpoints
 from lash.runtime.children import Children, ChildrenHost
@@ -44,7 +47,8 @@ from lash.runtime.direct import ResolveModel
 from lash.runtime.events import Announce, ModelRequestStarted, UsageReported
 from lash.runtime.history import History
 from lash.runtime.model_call import ModelCall
-from lash.runtime.stopping import StopRequested, check_stop, unless_stopped
+from lash.runtime.plugins.drive import REMEMBERING, TurnPlugins
+from lash.runtime.stopping import StopRequested, check_stop, unless_stopped, with_grace
 from lash.runtime.stores import Store
 from lash.runtime.tool_answers import call_record
 from lash.runtime.tool_dispatch import ToolDispatch
@@ -53,7 +57,9 @@ from lash.runtime.turn_commit import TurnLedger, bare_cancelled, cancelled, comm
 from lash.runtime.turn_setup import input_messages, message_scope, set_up
 from lash.sessions.committing import CommitReceipt, TurnCommit
 from lash.sessions.model import AcceptedTurn, SessionHead
+from lash.tools.manifest import for_models
 from lash.tools.processes import ToolProcesses
+from lash.turn.driver import CheckpointKind
 from lash.turn.events import (
     DoneReported,
     ErrorReported,
@@ -68,6 +74,7 @@ from lash.turn.exchange import (
     EmitEffect,
     EnvironmentSynced,
     ExecCodeEffect,
+    ExecutionEnvironment,
     LlmCallEffect,
     LlmCompleted,
     MachineResponse,
@@ -78,6 +85,8 @@ from lash.turn.exchange import (
 )
 from lash.turn.machine import TurnMachine
 from lash.turn.outcome import Cancelled, Stopped, TurnIssue
+
+T = TypeVar("T")
 
 
 class TurnProcesses(Protocol):
@@ -149,11 +158,25 @@ class TurnDrive:
         self._setup = setup = set_up(agent, turn, history, context.resolve_model)
         self._ledger = TurnLedger()
         self._started = context.clock.monotonic()
+        self._plugins = (
+            TurnPlugins(
+                agent,
+                turn,
+                history.head,
+                announce=context.announce,
+                message_scope=setup.message_scope,
+                told=ExecutionEnvironment(
+                    instructions=setup.config.instructions, tools=setup.config.tools
+                ),
+            )
+            if agent.plugins and turn.input.command is None
+            else None
+        )
         self._checkpoints = Checkpoints(
             context.store, context.authority, turn.turn_id, context.announce, context.seams
         )
         self._tools = ToolDispatch(
-            agent.tools,
+            for_models(agent.tools) if self._plugins is None else self._plugins.tools,
             context.controller,
             context.clock,
             announce=context.announce,
@@ -163,6 +186,7 @@ class TurnDrive:
             cancel=context.cancel,
             children=self._children,
             processes=self._processes,
+            hooks=None if self._plugins is None else self._plugins.tool_hooks,
         )
         self._machine = TurnMachine(setup.config, [*history.messages, *setup.input])
 
@@ -174,7 +198,8 @@ class TurnDrive:
             LeaseLostError: Another process took over; nothing more was written.
             StoreError: The store did not take a write; the turn stays accepted.
         """
-        commit = await self.play()
+        with owned_by_turn(self._turn.session_id, self._turn.turn_id):
+            commit = await self.play()
         self._context.seams("commit.before")
         return await shielded(self._land(commit))
 
@@ -226,6 +251,8 @@ class TurnDrive:
         except StopRequested as stop:
             self._machine.cancel(stop.cancellation)
             return
+        if self._plugins is not None:
+            await self._remember(self._plugins, effect, outcome)
         if isinstance(outcome, EffectFailed):
             issue = TurnIssue(
                 kind="runtime_effect_controller", code=outcome.code, message=outcome.message
@@ -233,6 +260,19 @@ class TurnDrive:
             self._machine.abort(issue)
         else:
             self._machine.respond(self._response(effect.id, outcome))
+
+    async def _remember(
+        self, plugins: TurnPlugins, effect: OwedEffect, outcome: EffectOutcome
+    ) -> None:
+        begins = isinstance(effect, SyncExecutionEnvironmentEffect) and not self._machine.iteration
+        if begins and plugins.resumed:
+            records = await self._context.store.load_journal(self._context.scope_key)
+            plugins.recall(
+                decode_outcome(each.replay_key, each.outcome)
+                for each in records
+                if each.kind in REMEMBERING
+            )
+        plugins.took_place(outcome)
 
     async def _outcome_of(self, effect: OwedEffect) -> EffectOutcome:
         match effect:
@@ -246,7 +286,7 @@ class TurnDrive:
 
                 async def deliver() -> EffectOutcome:
                     check_stop(self._context.cancel)
-                    return await self._checkpoints.deliver(checkpoint, envelope.replay_key)
+                    return await self._delivered(checkpoint, envelope.replay_key)
 
                 return await self._execute(envelope, deliver)
             case SyncExecutionEnvironmentEffect(update_machine_config=update):
@@ -279,7 +319,10 @@ class TurnDrive:
                 return CheckpointCompleted(id=effect_id, delivery=delivery)
             case SyncExecutionEnvironmentOutcome(environment=environment, error=error):
                 self._machine.limit_turns(outcome.max_turns)
-                return EnvironmentSynced(id=effect_id, environment=environment, error=error)
+                put_in = (*outcome.messages, *outcome.transient_messages)
+                return EnvironmentSynced(
+                    id=effect_id, environment=environment, error=error, messages=put_in
+                )
             case _:
                 pass
         raise LashError(
@@ -363,8 +406,44 @@ class TurnDrive:
         )
 
     async def _synced(self) -> EffectOutcome:
-        """An agent's prompt and tools are fixed while its version runs; its limit may be changed."""
-        return SyncExecutionEnvironmentOutcome(max_turns=self._setup.max_turns)
+        """Without plugins an agent's prompt and tools are fixed while its version runs."""
+        limit = self._setup.max_turns  # which may be changed meanwhile
+        if self._plugins is None:
+            return SyncExecutionEnvironmentOutcome(max_turns=limit)
+        asked = self._plugins.synced(self._machine.iteration, limit)
+        return await self._unless_stopped(asked)
+
+    async def _unless_stopped(self, asked: Coroutine[object, object, T]) -> T:
+        """What plugins say, who are given up when the turn is to stop. Raises `StopRequested`."""
+        cancel = self._context.cancel
+        if cancel.cancellation is not None:
+            asked.close()
+            raise StopRequested(cancel.cancellation)
+        name = f"a plugin of turn {self._turn.turn_id}"
+        said = await with_grace(cancel, self._context.clock, asked, name)
+        if said is None:
+            check_stop(cancel)
+        return cast("T", said)
+
+    async def _delivered(self, checkpoint: CheckpointKind, effect_key: str) -> EffectOutcome:
+        """What arrived for the turn, and what plugins put in."""
+        if self._plugins is None:
+            return await self._checkpoints.deliver(checkpoint, effect_key)
+        # They are asked first: if one of them ends the turn, what waits is the next turn's.
+        asked = self._plugins.before_checkpoint(checkpoint, self._machine.iteration)
+        said = await self._unless_stopped(asked)
+        if isinstance(said, EffectFailed):
+            return said
+        outcome = await self._checkpoints.deliver(checkpoint, effect_key)
+        if not isinstance(outcome, CheckpointOutcome):
+            return outcome
+        put_in, remembered = said
+        delivery = msgspec.structs.replace(
+            outcome.delivery,
+            messages=(*outcome.delivery.messages, *put_in.messages),
+            transient_messages=(*outcome.delivery.transient_messages, *put_in.transient_messages),
+        )
+        return CheckpointOutcome(delivery=delivery, plugin_state=remembered)
 
     def _envelope(self, effect_id: int, command: EffectCommand) -> RuntimeEffectEnvelope:
         invocation = turn_effect(
@@ -399,6 +478,8 @@ class TurnDrive:
         ledger.direct_calls = self._tools.direct_calls
         ledger.children = self._tools.children
         ledger.drift = context.controller.drift
+        if self._plugins is not None:
+            ledger.plugin_state = self._plugins.states.to_commit
         stopped = isinstance(ledger.outcome, Stopped) and isinstance(
             ledger.outcome.reason, Cancelled
         )

@@ -18,7 +18,7 @@ from typing import TypeAlias
 import msgspec
 
 from lash.core.cancel import Cancellation
-from lash.core.json import Data, JsonValue, digest
+from lash.core.json import Data, JsonObject, JsonValue, digest
 from lash.core.leases import (
     Fence,
     LeaseState,
@@ -74,6 +74,9 @@ class TurnCommit(Data):
         children_usage: What child sessions used for it.
         provider_id: The provider its model calls went to, if it made any.
         output_state: What the text is worth.
+        plugin_state: What the plugins remember of the session from here on; None for no change.
+        attachments: Ids that it keeps besides those that were put for it. The session must refer to
+            each of them already.
     """
 
     session_id: str
@@ -97,6 +100,8 @@ class TurnCommit(Data):
     children_usage: tuple[ChildUsage, ...] = ()
     provider_id: str | None = None
     output_state: OutputState = "usable"
+    plugin_state: JsonObject | None = None
+    attachments: tuple[str, ...] = ()
 
 
 class CommitReceipt(Data, tag_field="status", tag="committed"):
@@ -130,7 +135,7 @@ class CommitFacts(Data):
 
     `existing_nodes` and `recorded_keys` are those of the commit's messages and journal records whose
     ids and keys are taken. `cancellation` is who asked the turn to stop, `is_taken` tells whether a
-    turn id was used.
+    turn id was used. `missing_attachments` are those of the commit that the session does not refer to.
     """
 
     now_ms: int
@@ -145,6 +150,7 @@ class CommitFacts(Data):
     cancellation: Cancellation | None = None
     accepted: int = 0
     deleted: bool = False
+    missing_attachments: tuple[str, ...] = ()
 
 
 class CommitPlan(Data):
@@ -190,9 +196,9 @@ def plan_commit(facts: CommitFacts, commit: TurnCommit) -> CommitPlan | CommitRe
     if head.revision != commit.expected_revision:
         moved = f"the session is at revision {head.revision}, not {commit.expected_revision}"
         return _refuse("head_revision_conflict", moved)
-    malformed = _malformed(commit, facts.existing_nodes) or _recorded_before(facts, commit)
-    if malformed is not None:
-        return _refuse("turn_commit_conflict", malformed)
+    unsound = _unsound(facts, commit)
+    if unsound is not None:
+        return unsound
     nodes = chain_nodes(head, commit)
     leaf = nodes[-1] if nodes else None
     return CommitPlan(
@@ -232,6 +238,17 @@ def _kept_out(facts: CommitFacts, commit: TurnCommit) -> CommitRefused | None:
     return None
 
 
+def _unsound(facts: CommitFacts, commit: TurnCommit) -> CommitRefused | None:
+    """What is wrong with the commit itself, and with what it refers to."""
+    malformed = _malformed(commit, facts.existing_nodes) or _recorded_before(facts, commit)
+    if malformed is not None:
+        return _refuse("turn_commit_conflict", malformed)
+    if facts.missing_attachments:
+        lost = ", ".join(facts.missing_attachments)
+        return _refuse("attachment_ref_missing", f"the session does not refer to {lost}")
+    return None
+
+
 def _config_after(config: SessionConfig, turn: AcceptedTurn, commit: TurnCommit) -> SessionConfig:
     """What a session says about its model and prompt after a turn."""
     command = turn.input.command
@@ -245,8 +262,14 @@ def _config_after(config: SessionConfig, turn: AcceptedTurn, commit: TurnCommit)
             )
         if command.prompt is not None:
             config = msgspec.structs.replace(config, prompt=command.prompt)
+        if command.plugin_options:
+            together = {**config.plugin_options, **command.plugin_options}
+            told = {plugin: options for plugin, options in together.items() if options is not None}
+            config = msgspec.structs.replace(config, plugin_options=told)
     if commit.provider_id is not None:
         config = msgspec.structs.replace(config, provider_id=commit.provider_id)
+    if commit.plugin_state is not None:
+        config = msgspec.structs.replace(config, plugin_state=commit.plugin_state)
     return config
 
 

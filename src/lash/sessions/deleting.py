@@ -22,6 +22,7 @@ class DeleteReport(Data):
         removed_observers: How many processes the session could see. None was stopped.
         discarded_wakes: How many wakes for it will not be delivered.
         cleared_subscriptions: How many processes woke it.
+        ended_triggers: How many subscriptions to events were the session's, and ended with it.
         orphaned_processes: Live processes that no session can see any more, sorted.
         preserved_processes: Live processes that another session can still see, sorted.
     """
@@ -38,6 +39,7 @@ class DeleteReport(Data):
     removed_observers: int = 0
     discarded_wakes: int = 0
     cleared_subscriptions: int = 0
+    ended_triggers: int = 0
     orphaned_processes: tuple[str, ...] = ()
     preserved_processes: tuple[str, ...] = ()
 

@@ -1,10 +1,10 @@
 """What a session is made of: its graph, its head, its accepted input and its committed turns."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
 from lash.core.cancel import Cancellation
-from lash.core.json import Data, JsonObject
+from lash.core.json import Data, JsonObject, JsonValue
 from lash.llm.request import OutputSpec
 from lash.llm.retry import LlmCallRecord
 from lash.llm.usage import Usage
@@ -39,17 +39,20 @@ class CompactContext(Data, tag_field="type", tag="compact_context"):
 
 
 class ConfigureSession(Data, tag_field="type", tag="configure_session"):
-    """Change what the session says about its model and prompt, from here on.
+    """Change what the session says about its model, prompt and plugins, from here on.
 
     Attributes:
         model: A `provider:model` string; "" to go back to the agent's own; None to leave it.
         provider_id: The provider of that model.
         prompt: The session's own prompt layer; None to leave it.
+        plugin_options: What plugins are told about the session, by their ids; None for one takes away
+            what it was told. Those that are not named are left.
     """
 
     model: str | None = None
     provider_id: str | None = None
     prompt: PromptLayer | None = None
+    plugin_options: Mapping[str, JsonValue] = {}
 
 
 SessionCommand: TypeAlias = CompactContext | ConfigureSession
@@ -161,11 +164,15 @@ class SessionConfig(Data):
         prompt: The session's prompt layer.
         provider_id: The provider its turns were made with; another one is refused, because what a
             provider keeps with its messages means nothing to others.
+        plugin_options: What each plugin is told about the session, by the plugin's id.
+        plugin_state: What each plugin remembers of the session, by the plugin's id.
     """
 
     model: str | None = None
     prompt: PromptLayer | None = None
     provider_id: str | None = None
+    plugin_options: Mapping[str, JsonValue] = {}
+    plugin_state: Mapping[str, JsonValue] = {}
 
 
 def initial_frame(session_id: str) -> str:

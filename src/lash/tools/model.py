@@ -4,12 +4,12 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias, TypeVar, overload
+from typing import Literal, Protocol, TypeAlias, TypeVar, overload
 
 from lash.core.backoff import Backoff
 from lash.core.cancel import Cancellation, CancelToken
 from lash.core.durations import Duration
-from lash.core.errors import LashError
+from lash.core.errors import ConfigurationError, LashError
 from lash.core.json import Data, JsonObject, JsonValue
 from lash.effects.outcomes import PendingCompletion
 from lash.effects.waits.model import AwaitEventKey
@@ -32,13 +32,69 @@ _log = logging.getLogger("lash.tools")
 
 
 class ToolRetry(Backoff):
-    """How often a tool that declares a failure safe to repeat is run again; see `Backoff`."""
+    """How often a tool that declares a failure safe to repeat is run again; see `Backoff`.
+
+    Attributes:
+        type: Why repeating is in order. `safe`: an attempt that failed so had no effect. `idempotent`:
+            it may have had one, and the tool hands its idempotency key on, so that what is done once is
+            not done twice. Attempts are counted and spaced alike.
+    """
+
+    type: Literal["safe", "idempotent"] = "safe"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be counted or waited, and a type there is not.
+
+        Raises:
+            ConfigurationError: `retry_invalid`.
+        """
+        if self.type not in ("safe", "idempotent"):
+            raise ConfigurationError(
+                "retry_invalid",
+                f"type must be 'safe' or 'idempotent', not {self.type!r}.",
+                field="type",
+            )
+        Backoff(
+            max_attempts=self.max_attempts,
+            base_delay_ms=self.base_delay_ms,
+            max_delay_ms=self.max_delay_ms,
+        )
 
 
 class Finish(Data):
     """Returned by a tool: end the turn with this value."""
 
     value: JsonValue = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """Returned by a tool: end the turn as failed.
+
+    The call itself is answered with the message, so that the session stays whole and goes on with the
+    next turn. To tell the model of a failure and let it go on, raise `ToolError` instead.
+
+    Attributes:
+        message: Why, for whoever reads the turn's outcome.
+        code: A code of the tool's own.
+        failure_class: What sort of failure it is.
+        raw: Details, kept with the outcome.
+    """
+
+    message: str
+    code: str = field(default="tool_error", kw_only=True)
+    failure_class: FailureClass = field(default="execution", kw_only=True)
+    raw: JsonValue = field(default=None, kw_only=True)
+
+    @property
+    def failure(self) -> ToolFailure:
+        """It as the turn's outcome carries it."""
+        return ToolFailure(
+            failure_class=self.failure_class,
+            code=str(self.code),
+            message=str(self.message),
+            raw=self.raw,
+        )
 
 
 class SwitchFrame(Data):

@@ -47,6 +47,22 @@ class ProcessView(Data):
     parked: bool = False
 
 
+class ProcessNote(Data):
+    """An event of a process, as a tool sees it.
+
+    Attributes:
+        sequence: Its place in the process's log.
+        event_type: What sort of event.
+        payload: What it says.
+        occurred_at_ms: When, in milliseconds since the epoch.
+    """
+
+    sequence: int
+    event_type: str
+    payload: JsonValue
+    occurred_at_ms: int
+
+
 class NamedProcess(Protocol):
     """A process function, as `@lash.process` makes it."""
 
@@ -102,8 +118,15 @@ class ToolProcesses(Protocol):
         args: JsonObject,
         *,
         id: str | None = None,  # noqa: A002  as above
+        by_model: bool = False,
     ) -> ProcessRef:
         """Call a tool of the same agent in the background.
+
+        Args:
+            tool: The tool.
+            args: What it is called with.
+            id: Your own name for the process.
+            by_model: The model has named the tool, so it must be one that models may call.
 
         Raises:
             ConflictError: `process_conflict`.
@@ -190,6 +213,16 @@ class ToolProcesses(Protocol):
 
     async def get(self, process: AnyProcess) -> ProcessView:
         """A process as it stands.
+
+        Raises:
+            LashError: `process_not_visible`.
+        """
+        ...
+
+    async def events(
+        self, process: AnyProcess, event_type: str, *, after: int = 0
+    ) -> "Sequence[ProcessNote]":
+        """What a process has noted so far of one type, behind a place in its log; a thousand at most.
 
         Raises:
             LashError: `process_not_visible`.

@@ -120,11 +120,12 @@ class CheckpointDelivery(Data):
 
 
 class EnvironmentSynced(Data):
-    """Answers a sync: the new environment, None for no change, or an error."""
+    """Answers a sync: the new environment, None for no change, or an error; and what is put in."""
 
     id: int
     environment: ExecutionEnvironment | None = None
     error: str | None = None
+    messages: tuple[Message, ...] = ()
 
 
 class LlmCompleted(Data):

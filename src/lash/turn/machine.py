@@ -273,7 +273,7 @@ class TurnMachine:
             case WaitingExecutionEnvironment(), EnvironmentSynced() if (
                 response.id == state.effect_id
             ):
-                self._environment_synced(state, response)
+                self._environment_synced(response)
             case WaitingLlm(), LlmCompleted() if response.id == state.effect_id:
                 self._llm_completed(state, response)
             case WaitingTools(), ToolsCompleted() if response.id == state.effect_id:
@@ -398,9 +398,7 @@ class TurnMachine:
         )
         self._become(state)
 
-    def _environment_synced(
-        self, state: WaitingExecutionEnvironment, response: EnvironmentSynced
-    ) -> None:
+    def _environment_synced(self, response: EnvironmentSynced) -> None:
         if response.error is not None:
             issue = TurnIssue(
                 kind="execution_environment", code="reconfigure_failed", message=response.error
@@ -408,9 +406,11 @@ class TurnMachine:
             self._fail(issue, RuntimeStopped())
             return
         self._synced_iteration = self._iteration
-        if response.environment is not None and state.update_machine_config:
+        if response.environment is not None:
             self._instructions = response.environment.instructions
             self._tools = response.environment.tools
+        if response.messages:
+            self._append(tuple(ConversationRecord(message=item) for item in response.messages))
         self._become(PrepareIteration())
 
     def _prepare_iteration(self) -> None:

@@ -35,12 +35,20 @@ from lash.runtime.processes.session_side import (
     of_session,
     view_of,
 )
+from lash.runtime.processes.tool_calls import tool_missing
 from lash.runtime.processes.turns import turn_value
 from lash.runtime.rests import Rests
 from lash.runtime.tool_services import CallWork
 from lash.sessions.model import AgentRef, ChildUsage, RootSession, SessionHead, SessionRelation
+from lash.tools.manifest import activation_of
 from lash.tools.model import ChildAnswer
-from lash.tools.processes import AnyProcess, NamedProcess, ProcessRef, ProcessView
+from lash.tools.processes import (
+    AnyProcess,
+    NamedProcess,
+    ProcessNote,
+    ProcessRef,
+    ProcessView,
+)
 
 T = TypeVar("T")
 
@@ -128,8 +136,12 @@ class CallProcesses:
         args: JsonObject,
         *,
         id: str | None = None,  # noqa: A002  as above
+        by_model: bool = False,
     ) -> ProcessRef:
         """Call a tool of the same agent in the background."""
+        named = self._asking.agent.tools_now.get(tool)
+        if by_model and named is not None and activation_of(named) == "internal":
+            raise tool_missing(self._asking.agent, tool)
         process_id, told = self._named(id, tool), to_json(args)
         given = told if isinstance(told, dict) else {}
         return await self._start(self._access.of_tool(self._asking.agent, process_id, tool, given))
@@ -282,6 +294,25 @@ class CallProcesses:
         """A process as it stands."""
         process_id = id_of(process)
         return view_of(await self._through(lambda: self._access.visible(process_id)))
+
+    async def events(
+        self, process: AnyProcess, event_type: str, *, after: int = 0
+    ) -> Sequence[ProcessNote]:
+        """What a process has noted of one type."""
+        process_id = await self._visible(process)
+        store = self._registry.store
+        found = await self._through(
+            lambda: store.process_events(process_id, after=after, event_type=event_type)
+        )
+        return [
+            ProcessNote(
+                sequence=each.sequence,
+                event_type=each.event_type,
+                payload=each.payload,
+                occurred_at_ms=each.occurred_at_ms,
+            )
+            for each in found
+        ]
 
     async def list(self, status: Literal["live", "all"] = "live") -> Sequence[ProcessView]:
         """What the session sees."""

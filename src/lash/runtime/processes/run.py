@@ -51,6 +51,7 @@ from lash.processes.writes import (
     Written,
 )
 from lash.runtime.agents import AgentRegistry
+from lash.runtime.attachments import owned_by_process
 from lash.runtime.processes.controlling import RunController
 from lash.runtime.processes.engines import Continue, Engines, ProcessEngine
 from lash.runtime.processes.inbox import SignalInbox
@@ -282,7 +283,8 @@ class ProcessRun:
         self._task = asyncio.current_task()
         engine = self._host.engines.find(self.record)
         try:
-            return await self._drive(engine)
+            with owned_by_process(self.record.process_id):
+                return await self._drive(engine)
         except LeaseLostError:
             return "lost"
         except asyncio.CancelledError:

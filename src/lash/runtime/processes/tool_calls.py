@@ -29,10 +29,13 @@ from lash.processes.registration import RegisterRequest, env_ref_of
 from lash.runtime.agents import AgentDefinition, AgentRegistry, default_model
 from lash.runtime.children import Children, ChildrenHost
 from lash.runtime.events import Announce, TurnEvent
+from lash.runtime.plugins.states import PluginStates
+from lash.runtime.plugins.tool_hooks import ToolHooks
 from lash.runtime.processes.run import ProcessRun
 from lash.runtime.tool_dispatch import ToolDispatch
 from lash.runtime.tool_services import CallWork
 from lash.sessions.model import AgentRef, SessionHead
+from lash.tools.manifest import for_models
 from lash.tools.processes import ToolProcesses
 from lash.turn.tools import (
     PendingToolCall,
@@ -64,14 +67,10 @@ def tool_request(
     Raises:
         LashError: `process_tool_missing`, `invalid_tool_args`.
     """
-    found = agent.tools.get(tool)
+    tools = agent.tools_now
+    found = tools.get(tool)
     if found is None:
-        known = ", ".join(sorted(agent.tools)) or "none"
-        raise LashError(
-            "process_tool_missing",
-            f"Agent {agent.ref.name!r} has no tool {tool!r}; it has: {known}. Nothing was registered.",
-            tool=tool,
-        )
+        raise tool_missing(agent, tool)
     found.check(args)
     env = ProcessEnv(
         agent_name=agent.ref.name, agent_version=agent.ref.version, session_id=session_id
@@ -89,6 +88,16 @@ def tool_request(
         ),
         observers=observers,
         env=env,
+    )
+
+
+def tool_missing(agent: AgentDefinition, tool: str) -> LashError:
+    """The error of a tool that an agent does not have, or not for whoever asks."""
+    known = ", ".join(sorted(for_models(agent.tools_now))) or "none"
+    return LashError(
+        "process_tool_missing",
+        f"Agent {agent.ref.name!r} has no tool {tool!r}; it has: {known}. Nothing was registered.",
+        tool=tool,
     )
 
 
@@ -138,7 +147,8 @@ class ToolCallEngine:
         call = _call_of(run.record)
         env = await run.registry.env(run.record)
         agent = self._agent_of(run.record, env)
-        if call.tool_name not in agent.tools:
+        tools = agent.tools_now
+        if call.tool_name not in tools:
             raise LashError(
                 "process_tool_missing",
                 f"Process {run.record.process_id!r} calls the tool {call.tool_name!r}, which agent "
@@ -146,8 +156,9 @@ class ToolCallEngine:
                 tool=call.tool_name,
             )
         session_id = env.session_id or f"{_NO_SESSION}{run.record.process_id}"
+        head = SessionHead(session_id=session_id, agent=agent.ref, created_at_ms=0)
         dispatch = ToolDispatch(
-            agent.tools,
+            tools,
             run.controller,
             run.clock,
             announce=_unheard,
@@ -157,7 +168,7 @@ class ToolCallEngine:
             cancel=run.controller.cancel,
             children=lambda call_id, key, cancel: Children(
                 host=self._host,
-                parent=SessionHead(session_id=session_id, agent=agent.ref, created_at_ms=0),
+                parent=head,
                 turn_id=run.record.process_id,
                 call_id=call_id,
                 call_key=key,
@@ -173,6 +184,10 @@ class ToolCallEngine:
                 announce=_unheard,
             ),
             slot=run,
+            # What plugins remember here ends with the process: it is no turn of the session's.
+            hooks=ToolHooks(agent.plugins, PluginStates(head, _unheard))
+            if agent.plugins.asks_before_tools
+            else None,
         )
         pending = PendingToolCall(call_id=call.call_id, tool_name=call.tool_name, args=call.args)
         (completed,) = await dispatch.run_batch(

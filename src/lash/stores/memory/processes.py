@@ -27,6 +27,7 @@ from lash.stores.memory.process_reads import ProcessReads
 from lash.stores.memory.queues import Queues
 from lash.stores.memory.scopes import Scopes
 from lash.stores.memory.session import Held
+from lash.stores.memory.triggers import MemoryTriggers
 from lash.stores.memory.wakes import Wakes
 
 
@@ -36,6 +37,7 @@ class SessionForgotten(msgspec.Struct, frozen=True, kw_only=True):
     removed_observers: int
     discarded_wakes: int
     cleared_subscriptions: int
+    ended_triggers: int
     orphaned: tuple[str, ...]
     preserved: tuple[str, ...]
 
@@ -49,6 +51,7 @@ class Processes(ProcessReads):
         scopes: Where journals are kept.
         sessions: The sessions, which wakes go to.
         queues: Their queues.
+        triggers: What began some of the processes.
         changed: Called after every write that others may wait for.
     """
 
@@ -60,11 +63,13 @@ class Processes(ProcessReads):
         sessions: Held,
         queues: Queues,
         *,
+        triggers: MemoryTriggers,
         changed: Callable[[], None],
     ) -> None:
         super().__init__(HeldProcesses(), clock)
         self._seams = seams
         self._scopes = scopes
+        self._triggers = triggers
         self._wakes = Wakes(self._processes, sessions, queues, clock, seams)
         self._changed = changed
 
@@ -203,6 +208,7 @@ class Processes(ProcessReads):
         gone = self._scopes.retire(
             RetireProcess(process_id=record.process_id), 2**31, lambda _: False
         )
+        self._triggers.forget_process(record.process_id)
         del processes.processes[record.process_id]
         processes.tombstones[record.process_id] = ProcessTombstone(
             process_id=record.process_id,
@@ -226,6 +232,7 @@ class Processes(ProcessReads):
             removed_observers=len(seen),
             discarded_wakes=discarded,
             cleared_subscriptions=len(woken),
+            ended_triggers=self._triggers.forget_session(session_id),
             orphaned=tuple(held.record.process_id for held in live if not held.observers),
             preserved=tuple(held.record.process_id for held in live if held.observers),
         )

@@ -19,6 +19,7 @@ from lash.sessions.model import (
     TurnRecord,
 )
 from lash.sessions.usage import UsageEntry
+from lash.stores.memory.attachment import HeldAttachments
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +133,11 @@ class Tombstone:
 
 @dataclass(slots=True)
 class Held:
-    """All sessions, and the tombstones of those that were deleted."""
+    """All sessions, the tombstones of those that were deleted, and what they refer to."""
 
     sessions: dict[str, HeldSession] = field(default_factory=dict)
     deleted: dict[str, Tombstone] = field(default_factory=dict)
+    attachments: HeldAttachments = field(default_factory=HeldAttachments)
 
     def begin(self, head: SessionHead, now_ms: int) -> HeldSession:
         """Keep a session that begins."""

@@ -199,6 +199,10 @@ class Sessions:
         if commit.cancellation is not None:
             why = for_child(commit.cancellation)
             stop_children(self._sessions, commit.session_id, commit.turn_id, why)
+        committed_at_ms = planned.record.timing.committed_at_ms
+        self._held.attachments.commit_turn(
+            commit.session_id, commit.turn_id, commit.attachments, committed_at_ms
+        )
         session.book(planned.ledger)
         settle(session, commit, planned.record.timing.committed_at_ms)
         following = planned.following
@@ -238,6 +242,9 @@ class Sessions:
             cancellation=session.cancels.get(commit.turn_id) if session else None,
             accepted=session.accepted if session else 0,
             deleted=commit.session_id in self._deleted,
+            missing_attachments=self._held.attachments.missing(
+                commit.session_id, commit.attachments
+            ),
         )
 
     # --- parking and beginning again ------------------------------------------------------------

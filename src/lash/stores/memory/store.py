@@ -53,11 +53,13 @@ from lash.sessions.model import (
 from lash.sessions.queueing import CheckpointClaim, EnqueueResult, TakeResult
 from lash.sessions.stopping import CancelOutcome, CancelRequest
 from lash.sessions.usage import UsageEntry
+from lash.stores.memory.attachments import Attachments, MemoryBlobs
 from lash.stores.memory.processes import Processes
 from lash.stores.memory.queues import Queues
 from lash.stores.memory.scopes import Scopes
 from lash.stores.memory.session import Held
 from lash.stores.memory.sessions import Sessions
+from lash.stores.memory.triggers import MemoryTriggers
 from lash.stores.memory.upkeep import Upkeep
 
 
@@ -75,7 +77,12 @@ class MemoryStore(Processes):
         self._secret = os.urandom(SECRET_BYTES)
         held, scopes, changed = Held(), Scopes(clock, self._count), self._count
         self._queues = Queues(held, clock, seams, changed)
-        super().__init__(clock, seams, scopes, held, self._queues, changed=changed)
+        self._triggers = MemoryTriggers(clock, seams, held, changed)
+        super().__init__(
+            clock, seams, scopes, held, self._queues, triggers=self._triggers, changed=changed
+        )
+        self._attachments = Attachments(held, self._processes, clock, seams, changed)
+        self._blobs = MemoryBlobs(clock)
         self._sessions = Sessions(held, clock, seams, scopes, changed)
         self._upkeep = Upkeep(held, clock, seams, scopes, self, changed=changed)
 
@@ -90,8 +97,23 @@ class MemoryStore(Processes):
     @property
     def facets(self) -> Mapping[str, DurabilityTier]:
         """All of it dies with the process."""
-        kept = ("sessions", "processes", "journal", "await_events")
+        kept = ("sessions", "processes", "journal", "await_events", "triggers", "attachments")
         return dict.fromkeys(kept, self.tier)
+
+    @property
+    def triggers(self) -> MemoryTriggers:
+        """Subscriptions and occurrences."""
+        return self._triggers
+
+    @property
+    def attachments(self) -> Attachments:
+        """Who refers to which attachment."""
+        return self._attachments
+
+    @property
+    def blobs(self) -> MemoryBlobs:
+        """The bytes of attachments."""
+        return self._blobs
 
     def register_owner(self, owner_id: str, incarnation: str) -> LeaseOwner:
         """Announce an owner; it lives as long as this process."""

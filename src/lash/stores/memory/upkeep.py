@@ -75,6 +75,7 @@ class Upkeep:
             place = fork_place(facts.path, result.head.leaf_id)
             fork = self._held.begin(result.head, facts.now_ms)
             fork.leaf = None if place is None else nodes[place]
+            self._held.attachments.share(request.source_id, request.new_id, facts.now_ms)
             self._changed()
         return result
 
@@ -102,6 +103,7 @@ class Upkeep:
         tail = session.leaf if session.leaf and session.leaf.session_id == session_id else None
         self._held.deleted[session_id] = Tombstone(lease=plan.lease, leaf=tail if shared else None)
         forgotten = self._processes.forget_session(session_id)
+        self._held.attachments.forget(session_id)
         self._changed()
         orphans = (
             other.head.session_id
@@ -122,6 +124,7 @@ class Upkeep:
                 removed_observers=forgotten.removed_observers,
                 discarded_wakes=forgotten.discarded_wakes,
                 cleared_subscriptions=forgotten.cleared_subscriptions,
+                ended_triggers=forgotten.ended_triggers,
                 orphaned_processes=forgotten.orphaned,
                 preserved_processes=forgotten.preserved,
             )

@@ -8,8 +8,10 @@ from lash.core.clock import Clock
 from lash.processes.writes import RetargetWakes
 from lash.sessions.deleting import DeleteReport
 from lash.stores.sqlite import process_queries as queries
+from lash.stores.sqlite.attachment_refs import forget_refs
 from lash.stores.sqlite.columns import array, checked, column
 from lash.stores.sqlite.processes import perform
+from lash.stores.sqlite.triggers import end_subscriptions
 
 
 def forget_session(
@@ -17,6 +19,7 @@ def forget_session(
 ) -> DeleteReport:
     """Take a session out of every process, in the transaction that deletes it; the report with that."""
     this = (report.session_id,)
+    forget_refs(connection, report.session_id)
     seen = column(connection.execute(queries.OBSERVED, this), str)
     orphaned: list[str] = []
     preserved: list[str] = []
@@ -34,6 +37,7 @@ def forget_session(
         removed_observers=len(seen),
         discarded_wakes=discarded,
         cleared_subscriptions=len(waking),
+        ended_triggers=end_subscriptions(connection, report.session_id, clock),
         orphaned_processes=tuple(orphaned),
         preserved_processes=tuple(preserved),
     )

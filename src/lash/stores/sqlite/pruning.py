@@ -13,6 +13,7 @@ from lash.stores.sqlite import process_rows as rows
 from lash.stores.sqlite.columns import checked, row_type
 from lash.stores.sqlite.readers import Readers
 from lash.stores.sqlite.retiring import retire
+from lash.stores.sqlite.triggers import forget_delivery
 from lash.stores.sqlite.writer import Writer
 
 #: More segments than a process ever has: all of them go at once.
@@ -56,6 +57,7 @@ class Pruning:
             connection.execute(queries.DELETE_OBSERVERS, this)
             connection.execute(queries.DELETE_WAKES, this)
             connection.execute(queries.DELETE_PROCESS, this)
+            forget_delivery(connection, process_id)
             records += retire(connection, RetireProcess(process_id=process_id), _ALL).records
             connection.execute(queries.ADD_TOMBSTONE, (process_id, status, now_ms, change))
             change += 1

@@ -10,11 +10,11 @@ from lash.core.scopes import (
     from_journal_key,
     scope_session_id,
 )
-from lash.stores.sqlite import process_schema
+from lash.stores.sqlite import attachment_schema, process_schema, trigger_schema
 
 #: "lash" in ASCII: marks a file as ours.
 APPLICATION_ID = 0x6C617368
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 # What came with version 2, made alike for new and for older files.
 
@@ -162,6 +162,9 @@ _THIRD = (
     "CREATE INDEX nodes_by_parent ON nodes (parent) WHERE parent IS NOT NULL",
 )
 
+# What came with version 5.
+_FIFTH = (*attachment_schema.TABLES, *trigger_schema.TABLES)
+
 SCHEMA = (
     # Where each session stands. `accepted` numbers what it accepts; `leaf` is the node that `leaf_id`
     # names, which may be one of another session that this one was forked from; `origin` is the session
@@ -285,6 +288,7 @@ SCHEMA = (
     *_SECOND,
     *_THIRD,
     *process_schema.TABLES,
+    *_FIFTH,
 )
 
 #: Statements that bring a database from the version before a key to that key.
@@ -354,6 +358,7 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         """,
     ),
     4: process_schema.TABLES,
+    5: _FIFTH,
 }
 
 

@@ -47,6 +47,7 @@ from lash.sessions.model import (
 )
 from lash.sessions.stopping import for_child, for_restart
 from lash.stores.sqlite import graph, heads, queries, rows
+from lash.stores.sqlite.attachment_refs import commit_turn_refs, missing_refs
 from lash.stores.sqlite.columns import text
 from lash.stores.sqlite.journal import add_records, finish_scope, has_record
 from lash.stores.sqlite.queue import compose, concerns, find_item, move, settle
@@ -222,6 +223,7 @@ class SessionTables:
         record = (head.revision, planned.commit_hash, text(planned.record))
         connection.execute(queries.ADD_TURN, (session_id, turn_id, *record))
         graph.add_usage(connection, session_id, planned.ledger)
+        commit_turn_refs(connection, session_id, turn_id, commit.attachments, now_ms)
         if facts.cancellation is not None:
             connection.execute(queries.SETTLE_CANCELLATION, (now_ms, session_id, turn_id))
         following = self._following(connection, commit, planned)
@@ -277,6 +279,7 @@ class SessionTables:
             cancellation=rows.read_cancellation(connection, session_id, commit.turn_id),
             accepted=accepted,
             deleted=head is None and heads.is_deleted(connection, session_id),
+            missing_attachments=missing_refs(connection, session_id, commit.attachments),
         )
 
     # --- parking and beginning again ------------------------------------------------------------

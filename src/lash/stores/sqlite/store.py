@@ -49,6 +49,9 @@ from lash.sessions.model import (
 from lash.sessions.queueing import CheckpointClaim, EnqueueResult, TakeResult
 from lash.sessions.stopping import CancelOutcome, CancelRequest
 from lash.sessions.usage import UsageEntry
+from lash.stores.files import FileBlobs
+from lash.stores.sqlite.attachment_blobs import SqliteBlobs
+from lash.stores.sqlite.attachments import AttachmentTables
 from lash.stores.sqlite.connection import connect, prepare, read_secret
 from lash.stores.sqlite.journal import JournalTable
 from lash.stores.sqlite.owners import OwnerLocks
@@ -58,6 +61,7 @@ from lash.stores.sqlite.readers import Readers
 from lash.stores.sqlite.reading import SessionReadings
 from lash.stores.sqlite.sessions import SessionTables
 from lash.stores.sqlite.stopping import TurnCancelTable
+from lash.stores.sqlite.triggers import SqliteTriggers
 from lash.stores.sqlite.upkeep import Upkeep
 from lash.stores.sqlite.waits import AwaitEventTable
 from lash.stores.sqlite.writer import Writer
@@ -100,7 +104,11 @@ class SqliteStore(ProcessFacet):
         self._cancels = TurnCancelTable(self._writer, self._readers, clock, seams)
         self._journal = JournalTable(self._writer, self._readers, clock, seams)
         self._upkeep = Upkeep(self._writer, self._readers, clock, seams, self._owners.is_dead)
+        self._triggers = SqliteTriggers(self._writer, self._readers, clock, seams)
         self._waits = AwaitEventTable(self._writer, self._readers, clock)
+        self._attachments = AttachmentTables(self._writer, self._readers, clock, seams)
+        files = FileBlobs(path.with_name(path.name + ".attachments"), clock, seams=seams)
+        self._blobs = SqliteBlobs(self._writer, self._readers, files, clock)
 
     @property
     def tier(self) -> DurabilityTier:
@@ -110,8 +118,23 @@ class SqliteStore(ProcessFacet):
     @property
     def facets(self) -> Mapping[str, DurabilityTier]:
         """All of it survives the process."""
-        kept = ("sessions", "processes", "journal", "await_events")
+        kept = ("sessions", "processes", "journal", "await_events", "attachments", "triggers")
         return dict.fromkeys(kept, self.tier)
+
+    @property
+    def attachments(self) -> AttachmentTables:
+        """Who refers to which attachment."""
+        return self._attachments
+
+    @property
+    def blobs(self) -> SqliteBlobs:
+        """The bytes of attachments: small ones in the database, large ones in files beside it."""
+        return self._blobs
+
+    @property
+    def triggers(self) -> SqliteTriggers:
+        """Subscriptions and occurrences."""
+        return self._triggers
 
     @property
     def transactions(self) -> int:

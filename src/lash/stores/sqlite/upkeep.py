@@ -28,10 +28,12 @@ from lash.sessions.forking import (
 from lash.sessions.maintenance import VacuumReport, VacuumRequest
 from lash.sessions.model import SessionHead, SessionNode
 from lash.stores.sqlite import checking, graph, heads, retiring, upkeep_queries, waits
+from lash.stores.sqlite.attachment_refs import share_refs
 from lash.stores.sqlite.columns import checked, column, text
 from lash.stores.sqlite.forgetting import forget_session
 from lash.stores.sqlite.process_checking import check_processes
 from lash.stores.sqlite.readers import Readers
+from lash.stores.sqlite.trigger_checking import check_triggers
 from lash.stores.sqlite.vacuuming import Vacuum
 from lash.stores.sqlite.writer import Writer
 
@@ -90,6 +92,7 @@ class Upkeep:
             leaf = graph.read_leaf(connection, request.source_id)
             at = leaf if place is None else nodes[place][0]
             _add_fork(connection, result.head, at, request)
+            share_refs(connection, request.source_id, request.new_id, facts.now_ms)
             self._seams("fork.inside")
         return result
 
@@ -141,6 +144,7 @@ class Upkeep:
             await self._readers.read(look)
         found.extend(await self._readers.read(checking.check_scopes))
         found.extend(await check_processes(self._readers))
+        found.extend(await check_triggers(self._readers))
         return found
 
 

@@ -42,6 +42,7 @@ pytest.register_assert_rewrite(
         f"{__name__}.{module}"
         for module in (
             "accepting",
+            "attachments",
             "committing",
             "composing",
             "deleting",
@@ -60,15 +61,23 @@ pytest.register_assert_rewrite(
             "rig",
             "stopping",
             "sweeping",
+            "triggers",
             "vacuuming",
             "waiting",
         )
     )
 )
 
+from lash.testing.conformance.attachments.blobs import BlobStoreConformance  # noqa: E402
 from lash.testing.conformance.hosts.roles import worker_command  # noqa: E402
 from lash.testing.conformance.hosts.suite import EffectHostConformance  # noqa: E402  see above
 from lash.testing.conformance.rig import take_lease  # noqa: E402
 from lash.testing.conformance.suite import StoreConformance  # noqa: E402
 
-__all__ = ["EffectHostConformance", "StoreConformance", "take_lease", "worker_command"]
+__all__ = [
+    "BlobStoreConformance",
+    "EffectHostConformance",
+    "StoreConformance",
+    "take_lease",
+    "worker_command",
+]

@@ -1,6 +1,7 @@
 """The whole suite."""
 
 from lash.testing.conformance.accepting import AcceptProperties
+from lash.testing.conformance.attachments.suite import AttachmentStoreProperties
 from lash.testing.conformance.committing import CommitProperties
 from lash.testing.conformance.composing import ComposeProperties, SettleProperties
 from lash.testing.conformance.deleting import DeleteProperties
@@ -17,6 +18,7 @@ from lash.testing.conformance.restarting import RestartProperties, WaitingTurnPr
 from lash.testing.conformance.retiring import RetireProperties
 from lash.testing.conformance.stopping import StopProperties
 from lash.testing.conformance.sweeping import SweepProperties
+from lash.testing.conformance.triggers.suite import TriggerStoreProperties
 from lash.testing.conformance.vacuuming import VacuumProperties
 from lash.testing.conformance.waiting import WaitProperties
 
@@ -44,5 +46,7 @@ class StoreConformance(
     SweepProperties,
     ListingProperties,
     ProcessStoreProperties,
+    TriggerStoreProperties,
+    AttachmentStoreProperties,
 ):
     """Every property of a store. See the package for how to run it on yours."""

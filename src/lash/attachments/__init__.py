@@ -1,0 +1,1 @@
+"""Attachments: bytes by content, who refers to them, and when nobody does any more."""

@@ -1,0 +1,1 @@
+"""Asking the plugins of an agent, where turns and tool calls are driven."""

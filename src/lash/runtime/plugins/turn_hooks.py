@@ -1,0 +1,143 @@
+"""Asking plugins about a turn: what it begins with, what its checkpoints bring, what its prompt says."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from lash.core.errors import LashError
+from lash.core.text import spelled_out
+from lash.plugins.contexts import CheckpointHook, TurnHook
+from lash.plugins.directives import Abort, Say
+from lash.plugins.plugin import Plugin
+from lash.plugins.registration import PluginSet
+from lash.runtime.plugins.asking import asked, asked_at_once
+from lash.runtime.plugins.states import EffectStates, PluginStates
+from lash.runtime.selfwaits import inside
+from lash.turn.driver import CheckpointKind
+from lash.turn.messages import Message, PluginOrigin, text_message
+from lash.turn.prompt import PromptLayer
+
+
+@dataclass(slots=True)
+class Said:
+    """What plugins answered: messages, or an abort."""
+
+    messages: list[Message] = field(default_factory=list)
+    transient: list[Message] = field(default_factory=list)
+    abort: Abort | None = None
+
+
+class TurnHooks:
+    """The hooks of one drive of a turn.
+
+    Args:
+        plugins: Whom to ask.
+        states: What they remember.
+        turn_id: The turn.
+        message_scope: What the ids of messages derive from.
+    """
+
+    def __init__(
+        self, plugins: PluginSet, states: PluginStates, turn_id: str, message_scope: str
+    ) -> None:
+        self._plugins = plugins
+        self._states = states
+        self._turn_id = turn_id
+        self._scope = message_scope
+
+    def layers(self) -> Sequence[PromptLayer]:
+        """What plugins say in the prompt, in order.
+
+        Raises:
+            LashError: `plugin_failed`, `plugin_directive_invalid`, or the plugin's own.
+        """
+        layers: list[PromptLayer] = []
+        for plugin in self._plugins.at("prompt"):
+            session = self._states.session(plugin.id)
+            layer = asked_at_once(plugin, partial(plugin.prompt, session))
+            if isinstance(layer, PromptLayer):
+                layers.append(layer)
+            elif layer is not None:
+                raise _nonsense(plugin, layer)
+        return layers
+
+    def offers(self, tool: str) -> bool:
+        """Whether every plugin lets a tool be on offer. Raises as `layers`."""
+        for plugin in self._plugins.at("offers"):
+            session = self._states.session(plugin.id)
+            if not asked_at_once(plugin, partial(plugin.offers, tool, session)):
+                return False
+        return True
+
+    async def before_turn(self, text: str, iteration: int, states: EffectStates) -> Said:
+        """What plugins say before a turn's first model call.
+
+        Raises:
+            LashError: `plugin_failed`, or the plugin's own.
+        """
+
+        def ask(plugin: Plugin) -> object:
+            session = self._states.session(plugin.id, states)
+            return plugin.before_turn(TurnHook(session, self._turn_id, iteration, text))
+
+        return await self._ask(self._plugins.at("before_turn"), ask, f"begin.{iteration}")
+
+    async def at_checkpoint(
+        self, checkpoint: CheckpointKind, iteration: int, states: EffectStates
+    ) -> Said:
+        """What plugins put in at a checkpoint. Raises as `before_turn`."""
+
+        def ask(plugin: Plugin) -> object:
+            session = self._states.session(plugin.id, states)
+            hook = CheckpointHook(session, self._turn_id, checkpoint, iteration)
+            return plugin.at_checkpoint(hook)
+
+        place = f"{checkpoint}.{iteration}"
+        return await self._ask(self._plugins.at("at_checkpoint"), ask, place)
+
+    async def _ask(
+        self, plugins: Sequence[Plugin], ask: Callable[[Plugin], object], place: str
+    ) -> Said:
+        said = Said()
+        for plugin in plugins:
+            with inside(self._states.session_id):
+                answers = await asked(plugin, partial(ask, plugin))
+            for directive in _several(answers):
+                match directive:
+                    case Abort(message=str(), code=str()):
+                        said.abort = directive  # the last one holds
+                    case Say(text=str()):
+                        number = len(said.messages) + len(said.transient)
+                        message = self._message(plugin, directive, f"{place}.{number}")
+                        (said.transient if directive.transient else said.messages).append(message)
+                    case _:
+                        raise _nonsense(plugin, directive)
+        return said
+
+    def _message(self, plugin: Plugin, said: Say, place: str) -> Message:
+        if said.role not in ("user", "system"):
+            raise LashError(
+                "plugin_message_role",
+                f"Plugin {plugin.id!r} may say something as user or system, not as {said.role!r}.",
+                plugin_id=plugin.id,
+            )
+        return text_message(
+            f"m_plugin_{self._scope}_{place}",
+            said.role,
+            spelled_out(said.text),
+            origin=PluginOrigin(plugin_id=plugin.id, transient=bool(said.transient)),
+        )
+
+
+def _several(answers: object) -> Sequence[object]:
+    if answers is None:
+        return ()
+    return answers if isinstance(answers, list | tuple) else (answers,)
+
+
+def _nonsense(plugin: Plugin, answer: object) -> LashError:
+    return LashError(
+        "plugin_directive_invalid",
+        f"Plugin {plugin.id!r} answered with {type(answer).__name__}, which means nothing here.",
+        plugin_id=plugin.id,
+    )

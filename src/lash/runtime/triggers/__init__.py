@@ -1,0 +1,1 @@
+"""Triggers at work: declaring events, emitting them, and starting what they mean."""

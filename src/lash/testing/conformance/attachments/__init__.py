@@ -1,0 +1,1 @@
+"""The properties of attachments; see `suite` and `blobs`."""

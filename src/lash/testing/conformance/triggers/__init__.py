@@ -1,0 +1,1 @@
+"""What a store must do with triggers; see `lash.testing.conformance`."""

@@ -1,0 +1,1 @@
+"""Triggers: what happens outside starts processes and speaks to sessions, for whoever subscribed."""
