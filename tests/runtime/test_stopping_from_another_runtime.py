@@ -26,6 +26,27 @@ async def test_a_turn_driven_there_is_stopped_from_here(path: Path) -> None:
         assert (await there.session("s").run("Next.")).text == "Next.!"
 
 
+async def test_what_was_left_to_a_runtime_that_finished_it_is_not_claimed_again(path: Path) -> None:
+    desk = Desk()
+    async with going(path, desk) as (_there, here, running):
+        waiting = asyncio.create_task(here.session("s").wait("t"))
+        here.engine.leave_to_others("s")
+        desk.go.set()
+        turn = await running
+        assert await waiting == turn
+        store: Any = here.engine.store
+
+        async def given_back() -> bool:
+            return (await store.lease_of("s")).held is None
+
+        await until(given_back)
+        before = (await store.lease_of("s")).fencing_token
+        await here.engine.take_over()
+        await here.engine.take_over()
+        assert not here.engine.drives("s")
+        assert (await store.lease_of("s")).fencing_token == before
+
+
 async def test_who_follows_a_turn_there_hears_that_it_was_asked_to_stop_here(path: Path) -> None:
     desk = Desk()
     events: list[TurnEvent] = []

@@ -309,12 +309,26 @@ class Engine:
         )
 
     async def take_over(self) -> None:
-        """Drive what was left to processes that have given it up since."""
+        """Drive what was left to processes that have given it up since.
+
+        A session with nothing left open is not claimed: for that moment others would find it busy.
+        """
+        free = set()
         for session_id in tuple(self._left):
             if not await self.held_elsewhere(session_id):
                 self._left.discard(session_id)
-                if not self.closing:
-                    self.lane(session_id).recover()
+                free.add(session_id)
+        if not free:
+            return
+        try:
+            still_open = {session.session_id for session in await self.store.open_sessions()}
+        except Exception:
+            self._left |= free
+            raise
+        for session_id in still_open & free if not self.closing else ():
+            self.lane(session_id).recover()
+        if not self.lanes and not self._left:
+            self._busy.clear()
 
     def rests_now(self, session_id: str) -> bool:
         """Whether a session that failed is left alone for a while."""
