@@ -6,6 +6,7 @@ from typing import TypeAlias, cast
 from lash.app.model import ModelLike, resolve_model
 from lash.core.errors import ConfigurationError
 from lash.core.text import is_utf8
+from lash.llm.dialects import dialects_of, told_tools
 from lash.llm.retry import RetryPolicy
 from lash.plugins.plugin import Plugin
 from lash.plugins.registration import PluginSet
@@ -85,13 +86,16 @@ class Agent:
 
         Raises:
             ConfigurationError: The model or its provider cannot be used; see `resolve_model`.
-                `plugin_conflict`.
+                `plugin_conflict`; `schema_projection_failed`: a tool's schema cannot be told to the model.
         """
         spec, provider = resolve_model(self.model)
         together = PluginSet((*plugins, *self.plugins))
         tools = self._tools_with(together)
         offered = for_models(tools)
         names = list(offered)
+        specs = tuple(tool.spec for tool in offered.values())
+        if (dialects := dialects_of(provider)) is not None:
+            told_tools(specs, dialects.tools)  # better refused now than by every turn
         layers = [instructions_layer(self.instructions), self.prompt]
         return AgentDefinition(
             ref=AgentRef(name=self.name, version=self.version),
@@ -100,7 +104,7 @@ class Agent:
             instructions=render_prompt(layers, tools=names),
             layers=tuple(layers),
             tools=tools,
-            tool_specs=tuple(tool.spec for tool in offered.values()),
+            tool_specs=specs,
             retry=self.retry,
             max_turns=self.max_turns,
             plugins=together,
