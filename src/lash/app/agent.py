@@ -90,7 +90,7 @@ class Agent:
         """
         spec, provider = resolve_model(self.model)
         together = PluginSet((*plugins, *self.plugins))
-        tools = self._tools_with(together)
+        tools, sources = self._tools_with(together)
         offered = for_models(tools)
         names = list(offered)
         specs = tuple(tool.spec for tool in offered.values())
@@ -105,6 +105,7 @@ class Agent:
             layers=tuple(layers),
             tools=tools,
             tool_specs=specs,
+            sources=sources,
             retry=self.retry,
             max_turns=self.max_turns,
             plugins=together,
@@ -113,8 +114,9 @@ class Agent:
             ),
         )
 
-    def _tools_with(self, plugins: PluginSet) -> dict[str, Tool]:
-        """The agent's tools and those of plugins, by name."""
+    def _tools_with(self, plugins: PluginSet) -> tuple[dict[str, Tool], dict[str, str]]:
+        """The agent's tools and those of plugins, by name, and the sources of the latter."""
+        sources: dict[str, str] = {}
         owners = {tool.name: f"agent {self.name!r}" for tool in self.tools}
         tools = {tool.name: tool for tool in self.tools}
         for plugin in plugins.plugins:
@@ -128,7 +130,8 @@ class Agent:
                         tool=tool.name,
                     )
                 tools[tool.name], owners[tool.name] = tool, f"plugin {plugin.id!r}"
-        return tools
+                sources[tool.name] = f"plugin:{plugin.id}"
+        return tools, sources
 
 
 def _check_text(what: str, value: object) -> None:

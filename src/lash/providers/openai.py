@@ -16,8 +16,8 @@ import msgspec
 
 from lash.core.errors import ConfigurationError
 from lash.llm.classify import classify
-from lash.llm.request import LlmRequest
 from lash.llm.dialects import SchemaDialects
+from lash.llm.request import LlmRequest
 from lash.llm.response import LlmFailure, LlmResponse, ProviderFailure
 from lash.llm.stream import Emit
 from lash.providers._openai_wire import AnswerCollector, request_body
