@@ -85,7 +85,7 @@ class Digester:
                 args = {name: shown(value) for name, value in call.args.items()}
                 asked_for = {"tool_id": call.tool_id, "call_id": call.call_id, "args": args}
                 # What is granted is part of what was asked; where nothing is, nothing is said of it.
-                return asked_for if grant is None else {**asked_for, "grant": shown(grant)}
+                return asked_for if grant is None else {**asked_for, "grant": shown_parts(grant)}
             case ToolBatchCommand(batch_id=batch_id, calls=calls):
                 return {"batch_id": batch_id, "calls": [call.call_id for call in calls]}
             case DurableStepCommand(step_id=step_id, input=given):
