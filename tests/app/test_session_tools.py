@@ -13,6 +13,7 @@ from session_harness import Staged, begin, code_of, until_queued
 import lash
 import lash.runtime.tool_catalog as catalogue
 from lash.contrib.batch import Batch
+from lash.core.json import JsonValue
 from lash.testing import calls, reply
 from lash.tools.model import Tool
 from lash.tools.provider import ToolProvider
@@ -173,7 +174,9 @@ async def test_internal_tools_are_for_processes_also_in_a_session_of_its_own_too
 
 async def test_no_process_calls_what_its_session_does_not_have(location: str | Path) -> None:
     out, hidden = Watched("out"), Watched("hidden")
-    inside = [{"tool": name, "parameters": {}} for name in ("out", "hidden", "own")]
+    inside: list[JsonValue] = [
+        {"tool": name, "parameters": {}} for name in ("out", "hidden", "own")
+    ]
     _, agent = clerk(
         out,
         hidden,
