@@ -204,6 +204,19 @@ async def test_no_process_calls_what_its_session_does_not_have(location: str | P
             assert await handle.result() == "out ran"
 
 
+async def test_what_was_started_goes_on_although_its_session_hides_it_meanwhile(
+    path: Path,
+) -> None:
+    _, agent = clerk(Watched("slow"))
+    async with opened(path, agent, run_processes=False) as runtime:
+        session = runtime.session("s")
+        await session.processes.start_tool("slow", {}, id="p")
+        await session.configure_tools(hidden=["tool:slow"])
+    _, agent = clerk(Watched("slow"))
+    async with opened(path, agent) as runtime:
+        assert await runtime.processes.handle("p").result(timeout=10) == "slow ran"
+
+
 async def test_hidden_lazy_resolved_tool_is_not_executable_by_id(location: str | Path) -> None:
     rare = Watched("rare")
     model, agent = clerk(Watched("own"), says=[calls(("rare", {}))])
@@ -257,17 +270,19 @@ async def test_a_session_keeps_its_tools_over_restarts_and_its_forks_begin_with_
     assert [offered(model, turn) for turn in range(2)] == [["b"], ["b"]]
 
 
-@pytest.mark.parametrize("agent_of_child", ["clerk", "helper"])
+@pytest.mark.parametrize(
+    ("agent_of_child", "how"), [("clerk", "child"), ("helper", "child"), ("helper", "run_turn")]
+)
 async def test_a_child_session_must_not_do_what_its_parent_must_not(
-    location: str | Path, agent_of_child: str
+    location: str | Path, agent_of_child: str, how: str
 ) -> None:
     danger = Watched("danger")
 
     @lash.tool
     async def ask(ctx: lash.ToolContext) -> str:
         """Ask another agent."""
-        child = await ctx.child(agent_of_child, "Do it.")
-        return child.text
+        ask_by = ctx.child if how == "child" else ctx.processes.run_turn
+        return (await ask_by(agent_of_child, "Do it.")).text
 
     def script(request: Any) -> Any:
         said = str(request.messages[-1])
@@ -289,6 +304,17 @@ async def test_a_child_session_must_not_do_what_its_parent_must_not(
     # Of the tools of another agent its parent says nothing but what must not be done.
     wanted = ["other"] if agent_of_child == "helper" else ["ask"]
     assert [tool.name for tool in asked.tools] == wanted
+
+
+async def test_a_turn_is_replayed_with_the_tools_its_session_had_then(path: Path) -> None:
+    _, agent = clerk(Watched("a"), Watched("b"), says=[calls(("a", {}), ("b", {}))])
+    async with opened(path, agent) as runtime:
+        session = runtime.session("s")
+        await session.configure_tools(members={"tool:a": False})
+        assert values(await session.run("Go.", turn_id="t")) == ["tool_unavailable", "b ran"]
+        await session.configure_tools(only=[])
+        report = await runtime.replay("s", "t")
+    assert (report.divergence, list(report.drift)) == (None, [])
 
 
 async def test_restore_orphans_unresolved_tools_instead_of_failing(path: Path) -> None:
