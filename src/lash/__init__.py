@@ -15,6 +15,7 @@ from lash.app.results import HistoryMessage, TurnResult, TypedTurnResult
 from lash.app.runtime import Runtime
 from lash.app.session import ParkedSession, Session
 from lash.app.session_processes import SessionProcesses
+from lash.app.session_tools import SessionTool, SessionTools
 from lash.app.stopping import CancelReceipt
 from lash.attachments.model import AttachmentRef
 from lash.attachments.policy import AttachmentPolicy
@@ -36,8 +37,10 @@ from lash.core.errors import (
 from lash.core.leases import LeaseTimings
 from lash.effects.outcomes import PendingCompletion
 from lash.effects.waits.model import AwaitEventKey
+from lash.llm.dialects import SchemaDialects
 from lash.llm.direct import DirectResult
 from lash.llm.retry import RetryPolicy
+from lash.llm.schema_projection import SchemaOverride, SchemaProjection
 from lash.llm.usage import Usage
 from lash.plugins.plugin import Plugin
 from lash.runtime.attachment_reclaim import ReclaimReport
@@ -55,6 +58,7 @@ from lash.runtime.triggers.targets import SessionPrompt, from_event
 from lash.sessions.deleting import DeleteReport
 from lash.sessions.usage import SessionUsageReport, diff_usage_reports
 from lash.tools.function import tool
+from lash.tools.manifest import ToolGrant, grant_tool
 from lash.tools.methods import tools_of
 from lash.tools.model import (
     ChildAnswer,
@@ -114,10 +118,15 @@ __all__ = [
     "ReplayReport",
     "RetryPolicy",
     "Runtime",
+    "SchemaDialects",
+    "SchemaOverride",
+    "SchemaProjection",
     "Session",
     "SessionBusyError",
     "SessionProcesses",
     "SessionPrompt",
+    "SessionTool",
+    "SessionTools",
     "SessionUsageReport",
     "StepError",
     "StepRetry",
@@ -126,6 +135,7 @@ __all__ = [
     "SwitchFrame",
     "ToolContext",
     "ToolError",
+    "ToolGrant",
     "ToolRetry",
     "TriggerEvent",
     "TurnAnswer",
@@ -136,6 +146,7 @@ __all__ = [
     "diff_usage_reports",
     "events",
     "from_event",
+    "grant_tool",
     "installed_plugins",
     "process",
     "raw_tool",

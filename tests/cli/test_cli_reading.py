@@ -3,6 +3,7 @@
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from recorded_turns import START_MS, left_open
@@ -179,7 +180,7 @@ def test_show_as_json_holds_messages_calls_and_open_turns(
 ) -> None:
     assert main(["show", "c-42", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert set(document) == {"session", "inherited", "turns", "open_turns", "queue"}
+    assert set(document) == {"session", "tools", "inherited", "turns", "open_turns", "queue"}
     first, second = document["turns"]
     assert set(first) == set(second)
     assert [turn["turn_id"] for turn in (first, second)] == ["t-1", "t-2"]
@@ -242,3 +243,36 @@ def test_a_database_without_sessions_says_so(
     asyncio.run(SqliteStore(path, SystemClock(asyncio.sleep)).aclose())
     assert main(["sessions", "--db", str(path)]) == 0
     assert capsys.readouterr().out.split() == [str(path), "holds", "no", "sessions", "yet."]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "line"),
+    [
+        (
+            {"members": {"tool:lookup_order": False}, "hidden": ["tool:z", "tool:a"]},
+            "tools: without tool:lookup_order; never tool:a, tool:z",
+        ),
+        ({"only": ["tool:lookup_order"]}, "tools: only tool:lookup_order"),
+    ],
+)
+def test_show_says_what_a_session_says_about_its_tools(
+    wanted: dict[str, Any], line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "agents.db"
+
+    async def said() -> None:
+        agent = lash.Agent("support", model=ScriptedModel([]), tools=[lookup_order])
+        async with lash.Runtime(path, agents=[agent]) as runtime:
+            await runtime.session("s").configure_tools(**wanted)
+
+    asyncio.run(said())
+    assert main(["show", "s", "--db", str(path)]) == 0
+    assert line in capsys.readouterr().out.splitlines()
+    assert main(["show", "s", "--db", str(path), "--json"]) == 0
+    only = "only" in wanted
+    assert json.loads(capsys.readouterr().out)["tools"] == {
+        "generation": 1,
+        "members": {"tool:lookup_order": only},
+        "others": not only,
+        "hidden": [] if only else ["tool:a", "tool:z"],
+    }

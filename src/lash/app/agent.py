@@ -6,6 +6,7 @@ from typing import TypeAlias, cast
 from lash.app.model import ModelLike, resolve_model
 from lash.core.errors import ConfigurationError
 from lash.core.text import is_utf8
+from lash.llm.dialects import dialects_of, told_tools
 from lash.llm.retry import RetryPolicy
 from lash.plugins.plugin import Plugin
 from lash.plugins.registration import PluginSet
@@ -85,13 +86,16 @@ class Agent:
 
         Raises:
             ConfigurationError: The model or its provider cannot be used; see `resolve_model`.
-                `plugin_conflict`.
+                `plugin_conflict`; `schema_projection_failed`: a tool's schema cannot be told to the model.
         """
         spec, provider = resolve_model(self.model)
         together = PluginSet((*plugins, *self.plugins))
-        tools = self._tools_with(together)
+        tools, sources = self._tools_with(together)
         offered = for_models(tools)
         names = list(offered)
+        specs = tuple(tool.spec for tool in offered.values())
+        if (dialects := dialects_of(provider)) is not None:
+            told_tools(specs, dialects.tools)  # better refused now than by every turn
         layers = [instructions_layer(self.instructions), self.prompt]
         return AgentDefinition(
             ref=AgentRef(name=self.name, version=self.version),
@@ -100,7 +104,8 @@ class Agent:
             instructions=render_prompt(layers, tools=names),
             layers=tuple(layers),
             tools=tools,
-            tool_specs=tuple(tool.spec for tool in offered.values()),
+            tool_specs=specs,
+            sources=sources,
             retry=self.retry,
             max_turns=self.max_turns,
             plugins=together,
@@ -109,8 +114,9 @@ class Agent:
             ),
         )
 
-    def _tools_with(self, plugins: PluginSet) -> dict[str, Tool]:
-        """The agent's tools and those of plugins, by name."""
+    def _tools_with(self, plugins: PluginSet) -> tuple[dict[str, Tool], dict[str, str]]:
+        """The agent's tools and those of plugins, by name, and the sources of the latter."""
+        sources: dict[str, str] = {}
         owners = {tool.name: f"agent {self.name!r}" for tool in self.tools}
         tools = {tool.name: tool for tool in self.tools}
         for plugin in plugins.plugins:
@@ -124,7 +130,8 @@ class Agent:
                         tool=tool.name,
                     )
                 tools[tool.name], owners[tool.name] = tool, f"plugin {plugin.id!r}"
-        return tools
+                sources[tool.name] = f"plugin:{plugin.id}"
+        return tools, sources
 
 
 def _check_text(what: str, value: object) -> None:

@@ -52,6 +52,7 @@ from lash.runtime.processes.admission import AdmissionReport
 from lash.runtime.processes.function import ProcessFunction
 from lash.runtime.processes.refusals import standing
 from lash.runtime.processes.session_side import OF_HOST, ProcessAccess, of_session
+from lash.tools.manifest import ToolGrant
 
 R = TypeVar("R")
 
@@ -159,7 +160,7 @@ class Processes:
     async def start_tool(
         self,
         agent: str,
-        tool: str,
+        tool: str | ToolGrant,
         args: JsonObject,
         *,
         id: str | None = None,  # noqa: A002  what the face calls it everywhere
@@ -167,13 +168,22 @@ class Processes:
     ) -> ProcessHandle[Any]:
         """Call a tool of an agent in the background.
 
+        Args:
+            agent: The agent.
+            tool: One of its tools, by name; or a grant, for a tool that it is not offered.
+            args: What the tool is called with.
+            id: Your own name for the process.
+            session: The session in whose name it is called; it must have the tool.
+
         Raises:
-            ConfigurationError: `agent_unknown`. ConflictError: `process_conflict`.
-            LashError: `process_tool_missing`, `invalid_tool_args`.
+            ConfigurationError: `agent_unknown`; of a grant `tool_source_unknown`, `tool_schema_invalid`.
+            ConflictError: `process_conflict`.
+            LashError: `process_tool_missing`, `invalid_tool_args`; of a grant `tool_grant_source_missing`,
+                `granted_tool_id_mismatch`, `tool_unavailable`, `value_not_json`.
         """
         told = to_json(args)
         access = self._access(session)
-        request = access.of_tool(
+        request = await access.of_tool(
             self._engine.agents.newest(agent),
             self._id(id),
             tool,

@@ -83,7 +83,7 @@ class Runtime:
         ConfigurationError: `agent_duplicate`, `model_invalid`, `provider_unknown`,
             `provider_not_installed`, `provider_not_configured`, `store_url_unknown`,
             `drift_policy_unknown`, `attachment_policy_invalid`, `process_duplicate`, `process_function_invalid`,
-            `plugin_invalid`, `plugin_conflict`,
+            `plugin_invalid`, `plugin_conflict`, `schema_projection_failed`,
             `trigger_event_duplicate`, `trigger_event_invalid`.
     """
 

@@ -18,6 +18,14 @@ from lash.app.results import (
     typed_result,
 )
 from lash.app.session_processes import SessionProcesses
+from lash.app.session_tools import (
+    STALE,
+    SessionTools,
+    change,
+    replacement,
+    session_tools,
+    stale,
+)
 from lash.app.stopping import CancelReceipt, receipt_of
 from lash.core.cancel import Cancellation
 from lash.core.clock import IdSource
@@ -26,6 +34,7 @@ from lash.core.errors import LashError
 from lash.core.json import JsonObject, JsonValue, to_json
 from lash.core.tiers import DurabilityTier
 from lash.llm.direct import OutputContract, output_contract
+from lash.runtime.agents import AgentDefinition
 from lash.runtime.checks import check_id, check_prompt, check_storable, check_turn_id
 from lash.runtime.engine import Engine
 from lash.runtime.events import TurnEvent
@@ -47,13 +56,16 @@ from lash.sessions.model import (
     CompactContext,
     ConfigureSession,
     SessionCommand,
+    SessionHead,
     SessionSummary,
     TextItem,
     TurnInput,
     messages_of,
 )
 from lash.sessions.stopping import CancelRequest
+from lash.sessions.tools import ChangeTools
 from lash.sessions.usage import SessionUsageReport, report
+from lash.tools.catalog import ToolState
 from lash.turn.driver import CheckpointKind
 from lash.turn.prompt import PromptLayer
 
@@ -499,6 +511,68 @@ class Session:
             check_storable(command, "session_command_invalid", "The configuration")
         )
 
+    async def tools(self) -> SessionTools:
+        """The session's tools as they are here and now: which a model is offered, and which not and why.
+
+        Tools that the session speaks of and nobody has here are in it as orphans; they come back as they
+        were left where somebody has them.
+
+        Raises:
+            ConfigurationError: `agent_unknown`, `agent_ambiguous`. LashError: `plugin_failed`.
+        """
+        return session_tools(*await self._standing())
+
+    async def configure_tools(
+        self,
+        *,
+        members: Mapping[str, bool] | None = None,
+        only: Sequence[str] | None = None,
+        hidden: Sequence[str] | None = None,
+        generation: int | None = None,
+    ) -> SessionTools:
+        """Take tools in and out, by their ids, from the next turn on. Runs once what came before is done.
+
+            await session.configure_tools(members={"tool:refund": False}, hidden=["tool:delete"])
+
+        Forks begin with what their session says, and so do child sessions.
+
+        Args:
+            members: Tools that are to take part, or not. What is not named stays.
+            only: The only tools that are to take part, in place of all that was said so far; none of them
+                goes back to those of the agent.
+            hidden: All tools that are never called, whoever has them now or later.
+            generation: Change nothing unless the tools are at this generation.
+
+        Returns:
+            The tools after the change.
+
+        Raises:
+            ConflictError: `tool_catalog_generation_mismatch`; nothing was changed.
+            ConfigurationError: `tool_catalog_invalid`: nobody has one of the tools, or several do.
+        """
+        agent, head = await self._standing()
+        self._check_generation(generation, head)
+        wanted = change(
+            agent,
+            head.tools,
+            members=members or {},
+            only=only,
+            hidden=hidden,
+            generation=generation,
+        )
+        return await self._change_tools(wanted)
+
+    async def apply_tools(self, state: ToolState) -> SessionTools:
+        """Have exactly the tools of a snapshot that was read with `tools()`, and changed perhaps.
+
+        Raises:
+            ConflictError: `tool_catalog_generation_mismatch`: they were changed since; nothing was changed.
+            ConfigurationError: `tool_catalog_invalid`: a tool that is no orphan is had by no source or by
+                several, an id or a name is there twice.
+        """
+        agent, head = await self._standing()
+        return await self._change_tools(replacement(agent, head.tools, state))
+
     async def fork(self, new_id: str, *, at: str | None = None) -> "Session":
         """A new session that begins with this one's history, up to a message.
 
@@ -623,6 +697,31 @@ class Session:
         if source_key is not None:
             check_id(source_key, "source_key_invalid", "A source key")
         return await self._queue(UserInput(input=turn_input), "input", ingress, source_key)
+
+    async def _standing(self) -> tuple[AgentDefinition, SessionHead]:
+        """Whose session it is here, and where it stands."""
+        engine = self._engine
+        ref = await self._runtime.agent_for(self.id, self._agent)
+        head = await engine.store.load_head(self.id)
+        agent = engine.agents.find(ref) or engine.agents.newest(ref.name)
+        return agent, head or SessionHead(session_id=self.id, agent=ref, created_at_ms=0)
+
+    def _check_generation(self, generation: int | None, head: SessionHead) -> None:
+        late = stale(generation, head.tools)
+        if late is not None:
+            raise late
+
+    async def _change_tools(self, wanted: ChangeTools) -> SessionTools:
+        command = check_storable(
+            ConfigureSession(tools=wanted), "session_command_invalid", "The change of tools"
+        )
+        result = await self._command(command)
+        agent, head = await self._standing()
+        if not result.is_success and result.issues and result.issues[0].code == STALE:
+            # Somebody else came in between, while the command waited for its turn.
+            self._check_generation(wanted.expected, head)
+        result.raise_for_outcome()
+        return session_tools(agent, head)
 
     async def _command(self, command: SessionCommand) -> TurnResult:
         return await (await self._queue(CommandWork(command=command), "command")).result()

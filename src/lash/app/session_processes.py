@@ -13,6 +13,7 @@ from lash.runtime.engine import Engine
 from lash.runtime.processes.function import ProcessFunction
 from lash.runtime.processes.session_side import ProcessAccess, of_session
 from lash.sessions.model import AgentRef
+from lash.tools.manifest import ToolGrant
 
 R = TypeVar("R")
 
@@ -68,22 +69,23 @@ class SessionProcesses:
 
     async def start_tool(
         self,
-        tool: str,
+        tool: str | ToolGrant,
         args: JsonObject,
         *,
         id: str | None = None,  # noqa: A002  as above
     ) -> ProcessHandle[Any]:
-        """Call a tool of the session's agent in the background.
+        """Call a tool that the session has in the background, or one that is in no catalogue by a grant.
 
         Raises:
             ConfigurationError: `agent_unknown`, `agent_ambiguous`. ConflictError: `process_conflict`.
-            LashError: `process_tool_missing`, `invalid_tool_args`, `value_not_json`.
+            LashError: `process_tool_missing`, `invalid_tool_args`, `value_not_json`; of a grant as
+                `runtime.processes.start_tool`.
         """
         told, ref = to_json(args), await self._agent()
         access, agents = self._access, self._engine().agents
         given = told if isinstance(told, dict) else {}
         agent = agents.find(ref) or agents.newest(ref.name)
-        request = access.of_tool(agent, self._id(id), tool, given)
+        request = await access.of_tool(agent, self._id(id), tool, given)
         return ProcessHandle(self._engine().processes, await self._started(access, request))
 
     async def start_turn(

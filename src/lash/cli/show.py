@@ -36,6 +36,7 @@ from lash.cli.wording import (
     printable,
     relation_text,
     tool_line,
+    tools_text,
     usage_text,
     waits_for_text,
 )
@@ -79,6 +80,8 @@ def _print_summary(out: Console, transcript: Transcript) -> None:
     out.print(Text(printable(" · ".join(facts)), style="dim"), soft_wrap=True)
     if came_from := relation_text(session.relation):
         out.print(Text(printable(came_from), style="dim"), soft_wrap=True)
+    if tools := tools_text(transcript.tools):
+        out.print(Text(printable(tools), style="dim"), soft_wrap=True)
 
 
 def print_turns(out: Console, transcript: Transcript) -> None:

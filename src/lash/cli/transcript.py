@@ -20,6 +20,7 @@ from lash.sessions.model import (
     TurnRecord,
 )
 from lash.sessions.store import SessionStore
+from lash.sessions.tools import UNTOLD, SessionToolState
 
 OpenState: TypeAlias = Literal["running", "waiting", "parked", "queued"]
 
@@ -49,7 +50,8 @@ class OpenTurn:
 class Transcript:
     """Everything a session holds, in order.
 
-    `inherited` is what was said in the session it was forked from; `queue` what waits to enter.
+    `inherited` is what was said in the session it was forked from; `queue` what waits to enter; `tools`
+    what it says about its tools.
     """
 
     session: SessionSummary
@@ -57,6 +59,7 @@ class Transcript:
     open_turns: Sequence[OpenTurn]
     inherited: Sequence[HistoryMessage] = ()
     queue: Sequence[QueuedItem] = ()
+    tools: SessionToolState = UNTOLD
 
 
 async def find_session(store: SessionStore, session_id: str) -> SessionSummary:
@@ -89,6 +92,7 @@ async def load_transcript(store: Store, session_id: str) -> Transcript:
     queue = await store.list_queue(session_id)  # first: what is taken meanwhile is told as a turn
     records, waiting = await load_turns(store, session_id)
     path = await store.load_path(session_id, whole=True)
+    head = await store.load_head(session_id)
     # A fork begins with the nodes of another session, among them turns of the same id perhaps.
     own = [node for node in path if node.session_id == session_id]
     messages: dict[str, list[HistoryMessage]] = {}
@@ -98,6 +102,7 @@ async def load_transcript(store: Store, session_id: str) -> Transcript:
     committed = {record.turn_id for record in records}
     return Transcript(
         session=summary,
+        tools=UNTOLD if head is None else head.tools,
         queue=[item for item in queue if item.turn_id not in committed],
         inherited=[
             history_message(node.message)
@@ -127,6 +132,7 @@ def transcript_json(transcript: Transcript) -> dict[str, object]:
     """The transcript as the JSON document of `lash show`."""
     return {
         "session": transcript.session,
+        "tools": _tools_json(transcript.tools),
         "inherited": transcript.inherited,
         "turns": [
             {
@@ -160,6 +166,15 @@ def transcript_json(transcript: Transcript) -> dict[str, object]:
             for item in transcript.open_turns
         ],
         "queue": [queued_json(item) for item in transcript.queue],
+    }
+
+
+def _tools_json(said: SessionToolState) -> dict[str, object]:
+    return {
+        "generation": said.generation,
+        "members": {tool_id: mark.member for tool_id, mark in sorted(said.marks.items())},
+        "others": said.others,
+        "hidden": said.hidden,
     }
 
 

@@ -13,6 +13,7 @@ from lash.sessions.model import (
     SessionRelation,
     ToolCallRecord,
 )
+from lash.sessions.tools import SessionToolState
 from lash.turn.outcome import Stopped, TurnIssue, TurnOutcome
 
 _MINUTE_MS = 60_000
@@ -122,6 +123,19 @@ def relation_text(relation: SessionRelation) -> str:
             return f"a child of {parent}, begun in turn {turn_id}"
         case _:
             return ""
+
+
+def tools_text(said: SessionToolState) -> str:
+    """What a session says about its tools; "" for one that has those of its agent."""
+    wanted = [tool_id for tool_id, mark in sorted(said.marks.items()) if mark.member]
+    out = [tool_id for tool_id, mark in sorted(said.marks.items()) if not mark.member]
+    parts = [
+        *([f"only {', '.join(wanted) or 'none'}"] if not said.others else []),
+        *([f"with {', '.join(wanted)}"] if said.others and wanted else []),
+        *([f"without {', '.join(out)}"] if said.others and out else []),
+        *([f"never {', '.join(said.hidden)}"] if said.hidden else []),
+    ]
+    return f"tools: {'; '.join(parts)}" if parts else ""
 
 
 def outcome_text(outcome: TurnOutcome) -> str:

@@ -54,6 +54,9 @@ CATALOGUE: Mapping[str, CodeInfo] = {
     "tool_grant_source_missing": CodeInfo(
         "A grant for a tool does not say where the tool is called.", "caller"
     ),
+    "granted_tool_id_mismatch": CodeInfo(
+        "A grant was to be used for another tool than it names.", "code", terminal=True
+    ),
     # --- first-party tools: how they were set up ---
     "tool_set_invalid": CodeInfo(
         "First-party tools were set up with something unusable; the message names it.",

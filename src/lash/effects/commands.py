@@ -42,11 +42,15 @@ class PreparedToolCall(Data):
 
 
 class ToolAttemptCommand(Data, tag_field="type", tag="tool_attempt"):
-    """Run a tool's body once. The atom of opaque host code."""
+    """Run a tool's body once. The atom of opaque host code.
+
+    `execution_grant` is the permission by which it is run, if the tool is in no catalogue.
+    """
 
     call: PreparedToolCall
     attempt: int
     max_attempts: int
+    execution_grant: JsonValue = None
 
 
 class ExecCodeCommand(Data, tag_field="type", tag="exec_code"):

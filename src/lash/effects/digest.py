@@ -81,9 +81,11 @@ class Digester:
                 asked = [short_digest(message) for message in request.messages]
                 output = shown(msgspec.to_builtins(request.output))
                 return {"messages": asked, "output": output, "usage_source": source}
-            case ToolAttemptCommand(call=call):
+            case ToolAttemptCommand(call=call, execution_grant=grant):
                 args = {name: shown(value) for name, value in call.args.items()}
-                return {"tool_id": call.tool_id, "call_id": call.call_id, "args": args}
+                asked_for = {"tool_id": call.tool_id, "call_id": call.call_id, "args": args}
+                # What is granted is part of what was asked; where nothing is, nothing is said of it.
+                return asked_for if grant is None else {**asked_for, "grant": shown_parts(grant)}
             case ToolBatchCommand(batch_id=batch_id, calls=calls):
                 return {"batch_id": batch_id, "calls": [call.call_id for call in calls]}
             case DurableStepCommand(step_id=step_id, input=given):

@@ -13,6 +13,7 @@ import msgspec
 
 from lash.core.errors import ConfigurationError, DirectError, LashError
 from lash.core.json import JsonValue, digest, to_json
+from lash.core.schema_values import without_optional_nulls
 from lash.core.text import is_utf8
 from lash.core.typed import typed_value
 from lash.llm.request import (
@@ -94,10 +95,16 @@ def output_contract(output: object) -> OutputContract:
     name = re.sub(r"[^a-zA-Z0-9_-]", "_", getattr(output, "__name__", "answer"))[:64]
 
     def read(text: str) -> object:
+        value = _parse(text)
         try:
-            return typed.read(_parse(text))
-        except DirectError:
-            raise
+            return typed.read(value)
+        except LashError as error:
+            # Where a schema is told strictly nothing may be left out, so models say null instead.
+            kept = without_optional_nulls(value, typed.json_schema, typed.json_schema)
+            if kept is value:
+                raise _misfit(error.message) from error
+        try:
+            return typed.read(kept)
         except LashError as error:
             raise _misfit(error.message) from error
 
@@ -117,6 +124,11 @@ def _by_schema(given: Mapping[str, object]) -> OutputContract:
         value = _parse(text)
         try:
             problem = best_match(validator.iter_errors(value))
+            if problem is not None:
+                # Models say null for what they leave out, and have to where schemas are told strictly.
+                kept = without_optional_nulls(value, schema, schema)
+                if kept is not value:
+                    value, problem = kept, best_match(validator.iter_errors(kept))
         except RecursionError as error:
             raise _misfit("it is nested too deeply") from error
         if problem is not None:

@@ -8,7 +8,11 @@ from lash.llm.stream import Emit
 
 
 class Provider(Protocol):
-    """A vendor behind one method. The retry ladder above it owns attempts and waiting."""
+    """A vendor behind one method. The retry ladder above it owns attempts and waiting.
+
+    A vendor that takes only part of JSON Schema says so with a `schema_dialects` (`SchemaDialects`):
+    it is then given the schemas of tools and answers in the dialects that it takes.
+    """
 
     @property
     def kind(self) -> str:

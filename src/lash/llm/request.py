@@ -3,6 +3,7 @@
 from typing import Literal, TypeAlias
 
 from lash.core.json import Data, JsonObject, JsonValue
+from lash.llm.schema_projection import SchemaProjection
 
 LlmRole: TypeAlias = Literal["user", "assistant", "system"]
 ToolChoice: TypeAlias = Literal["auto", "none", "required"]
@@ -49,11 +50,21 @@ class LlmMessage(Data):
 
 
 class ToolSpec(Data):
-    """A tool as it is offered to a model."""
+    """A tool as it is offered to a model.
+
+    Attributes:
+        name: What models call it.
+        description: What they are told of it.
+        input_schema: The schema of its arguments; a provider is given it in a dialect that it takes.
+        projection: How the schema may be told, if there is anything to say.
+        strict: The provider is to hold the model to the schema; set where it is told in a strict dialect.
+    """
 
     name: str
     description: str
     input_schema: JsonObject
+    projection: SchemaProjection | None = None
+    strict: bool = False
 
 
 class GenerationOptions(Data):

@@ -8,6 +8,7 @@ from lash.core.errors import LashError
 from lash.core.json import JsonObject, JsonValue, to_json
 from lash.effects.waits.model import Resolution
 from lash.llm.usage import Usage
+from lash.tools.manifest import MATERIALIZE, ArgumentProjection
 from lash.turn.driver import CheckpointKind
 from lash.turn.outcome import TurnOutcome
 
@@ -142,6 +143,8 @@ class ToolCallHook:
         attempt: Which attempt this is, from 1.
         idempotency_key: The same for every attempt of the call, also after a crash.
         answer: What the outside said, where this plugin has held the call with these arguments.
+        argument_projection: How references that code hands in as arguments reach the tool: looked up, or
+            as they are in one of the arguments.
     """
 
     session: PluginSession
@@ -152,6 +155,7 @@ class ToolCallHook:
     attempt: int
     idempotency_key: str
     answer: Resolution | None = None
+    argument_projection: ArgumentProjection = MATERIALIZE
 
 
 def _writable(keeper: StateKeeper | None, plugin_id: str) -> StateKeeper:

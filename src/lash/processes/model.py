@@ -62,9 +62,13 @@ class ProcessProvenance(Data):
 
 
 class ToolCallInput(Data, tag_field="type", tag="tool_call"):
-    """A tool of an agent is called, outside of any turn."""
+    """A tool of an agent is called, outside of any turn.
+
+    `grant` is the permission by which it is, if the tool is in no catalogue.
+    """
 
     call: PreparedToolCall
+    grant: JsonValue = None
 
 
 class EngineInput(Data, tag_field="type", tag="engine"):

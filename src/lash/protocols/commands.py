@@ -96,11 +96,21 @@ class CompactionProtocol(_Unanswering):
 
 
 class ConfigureProtocol(_Unanswering):
-    """Asks nobody: what the command changes is part of its commit."""
+    """Asks nobody: what the command changes is part of its commit.
+
+    Args:
+        refused: Why nothing is changed.
+    """
+
+    def __init__(self, refused: TurnIssue | None = None) -> None:
+        self._refused = refused
 
     def prepare_protocol_iteration(self, turn: TurnView) -> Sequence[DriverAction]:
         """Finish."""
         del turn
+        if self._refused is not None:
+            stopped = Stopped(reason=RuntimeStopped())
+            return (EmitAction(event=ErrorReported(issue=self._refused)), Finish(outcome=stopped))
         return (Finish(outcome=Finished(result=FinalValue())),)
 
     def handle_llm_success(

@@ -91,6 +91,7 @@ def request_body(request: LlmRequest) -> dict[str, JsonValue]:
                     "name": tool.name,
                     "description": tool.description,
                     "parameters": tool.input_schema,
+                    **({"strict": True} if tool.strict else {}),
                 },
             }
             for tool in request.tools

@@ -16,6 +16,7 @@ import msgspec
 
 from lash.core.errors import ConfigurationError
 from lash.llm.classify import classify
+from lash.llm.dialects import SchemaDialects
 from lash.llm.request import LlmRequest
 from lash.llm.response import LlmFailure, LlmResponse, ProviderFailure
 from lash.llm.stream import Emit
@@ -28,6 +29,14 @@ ApiKey: TypeAlias = str | Callable[[], Awaitable[str]]
 
 _OPENAI_URL = "https://api.openai.com/v1"
 _END = object()
+
+#: How schemas are told to OpenAI. An answer that is not held to its schema may have any.
+_LOOSE = SchemaDialects(tools=("openai_tool_parameters",), outputs=("json_prompt_schema",))
+_STRICT = SchemaDialects(
+    tools=("openai_strict_tool_parameters", "openai_tool_parameters"),
+    outputs=("openai_structured_output", "json_prompt_schema"),
+)
+
 #: Failures that, after the finish reason, cost nothing but trailing usage.
 _TRAILER_LOST = frozenset({"transport", "timeout"})
 
@@ -46,6 +55,11 @@ class OpenAICompatible:
             stream alive with comments alone.
         regenerates_safely: Whether an answer that broke off may be asked for again. True unless the
             server acts on its own while it answers.
+        strict_schemas: Have the server hold models to the schemas of tools and answers, as far as its
+            strict profile can say them; the others are told as they are without. Models then send
+            `null` for whatever may be left out, which counts as left out.
+        dialects: How schemas are told, for a server that takes other ones than OpenAI's; replaces what
+            `strict_schemas` says.
 
     Raises:
         ConfigurationError: `provider_not_installed` or `provider_not_configured`.
@@ -61,6 +75,8 @@ class OpenAICompatible:
         chunk_timeout: float = 120.0,
         total_timeout: float | None = 1_800.0,
         regenerates_safely: bool = True,
+        strict_schemas: bool = False,
+        dialects: SchemaDialects | None = None,
     ) -> None:
         # Looking for the SDK is quick; importing it is not, so that waits for the first call.
         if importlib.util.find_spec("openai") is None:
@@ -87,6 +103,7 @@ class OpenAICompatible:
         self._chunk_timeout = chunk_timeout
         self._total_timeout = total_timeout
         self._regenerates_safely = regenerates_safely
+        self._dialects = dialects or (_STRICT if strict_schemas else _LOOSE)
         self._client: AsyncOpenAI | None = None
 
     @classmethod
@@ -120,6 +137,11 @@ class OpenAICompatible:
     def regenerates_safely(self) -> bool:
         """Whether an answer that broke off after output began may be asked for again."""
         return self._regenerates_safely
+
+    @property
+    def schema_dialects(self) -> SchemaDialects:
+        """How the schemas of tools and answers are told to the server."""
+        return self._dialects
 
     async def complete(self, request: LlmRequest, emit: Emit) -> LlmResponse:
         """Make one streamed attempt.

@@ -1,7 +1,7 @@
 """Agents as a runtime knows them: by declared name and version, ready to drive a turn."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lash.core.errors import ConfigurationError
 from lash.llm.provider import Provider
@@ -21,7 +21,8 @@ class AgentDefinition:
 
     `layers` are what the prompt was rendered from, for sessions that put something on top.
 
-    The tuple of tool specs is built once: requests share it, and hash it once.
+    The tuple of tool specs is built once: requests share it, and hash it once. `sources` says of its
+    tools, by name, which plugin brings them along; the others are the agent's own.
     """
 
     ref: AgentRef
@@ -35,17 +36,7 @@ class AgentDefinition:
     max_turns: int | None = None
     plugins: PluginSet = NO_PLUGINS
     providers: tuple[ToolProvider, ...] = ()
-
-    @property
-    def tools_now(self) -> Mapping[str, Tool]:
-        """Its tools and those that providers give just now, by name."""
-        if not self.providers:
-            return self.tools
-        known = dict(self.tools)
-        for provider in self.providers:
-            for tool in provider.tools():
-                known.setdefault(tool.name, tool)
-        return known
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 class AgentRegistry:

@@ -30,6 +30,7 @@ from lash.sessions.model import (
     TurnRecord,
 )
 from lash.sessions.stopping import CancelRequest
+from lash.sessions.tools import inherited
 
 _log = logging.getLogger("lash.runtime")
 
@@ -146,7 +147,9 @@ class Children:
                 definition.ref,
                 TurnInput(items=(TextItem(text=request.prompt),), output=request.output),
                 turn_id=turn_id,
-                relation=relation_below(self.parent, self.turn_id, self.call_id),
+                relation=relation_below(
+                    self.parent, self.turn_id, self.call_id, agent=request.agent
+                ),
                 observer=hear,
             )
         finally:
@@ -202,7 +205,12 @@ async def record_of_turn(
 
 
 def relation_below(
-    parent: SessionHead, turn_id: str, call_id: str, max_depth: int | None = None
+    parent: SessionHead,
+    turn_id: str,
+    call_id: str,
+    *,
+    agent: str,
+    max_depth: int | None = None,
 ) -> ChildSession:
     """Where a session comes from that a tool call of another one begins.
 
@@ -210,6 +218,7 @@ def relation_below(
         parent: Where that one stands.
         turn_id: The turn.
         call_id: The tool call.
+        agent: Whose session it is.
         max_depth: How deep it may be at most, besides `MOST_DEPTH`.
 
     Raises:
@@ -226,5 +235,9 @@ def relation_below(
             session_id=parent.session_id,
         )
     return ChildSession(
-        parent_session_id=parent.session_id, turn_id=turn_id, call_id=call_id, depth=depth
+        parent_session_id=parent.session_id,
+        turn_id=turn_id,
+        call_id=call_id,
+        depth=depth,
+        tools=inherited(parent.tools, same_agent=agent == parent.agent.name),
     )

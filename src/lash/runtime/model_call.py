@@ -14,6 +14,7 @@ from lash.core.json import encode
 from lash.core.text import described, well_formed
 from lash.effects.outcomes import LlmCallOutcome
 from lash.effects.transitions import MAX_OUTCOME_BYTES
+from lash.llm.dialects import dialects_of, told
 from lash.llm.provider import Provider
 from lash.llm.request import LlmRequest
 from lash.llm.response import (
@@ -86,6 +87,7 @@ class ModelCall:
     ) -> None:
         self._provider = provider
         self._request = request
+        self._told = request
         self._policy = policy
         self._clock = clock
         self._announce = announce
@@ -95,6 +97,10 @@ class ModelCall:
         """The answer, or the failure of the last attempt; never raises for a provider's trouble."""
         state = LadderState()
         wasted = Usage()
+        try:
+            self._told = told(self._request, dialects_of(self._provider))
+        except LashError as error:
+            return LlmCallOutcome(record=self._ledger(), failure=_untold(error))
         while True:
             state = begin(state)
             attempt = self._begin()
@@ -149,7 +155,7 @@ class ModelCall:
             self._streamed(attempt, event)
 
         try:
-            return await self._provider.complete(self._request, emit)
+            return await self._provider.complete(self._told, emit)
         except ProviderFailure as error:
             failure = error.failure
         except asyncio.CancelledError as error:
@@ -221,6 +227,11 @@ class ModelCall:
             model=f"{self._request.model.provider}:{self._request.model.name}",
             attempts=tuple(self._attempts),
         )
+
+
+def _untold(error: LashError) -> LlmFailure:
+    """The failure of a request that the provider cannot be told."""
+    return LlmFailure(kind="validation", message=error.message, retryable=False, code=error.code)
 
 
 def _miscounted(error: LashError) -> LlmFailure:

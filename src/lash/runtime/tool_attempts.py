@@ -40,6 +40,7 @@ from lash.runtime.stopping import check_stop
 from lash.runtime.tool_answers import contained, fitting, uncontained, wrong_outcome
 from lash.runtime.tool_calling import BeginChildren, Call, MintKey, Resting
 from lash.runtime.tool_services import AttemptServices, BeginProcesses, CallWork
+from lash.tools.manifest import MATERIALIZE, argument_projection_of
 from lash.tools.model import Tool, ToolContext, ToolServices
 from lash.tools.transitions import RetryTool, after_attempt
 from lash.turn.tools import ToolOutput, failed
@@ -91,7 +92,10 @@ class ToolAttempts:
                 call.parent, kind="tool_attempt", suffix=call.attempt_suffix(attempt)
             ),
             command=ToolAttemptCommand(
-                call=prepared, attempt=attempt, max_attempts=max(attempt, call.max_attempts)
+                call=prepared,
+                attempt=attempt,
+                max_attempts=max(attempt, call.max_attempts),
+                execution_grant=call.granted,
             ),
         )
 
@@ -200,7 +204,10 @@ class ToolAttempts:
                 call.parent, kind="tool_attempt", suffix=f"{call.suffix}:answered"
             ),
             command=ToolAttemptCommand(
-                call=prepared, attempt=attempt, max_attempts=max(attempt, call.max_attempts)
+                call=prepared,
+                attempt=attempt,
+                max_attempts=max(attempt, call.max_attempts),
+                execution_grant=call.granted,
             ),
         )
 
@@ -348,6 +355,9 @@ class _Asked:
             attempt=self._attempt,
             key=call.key,
             answers=call.answers,
+            argument_projection=MATERIALIZE
+            if call.tool is None
+            else argument_projection_of(call.tool),
         )
 
 
@@ -363,4 +373,5 @@ def _context(call: Call, attempt: int, services: ToolServices, cancel: CancelTok
         idempotency_key=call.key,
         cancel=cancel,
         services=services,
+        execution_binding=None if call.grant is None else call.grant.execution_binding,
     )

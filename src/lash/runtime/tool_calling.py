@@ -5,13 +5,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+import msgspec
+
 from lash.core.cancel import CancelToken
 from lash.core.causality import EffectSubject, RuntimeInvocation
-from lash.core.json import JsonObject, digest
+from lash.core.json import JsonObject, JsonValue, digest
 from lash.effects.outcomes import ChildTurn, DirectCall
 from lash.effects.waits.board import Parking
 from lash.effects.waits.model import AwaitEventKey, Resolution
 from lash.runtime.children import Children
+from lash.tools.manifest import ToolGrant
 from lash.tools.model import Tool, ToolRetry
 from lash.turn.tools import PendingToolCall
 
@@ -58,6 +61,7 @@ class Call:
         args: The arguments that its tool is run with.
         holds: How often it was held by plugins.
         answers: What the outside has said to plugins that held it.
+        grant: The permission by which it is made, if its tool is in no catalogue.
     """
 
     parent: RuntimeInvocation
@@ -72,6 +76,13 @@ class Call:
     answers: dict[str, Word] = field(default_factory=dict)
     direct_calls: list[DirectCall] = field(default_factory=list)
     children: list[ChildTurn] = field(default_factory=list)
+    grant: ToolGrant | None = None
+
+    @property
+    def granted(self) -> JsonValue:
+        """The grant as it is recorded with each attempt."""
+        recorded: JsonValue = None if self.grant is None else msgspec.to_builtins(self.grant)
+        return recorded
 
     @property
     def key(self) -> str:

@@ -34,6 +34,7 @@ from lash.runtime.events import (
     ToolCallCompleted,
     ToolCallDeferred,
 )
+from lash.runtime.granted_tools import grant_of
 from lash.runtime.plugins.tool_hooks import (
     ToolHooks,
 )
@@ -163,12 +164,14 @@ class ToolDispatch:
         return tool is not None and tool.serial
 
     def _prepare(self, parent: RuntimeInvocation, index: int, pending: PendingToolCall) -> Call:
+        tool = self._tools.get(pending.tool_name)
         return Call(
             parent=parent,
             suffix=f"child:{index}:{pending.call_id}",
             pending=pending,
-            tool=self._tools.get(pending.tool_name),
+            tool=tool,
             args=pending.args,
+            grant=grant_of(tool),
         )
 
     async def _answered(self, call: Call) -> CompletedToolCall:

@@ -1,6 +1,6 @@
 """What a turn runs with: agent, session and turn each say something about model, prompt and protocol."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lash.core.json import digest
@@ -9,18 +9,23 @@ from lash.protocols.standard import StandardProtocol
 from lash.runtime.agents import AgentDefinition
 from lash.runtime.direct import BoundModel, ResolveModel
 from lash.runtime.history import History
+from lash.runtime.tool_catalog import own_tools
 from lash.sessions.ingress import message_id_of
 from lash.sessions.model import (
     AcceptedTurn,
     CompactContext,
+    ConfigureSession,
     ForkedSession,
     SessionCommand,
     SessionHead,
 )
+from lash.sessions.tools import fits
+from lash.tools.model import Tool
 from lash.turn.driver import ProtocolDriver
 from lash.turn.injection import cause_message
 from lash.turn.machine import MachineConfig
 from lash.turn.messages import Message, TurnInputOrigin, text_message
+from lash.turn.outcome import TurnIssue
 from lash.turn.output import output_contract
 from lash.turn.prompt import render_prompt
 
@@ -35,6 +40,7 @@ class TurnSetup:
         model: The model it asks, with its provider.
         max_turns: How many model calls it may make.
         message_scope: What the ids of its messages derive from.
+        tools: What its agent is declared with and its session has, by name.
     """
 
     config: MachineConfig
@@ -42,6 +48,7 @@ class TurnSetup:
     model: BoundModel
     max_turns: int | None
     message_scope: str
+    tools: Mapping[str, Tool]
 
     @property
     def model_name(self) -> str:
@@ -61,13 +68,14 @@ def set_up(
     scope, model = message_scope(head, turn.turn_id), _model(agent, head, resolve)
     command = turn.input.command
     output = turn.input.output
+    tools, specs = own_tools(agent, head.tools)
     config = MachineConfig(
-        driver=_driver(command),
+        driver=_driver(command, head),
         session_id=turn.session_id,
         turn_id=turn.turn_id,
         model=model.spec,
-        instructions=_instructions(agent, turn, head),
-        tools=agent.tool_specs,
+        instructions=_instructions(agent, turn, head, tools),
+        tools=specs,
         history=history.reference,
         projection=history.projection,
         max_turns=agent.max_turns,
@@ -80,6 +88,7 @@ def set_up(
         model=model,
         max_turns=agent.max_turns,
         message_scope=scope,
+        tools=tools,
     )
 
 
@@ -93,14 +102,24 @@ def message_scope(head: SessionHead, turn_id: str) -> str:
     return digest("message-scope", [head.session_id, turn_id]).rpartition(":")[2][:24]
 
 
-def _driver(command: SessionCommand | None) -> ProtocolDriver:
+def _driver(command: SessionCommand | None, head: SessionHead) -> ProtocolDriver:
     match command:
         case None:
             return StandardProtocol()
         case CompactContext(instructions=instructions):
             return CompactionProtocol(instructions)
-        case _:
-            return ConfigureProtocol()
+        case ConfigureSession(tools=tools):
+            late = tools is not None and not fits(head.tools, tools)
+            return ConfigureProtocol(_changed_meanwhile(head) if late else None)
+
+
+def _changed_meanwhile(head: SessionHead) -> TurnIssue:
+    return TurnIssue(
+        kind="session_command",
+        code="tool_catalog_generation_mismatch",
+        message="The tools of the session were changed by somebody else since they were read; they are at "
+        f"generation {head.tools.generation}. Nothing was changed; read them again.",
+    )
 
 
 def _model(agent: AgentDefinition, head: SessionHead, resolve: ResolveModel) -> BoundModel:
@@ -110,12 +129,14 @@ def _model(agent: AgentDefinition, head: SessionHead, resolve: ResolveModel) -> 
     return BoundModel(spec=agent.model, provider=agent.provider, retry=agent.retry)
 
 
-def _instructions(agent: AgentDefinition, turn: AcceptedTurn, head: SessionHead) -> str:
+def _instructions(
+    agent: AgentDefinition, turn: AcceptedTurn, head: SessionHead, tools: Mapping[str, Tool]
+) -> str:
     """The system prompt: what the agent says, and on top what its session and this turn say."""
     further = [layer for layer in (head.config.prompt, turn.input.prompt) if layer is not None]
-    if not further:
+    if not further and head.tools.says_nothing:
         return agent.instructions
-    return render_prompt([*agent.layers, *further], tools=list(agent.tools))
+    return render_prompt([*agent.layers, *further], tools=list(tools))
 
 
 def input_messages(turn: AcceptedTurn, scope: str) -> Sequence[Message]:

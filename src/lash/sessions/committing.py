@@ -41,6 +41,7 @@ from lash.sessions.model import (
     TurnRecord,
     TurnTiming,
 )
+from lash.sessions.tools import changed, fits
 from lash.sessions.usage import UsageEntry
 from lash.turn.assembly import OutputState
 from lash.turn.messages import Message, is_valid_transcript
@@ -215,7 +216,7 @@ def plan_commit(facts: CommitFacts, commit: TurnCommit) -> CommitPlan | CommitRe
             turn_index=head.turn_index + 1,
             usage=head.usage + commit.usage,
             frame_id=commit.frame.frame_id if commit.frame else head.frame_id,
-            config=_config_after(head.config, turn, commit),
+            config=_config_after(head, turn, commit),
             relation=head.relation,
         ),
         ledger=commit.ledger,
@@ -249,9 +250,9 @@ def _unsound(facts: CommitFacts, commit: TurnCommit) -> CommitRefused | None:
     return None
 
 
-def _config_after(config: SessionConfig, turn: AcceptedTurn, commit: TurnCommit) -> SessionConfig:
-    """What a session says about its model and prompt after a turn."""
-    command = turn.input.command
+def _config_after(head: SessionHead, turn: AcceptedTurn, commit: TurnCommit) -> SessionConfig:
+    """What a session says about its model, prompt and tools after a turn."""
+    config, command = head.config, turn.input.command
     if isinstance(command, ConfigureSession) and commit.cancellation is None:
         if command.model is not None:
             own = command.model == ""
@@ -266,6 +267,8 @@ def _config_after(config: SessionConfig, turn: AcceptedTurn, commit: TurnCommit)
             together = {**config.plugin_options, **command.plugin_options}
             told = {plugin: options for plugin, options in together.items() if options is not None}
             config = msgspec.structs.replace(config, plugin_options=told)
+        if command.tools is not None and fits(head.tools, command.tools):
+            config = msgspec.structs.replace(config, tools=changed(head.tools, command.tools))
     if commit.provider_id is not None:
         config = msgspec.structs.replace(config, provider_id=commit.provider_id)
     if commit.plugin_state is not None:

@@ -8,6 +8,7 @@ from lash.core.json import Data, JsonObject, JsonValue
 from lash.llm.request import OutputSpec
 from lash.llm.retry import LlmCallRecord
 from lash.llm.usage import Usage
+from lash.sessions.tools import UNTOLD, ChangeTools, SessionToolState
 from lash.turn.assembly import OutputState
 from lash.turn.exchange import TurnCause
 from lash.turn.messages import Message
@@ -47,12 +48,14 @@ class ConfigureSession(Data, tag_field="type", tag="configure_session"):
         prompt: The session's own prompt layer; None to leave it.
         plugin_options: What plugins are told about the session, by their ids; None for one takes away
             what it was told. Those that are not named are left.
+        tools: What changes about its tools; None for nothing.
     """
 
     model: str | None = None
     provider_id: str | None = None
     prompt: PromptLayer | None = None
     plugin_options: Mapping[str, JsonValue] = {}
+    tools: ChangeTools | None = None
 
 
 SessionCommand: TypeAlias = CompactContext | ConfigureSession
@@ -145,12 +148,16 @@ class ForkedSession(Data, tag_field="kind", tag="fork"):
 
 
 class ChildSession(Data, tag_field="kind", tag="child"):
-    """A tool call of another session began the session."""
+    """A tool call of another session began the session.
+
+    `tools` is what it begins with of what its parent says about tools.
+    """
 
     parent_session_id: str
     turn_id: str
     call_id: str
     depth: int = 1
+    tools: SessionToolState | None = None
 
 
 SessionRelation: TypeAlias = RootSession | ForkedSession | ChildSession
@@ -166,6 +173,7 @@ class SessionConfig(Data):
             provider keeps with its messages means nothing to others.
         plugin_options: What each plugin is told about the session, by the plugin's id.
         plugin_state: What each plugin remembers of the session, by the plugin's id.
+        tools: What it says about its tools; None as long as it said nothing.
     """
 
     model: str | None = None
@@ -173,6 +181,7 @@ class SessionConfig(Data):
     provider_id: str | None = None
     plugin_options: Mapping[str, JsonValue] = {}
     plugin_state: Mapping[str, JsonValue] = {}
+    tools: SessionToolState | None = None
 
 
 def initial_frame(session_id: str) -> str:
@@ -213,6 +222,14 @@ class SessionHead(Data):
     def frame(self) -> str:
         """The agent frame it is in, by name."""
         return self.frame_id or initial_frame(self.session_id)
+
+    @property
+    def tools(self) -> SessionToolState:
+        """What it says about its tools: itself, or else by where it comes from."""
+        if self.config.tools is not None:
+            return self.config.tools
+        begun = self.relation.tools if isinstance(self.relation, ChildSession) else None
+        return begun or UNTOLD
 
 
 def other_provider(head: SessionHead, provider_id: str | None) -> str | None:

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from lash.core.json import canonical
 from lash.llm.classify import classify
+from lash.llm.dialects import SchemaDialects
 from lash.llm.request import LlmRequest
 from lash.llm.response import (
     LlmFailure,
@@ -109,15 +110,23 @@ class ScriptedModel:
     every turn starts at the beginning. `fail(…)` steps before an answer are what the first attempts
     of that call meet. A function instead of a list is asked anew for each call.
 
+    Args:
+        script: What it answers.
+        name: What it is shown as.
+        dialects: The schema dialects it takes, as those of a vendor; None has it told schemas as they are.
+
     Attributes:
-        requests: Every request made, one per attempt.
+        requests: Every request made, one per attempt, as the model was told it.
     """
 
     kind = "scripted"
     regenerates_safely = True
 
-    def __init__(self, script: Script, *, name: str = "script") -> None:
+    def __init__(
+        self, script: Script, *, name: str = "script", dialects: SchemaDialects | None = None
+    ) -> None:
         self.name = name
+        self.schema_dialects = dialects
         self._script = script
         self._attempts: dict[str, int] = {}
         self.requests: list[LlmRequest] = []

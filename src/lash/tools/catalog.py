@@ -115,9 +115,9 @@ def surface(catalog: ToolCatalog) -> dict[str, ToolEntry]:
     return {**seen, **{each.id: ToolEntry(manifest=each, binding=bound) for each in overlay}}
 
 
-def members(catalog: ToolCatalog) -> tuple[ToolManifest, ...]:
-    """The tools that models are offered, in the order in which they came."""
-    return tuple(each.manifest for each in _callable(catalog, process=False))
+def members(catalog: ToolCatalog, *, process: bool = False) -> tuple[ToolManifest, ...]:
+    """The tools that models are offered, in the order in which they came; or that processes may call."""
+    return tuple(each.manifest for each in _callable(catalog, process=process))
 
 
 def by_name(catalog: ToolCatalog, name: str, *, process: bool = False) -> ToolEntry | None:

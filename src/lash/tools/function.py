@@ -12,6 +12,7 @@ from lash.core.json import JsonObject
 from lash.core.schema import CallSchema, call_schema
 from lash.effects.outcomes import PendingCompletion
 from lash.llm.request import ToolSpec
+from lash.llm.schema_projection import SchemaProjection
 from lash.tools.bodies import run_body
 from lash.tools.manifest import MATERIALIZE, ArgumentProjection, ToolActivation
 from lash.tools.model import ToolContext, ToolRetry
@@ -38,6 +39,7 @@ class FunctionTool(Generic[P, R]):
         timeout: timedelta | None = None,
         activation: ToolActivation = "always",
         argument_projection: ArgumentProjection = MATERIALIZE,
+        projection: SchemaProjection | None = None,
         schema: CallSchema | None = None,
     ) -> None:
         self._function = function
@@ -51,6 +53,7 @@ class FunctionTool(Generic[P, R]):
             name=self._name,
             description=description if description is not None else self._schema.description,
             input_schema=self._schema.json_schema,
+            projection=projection,
         )
         self._serial = serial
         self._retry = retry
@@ -254,6 +257,7 @@ def tool(
     timeout: timedelta | None = None,
     activation: ToolActivation = "always",
     argument_projection: ArgumentProjection = MATERIALIZE,
+    projection: SchemaProjection | None = None,
 ) -> Callable[[Callable[P, R]], FunctionTool[P, R]]: ...
 
 
@@ -268,6 +272,7 @@ def tool(
     timeout: timedelta | None = None,
     activation: ToolActivation = "always",
     argument_projection: ArgumentProjection = MATERIALIZE,
+    projection: SchemaProjection | None = None,
 ) -> object:
     """Make a function or a method a tool: `@lash.tool` or `@lash.tool(retry=…)`.
 
@@ -288,6 +293,7 @@ def tool(
         timeout: How long one attempt may take.
         activation: `internal` keeps it from models; processes may call it.
         argument_projection: How references that code hands in reach it.
+        projection: How the schema may be told to models that take less than all of JSON Schema.
 
     Raises:
         ConfigurationError: `tool_signature_invalid`, naming the parameter and the remedy.
@@ -305,6 +311,7 @@ def tool(
             timeout=timeout,
             activation=activation,
             argument_projection=argument_projection,
+            projection=projection,
             schema=schema,
         )
 

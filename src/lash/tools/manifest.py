@@ -97,6 +97,29 @@ def manifest_of(tool: Tool) -> ToolManifest:
     )
 
 
+def grant_tool(
+    tool: Tool, *, source_id: str | None = None, execution_binding: JsonValue = None
+) -> ToolGrant:
+    """Permission to call one tool once, whether or not it is in any catalogue.
+
+    `runtime.processes.start_tool(agent, grant, args)` and `ctx.processes.start_tool(grant, args)` take it
+    in the place of a name. Whatever a session hides stays hidden from grants as well.
+
+    Args:
+        tool: The tool, as its source has it.
+        source_id: Where it is called: `agent`, `plugin:<id>` or `provider:<id>`. Nothing is guessed: a
+            grant without one is refused.
+        execution_binding: What its body finds in `ToolContext.execution_binding`; JSON, and no secret, for
+            it is kept with the call.
+    """
+    return ToolGrant(
+        manifest=manifest_of(tool),
+        contract=ToolContract(input_schema=tool.spec.input_schema),
+        source_id=source_id,
+        execution_binding=execution_binding,
+    )
+
+
 def activation_of(tool: Tool) -> ToolActivation:
     """Who may call a tool; one that does not say is for models."""
     return "internal" if getattr(tool, "activation", "always") == "internal" else "always"

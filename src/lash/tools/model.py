@@ -207,6 +207,7 @@ class ToolContext:
         cancel: Tripped when the attempt is given up: it took too long, or the runtime stops driving
             the turn. A plain function in its thread learns of it in no other way.
         services: What stands behind `defer`, `direct`, `child` and `processes`; given by the runtime.
+        execution_binding: What the grant hands along, in a call that was granted.
     """
 
     session_id: str
@@ -218,6 +219,7 @@ class ToolContext:
     idempotency_key: str
     cancel: CancelToken = field(default_factory=CancelToken)
     services: ToolServices | None = field(default=None, repr=False)
+    execution_binding: JsonValue = None
 
     async def defer(
         self,

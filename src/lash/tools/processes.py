@@ -8,6 +8,7 @@ from lash.core.json import Data, JsonObject, JsonValue
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lash.tools.manifest import ToolGrant
     from lash.tools.model import ChildAnswer
 
 
@@ -114,16 +115,16 @@ class ToolProcesses(Protocol):
 
     async def start_tool(
         self,
-        tool: str,
+        tool: "str | ToolGrant",
         args: JsonObject,
         *,
         id: str | None = None,  # noqa: A002  as above
         by_model: bool = False,
     ) -> ProcessRef:
-        """Call a tool of the same agent in the background.
+        """Call a tool that the session has in the background.
 
         Args:
-            tool: The tool.
+            tool: The tool, by name; or a grant, for one that is in no catalogue.
             args: What it is called with.
             id: Your own name for the process.
             by_model: The model has named the tool, so it must be one that models may call.

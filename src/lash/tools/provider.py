@@ -21,3 +21,11 @@ class ToolProvider(Protocol):
     def tools(self) -> Sequence[Tool]:
         """The tools on offer now. A tool that cannot be reached just now stays on offer and fails."""
         ...
+
+
+class LazyToolProvider(ToolProvider, Protocol):
+    """Has more tools than it lists; a session that takes one in by its id, and a grant, reach them."""
+
+    def find(self, tool_id: str) -> Tool | None:
+        """The tool of an id, listed or not. Answers from memory, as `tools` does."""
+        ...

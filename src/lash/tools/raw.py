@@ -45,7 +45,10 @@ class RawTool:
             raise ConfigurationError("tool_signature_invalid", "A tool needs a name.")
         self._schema = looked_at(input_schema, name)
         self._spec = ToolSpec(
-            name=name, description=description, input_schema=self._schema.document
+            name=name,
+            description=description,
+            input_schema=self._schema.document,
+            projection=projection if projection != SchemaProjection() else None,
         )
         self._contract = SchemaContract(canonical=self._schema.document, projection=projection)
         self._body = run

@@ -58,7 +58,7 @@ class TurnPlugins:
         self._head = head
         self.states = PluginStates(head, announce)
         self._hooks = TurnHooks(agent.plugins, self.states, turn.turn_id, message_scope)
-        self.tools = OfferedTools(agent, self._hooks)
+        self.tools = OfferedTools(agent, head.tools, self._hooks)
         asked = agent.plugins.asks_before_tools
         self.tool_hooks = ToolHooks(agent.plugins, self.states) if asked else None
         self._told = self._begun = told

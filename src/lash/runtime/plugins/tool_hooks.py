@@ -34,6 +34,7 @@ from lash.runtime.plugins.asking import asked, asked_at_once
 from lash.runtime.plugins.states import EffectStates, PluginStates
 from lash.runtime.selfwaits import inside
 from lash.runtime.tool_calling import Word
+from lash.tools.manifest import MATERIALIZE, ArgumentProjection
 from lash.turn.tools import ToolFailed, ToolFailure, ToolOutput, ToolSuccess
 
 T = TypeVar("T")
@@ -78,6 +79,7 @@ class HookedCall:
         attempt: Which attempt this is.
         key: The same for every attempt of the call.
         answers: What the outside has said to plugins that held the call.
+        argument_projection: How references in the arguments are handed to the tool.
     """
 
     turn_id: str
@@ -86,6 +88,7 @@ class HookedCall:
     attempt: int
     key: str
     answers: Mapping[str, Word]
+    argument_projection: ArgumentProjection = MATERIALIZE
 
 
 class ToolHooks:
@@ -202,6 +205,7 @@ class ToolHooks:
             args=msgspec.json.decode(given),
             attempt=call.attempt,
             idempotency_key=call.key,
+            argument_projection=call.argument_projection,
             answer=RESOLUTION.decode(encode(word.resolution)) if word and spoken else None,
         )
 

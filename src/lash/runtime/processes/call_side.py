@@ -38,9 +38,10 @@ from lash.runtime.processes.session_side import (
 from lash.runtime.processes.tool_calls import tool_missing
 from lash.runtime.processes.turns import turn_value
 from lash.runtime.rests import Rests
+from lash.runtime.tool_catalog import tools_now
 from lash.runtime.tool_services import CallWork
 from lash.sessions.model import AgentRef, ChildUsage, RootSession, SessionHead, SessionRelation
-from lash.tools.manifest import activation_of
+from lash.tools.manifest import ToolGrant, for_models
 from lash.tools.model import ChildAnswer
 from lash.tools.processes import (
     AnyProcess,
@@ -132,19 +133,24 @@ class CallProcesses:
 
     async def start_tool(
         self,
-        tool: str,
+        tool: str | ToolGrant,
         args: JsonObject,
         *,
         id: str | None = None,  # noqa: A002  as above
         by_model: bool = False,
     ) -> ProcessRef:
         """Call a tool of the same agent in the background."""
-        named = self._asking.agent.tools_now.get(tool)
-        if by_model and named is not None and activation_of(named) == "internal":
-            raise tool_missing(self._asking.agent, tool)
-        process_id, told = self._named(id, tool), to_json(args)
+        agent = self._asking.agent
+        process_id = self._named(id, tool.manifest.name if isinstance(tool, ToolGrant) else tool)
+        if by_model:
+            state = await self._through(self._access.tool_state)
+            if str(tool) not in for_models(tools_now(agent, state)):
+                raise tool_missing(agent, str(tool), state)
+        told = to_json(args)
         given = told if isinstance(told, dict) else {}
-        return await self._start(self._access.of_tool(self._asking.agent, process_id, tool, given))
+        return await self._start(
+            await self._through(lambda: self._access.of_tool(agent, process_id, tool, given))
+        )
 
     async def start_turn(
         self,
@@ -201,18 +207,20 @@ class CallProcesses:
     async def _turn(
         self, process_id: str, agent: str, prompt: str, output: object, max_depth: int | None
     ) -> RegisterRequest:
-        relation = await self._through(lambda: self._relation(max_depth))
+        relation = await self._through(lambda: self._relation(agent, max_depth))
         return self._access.of_turn(
             process_id, agent=agent, prompt=prompt, output=output, relation=relation
         )
 
-    async def _relation(self, max_depth: int | None) -> SessionRelation:
+    async def _relation(self, agent: str, max_depth: int | None) -> SessionRelation:
         """Where a session begun here comes from: it is a child of the session that the tool works for."""
         session_id = self._access.standing.session_id
         head = None if session_id is None else await self._registry.store.load_head(session_id)
         if head is None:
             return RootSession()
-        return relation_below(head, self._asking.turn_id, self._work.call_id, max_depth)
+        return relation_below(
+            head, self._asking.turn_id, self._work.call_id, agent=agent, max_depth=max_depth
+        )
 
     async def _book(self, record: ProcessRecord) -> None:
         """Book with this attempt what a turn's session has used in all, whatever came of it."""

@@ -83,6 +83,7 @@ _WAITING_FOR_CODE = frozenset(
         "process_version_missing",
         "process_engine_missing",
         "process_tool_missing",
+        "tool_source_unknown",
         "agent_missing",
         "agent_unknown",
         "agent_version_missing",

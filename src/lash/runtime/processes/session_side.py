@@ -32,6 +32,8 @@ from lash.runtime.processes.tool_calls import tool_request
 from lash.runtime.processes.turns import turn_request
 from lash.runtime.processes.worker import ProcessWorker
 from lash.sessions.model import RootSession, SessionRelation
+from lash.sessions.tools import UNTOLD, SessionToolState
+from lash.tools.manifest import ToolGrant
 from lash.tools.processes import NamedProcess, ProcessView
 
 
@@ -144,14 +146,10 @@ class ProcessAccess:
             label=label,
         )
 
-    def of_tool(
-        self, agent: AgentDefinition, process_id: str, tool: str, args: JsonObject
+    async def of_tool(
+        self, agent: AgentDefinition, process_id: str, tool: str | ToolGrant, args: JsonObject
     ) -> RegisterRequest:
-        """What registers a call of an agent's tool.
-
-        Raises:
-            LashError: `process_tool_missing`, `invalid_tool_args`.
-        """
+        """What registers a call of an agent's tool, as far as the session has it. Raises as `tool_request`."""
         standing = self.standing
         return tool_request(
             agent,
@@ -159,10 +157,17 @@ class ProcessAccess:
             tool,
             args,
             provenance=standing.provenance,
+            state=await self.tool_state(),
             session_id=standing.session_id,
             wake_session_id=standing.wake_session_id,
             observers=standing.observers,
         )
+
+    async def tool_state(self) -> SessionToolState:
+        """What the session says about its tools, in whose name something is asked for."""
+        session_id = self.standing.session_id
+        head = None if session_id is None else await self.host.registry.store.load_head(session_id)
+        return UNTOLD if head is None else head.tools
 
     def of_turn(
         self,
@@ -286,8 +291,8 @@ def _work(registration: ProcessRegistration) -> JsonValue:
             if not isinstance(payload, Mapping):
                 return [kind, payload]
             return [kind, {key: each for key, each in payload.items() if key != "version"}]
-        case ToolCallInput(call=call):
-            return ["tool", call.tool_name, call.args]
+        case ToolCallInput(call=call, grant=grant):
+            return ["tool", call.tool_name, call.args, grant]
         case SessionTurnInput(session_id=session_id, agent_name=agent, turn_input=turn_input):
             return ["turn", session_id, agent, turn_input]
         case given:

@@ -6,7 +6,7 @@ import msgspec
 
 from lash.core.causality import RuntimeInvocation, scope_effect
 from lash.core.errors import LashError, StoreError
-from lash.core.json import JsonObject
+from lash.core.json import JsonObject, to_json
 from lash.core.seams import SeamObserver
 from lash.effects.commands import PreparedToolCall
 from lash.effects.hosts import EffectHost
@@ -29,13 +29,17 @@ from lash.processes.registration import RegisterRequest, env_ref_of
 from lash.runtime.agents import AgentDefinition, AgentRegistry, default_model
 from lash.runtime.children import Children, ChildrenHost
 from lash.runtime.events import Announce, TurnEvent
+from lash.runtime.granted_tools import GrantedTool, grant_of
 from lash.runtime.plugins.states import PluginStates
 from lash.runtime.plugins.tool_hooks import ToolHooks
 from lash.runtime.processes.run import ProcessRun
+from lash.runtime.tool_catalog import tools_now, unlisted
 from lash.runtime.tool_dispatch import ToolDispatch
 from lash.runtime.tool_services import CallWork
 from lash.sessions.model import AgentRef, SessionHead
-from lash.tools.manifest import for_models
+from lash.sessions.tools import UNTOLD, SessionToolState
+from lash.tools.manifest import ToolGrant, for_models
+from lash.tools.model import Tool
 from lash.tools.processes import ToolProcesses
 from lash.turn.tools import (
     PendingToolCall,
@@ -54,34 +58,43 @@ _NO_SESSION = "process-env:"
 def tool_request(
     agent: AgentDefinition,
     process_id: str,
-    tool: str,
+    tool: str | ToolGrant,
     args: JsonObject,
     *,
     provenance: ProcessProvenance,
+    state: SessionToolState = UNTOLD,
     session_id: str | None = None,
     wake_session_id: str | None = None,
     observers: tuple[str, ...] = (),
 ) -> RegisterRequest:
     """What registers a call of an agent's tool as a process.
 
+    `state` is what the session says about its tools in whose name the call is made.
+
     Raises:
-        LashError: `process_tool_missing`, `invalid_tool_args`.
+        LashError: `process_tool_missing`, `invalid_tool_args`; of a grant `tool_grant_source_missing`,
+            `granted_tool_id_mismatch`, `tool_unavailable`.
+        ConfigurationError: `tool_source_unknown`, `tool_schema_invalid`.
     """
-    tools = agent.tools_now
-    found = tools.get(tool)
+    found = (
+        _granted(agent, tool, state)
+        if isinstance(tool, ToolGrant)
+        else tools_now(agent, state).get(tool)
+    )
     if found is None:
-        raise tool_missing(agent, tool)
+        raise tool_missing(agent, str(tool), state)
     found.check(args)
     env = ProcessEnv(
         agent_name=agent.ref.name, agent_version=agent.ref.version, session_id=session_id
     )
-    call = PreparedToolCall(call_id=process_id, tool_id=found.id, tool_name=tool, args=args)
+    name, grant = found.name, grant_of(found)
+    call = PreparedToolCall(call_id=process_id, tool_id=found.id, tool_name=name, args=args)
     return RegisterRequest(
         registration=ProcessRegistration(
             process_id=process_id,
-            input=ToolCallInput(call=call),
+            input=ToolCallInput(call=call, grant=to_json(grant)),
             disposition="rerunnable",
-            identity=ProcessIdentity(kind="tool", label=tool, definition=agent.ref.name),
+            identity=ProcessIdentity(kind="tool", label=name, definition=agent.ref.name),
             provenance=provenance,
             env_ref=env_ref_of(env),
             wake_session_id=wake_session_id,
@@ -91,9 +104,18 @@ def tool_request(
     )
 
 
-def tool_missing(agent: AgentDefinition, tool: str) -> LashError:
+def _granted(agent: AgentDefinition, grant: ToolGrant, state: SessionToolState) -> GrantedTool:
+    """The tool of a grant, if it is there now. What a session hides stays hidden from grants as well."""
+    granted = GrantedTool(agent, grant)
+    if granted.id in state.hidden:
+        raise tool_missing(agent, granted.name, state)
+    granted.inner()
+    return granted
+
+
+def tool_missing(agent: AgentDefinition, tool: str, state: SessionToolState = UNTOLD) -> LashError:
     """The error of a tool that an agent does not have, or not for whoever asks."""
-    known = ", ".join(sorted(for_models(agent.tools_now))) or "none"
+    known = ", ".join(sorted(for_models(tools_now(agent, state)))) or "none"
     return LashError(
         "process_tool_missing",
         f"Agent {agent.ref.name!r} has no tool {tool!r}; it has: {known}. Nothing was registered.",
@@ -144,11 +166,12 @@ class ToolCallEngine:
 
     async def run(self, run: ProcessRun) -> ProcessAwaitOutput:
         """Call the tool, attempt by attempt; an answer it left to the outside is waited for."""
-        call = _call_of(run.record)
+        given = _input_of(run.record)
+        call = given.call
         env = await run.registry.env(run.record)
         agent = self._agent_of(run.record, env)
-        tools = agent.tools_now
-        if call.tool_name not in tools:
+        tool = _tool_of(agent, given)
+        if tool is None:
             raise LashError(
                 "process_tool_missing",
                 f"Process {run.record.process_id!r} calls the tool {call.tool_name!r}, which agent "
@@ -158,7 +181,7 @@ class ToolCallEngine:
         session_id = env.session_id or f"{_NO_SESSION}{run.record.process_id}"
         head = SessionHead(session_id=session_id, agent=agent.ref, created_at_ms=0)
         dispatch = ToolDispatch(
-            tools,
+            {call.tool_name: tool},
             run.controller,
             run.clock,
             announce=_unheard,
@@ -213,11 +236,29 @@ class ToolCallEngine:
         return await self._effects.await_event_key(run.controller.scope, wait)
 
 
-def _call_of(record: ProcessRecord) -> PreparedToolCall:
+def _input_of(record: ProcessRecord) -> ToolCallInput:
     given = record.registration.input
     if not isinstance(given, ToolCallInput):
         raise StoreError("store_corrupt", f"Process {record.process_id!r} is no call of a tool.")
-    return given.call
+    return given
+
+
+def _tool_of(agent: AgentDefinition, given: ToolCallInput) -> Tool | None:
+    """The tool that a process calls: by the grant it was registered with, else by its id.
+
+    What its session says about tools counted when the call was registered.
+    """
+    call = given.call
+    if given.grant is not None:
+        return GrantedTool(agent, msgspec.convert(given.grant, ToolGrant))
+    found = tools_now(agent, UNTOLD)
+    named = found.get(call.tool_name)
+    if call.tool_id is None or (named is not None and named.id == call.tool_id):
+        return named
+    # Another tool has the name by now, or the tool is not listed.
+    return next((each for each in found.values() if each.id == call.tool_id), None) or unlisted(
+        agent, call.tool_id
+    )
 
 
 def _parent(session_id: str, process_id: str) -> RuntimeInvocation:
