@@ -87,6 +87,7 @@ def test_every_process_and_trigger_command_is_replayed_by_the_suite() -> None:
         "parent end",
     }
     assert set(TRIGGER_COMMANDS) == {
+        "emit",
         "register",
         "update",
         "enable",

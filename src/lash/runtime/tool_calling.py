@@ -9,10 +9,12 @@ from lash.core.cancel import CancelToken
 from lash.core.causality import EffectSubject, RuntimeInvocation
 from lash.core.json import JsonObject, digest
 from lash.effects.outcomes import ChildTurn, DirectCall
+from lash.effects.trigger_commands import TriggerEmission
 from lash.effects.waits.board import Parking
 from lash.effects.waits.model import AwaitEventKey, Resolution
 from lash.runtime.children import Children
 from lash.tools.model import Tool, ToolRetry
+from lash.tools.triggers import ToolTriggers
 from lash.turn.tools import PendingToolCall
 
 
@@ -38,6 +40,9 @@ MintKey: TypeAlias = Callable[[str], Awaitable[AwaitEventKey]]
 #: The child sessions of a call: by its id, its key and what gives it up.
 BeginChildren: TypeAlias = Callable[[str, str, CancelToken], Children]
 
+#: The triggers of a call: by its key, and where what it emits is noted.
+BeginTriggers: TypeAlias = Callable[[str, list[TriggerEmission]], ToolTriggers]
+
 
 @dataclass(frozen=True, slots=True)
 class Word:
@@ -58,6 +63,7 @@ class Call:
         args: The arguments that its tool is run with.
         holds: How often it was held by plugins.
         answers: What the outside has said to plugins that held it.
+        emitted: The occurrences that its attempts have emitted.
     """
 
     parent: RuntimeInvocation
@@ -72,6 +78,7 @@ class Call:
     answers: dict[str, Word] = field(default_factory=dict)
     direct_calls: list[DirectCall] = field(default_factory=list)
     children: list[ChildTurn] = field(default_factory=list)
+    emitted: list[str] = field(default_factory=list)
 
     @property
     def key(self) -> str:

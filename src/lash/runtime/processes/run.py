@@ -83,6 +83,8 @@ _WAITING_FOR_CODE = frozenset(
         "process_version_missing",
         "process_engine_missing",
         "process_tool_missing",
+        "process_unregistered",
+        "trigger_event_unknown",
         "agent_missing",
         "agent_unknown",
         "agent_version_missing",
