@@ -35,6 +35,7 @@ from lash.core.errors import (
 )
 from lash.core.leases import LeaseTimings
 from lash.effects.outcomes import PendingCompletion
+from lash.effects.trigger_commands import TriggerEmission
 from lash.effects.waits.model import AwaitEventKey
 from lash.llm.direct import DirectResult
 from lash.llm.retry import RetryPolicy
@@ -49,6 +50,7 @@ from lash.runtime.processes.context import ProcessContext
 from lash.runtime.processes.function import ProcessFunction, process
 from lash.runtime.replaying import ReplayReport
 from lash.runtime.steps import StepRetry
+from lash.runtime.triggers.declaring import ReconcileReport, TriggerDeclaration
 from lash.runtime.triggers.events import TriggerEvent
 from lash.runtime.triggers.reports import EmitReport
 from lash.runtime.triggers.targets import SessionPrompt, from_event
@@ -110,6 +112,7 @@ __all__ = [
     "PromptLayer",
     "QueuedInput",
     "ReclaimReport",
+    "ReconcileReport",
     "ReplayError",
     "ReplayReport",
     "RetryPolicy",
@@ -127,6 +130,8 @@ __all__ = [
     "ToolContext",
     "ToolError",
     "ToolRetry",
+    "TriggerDeclaration",
+    "TriggerEmission",
     "TriggerEvent",
     "TurnAnswer",
     "TurnResult",

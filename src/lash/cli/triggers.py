@@ -107,6 +107,7 @@ def subscription_json(record: Subscription) -> dict[str, object]:
         "source": draft.source,
         "target": _target_json(draft),
         "enabled": record.enabled,
+        "membership": record.membership,
         "deleted_at_ms": record.deleted_at_ms,
         "revision": record.revision,
         "incarnation": record.incarnation,
@@ -172,7 +173,7 @@ def _show_subscriptions(request: TriggersRequest, found: Sequence[Subscription])
             printable(namespace(each.owner)),
             printable(each.draft.event),
             one_line(_target_text(each.draft)),
-            "deleted" if each.deleted else "enabled" if each.enabled else "disabled",
+            _state_text(each),
             str(each.revision),
             ago(each.updated_at_ms, now),
         )
@@ -216,6 +217,14 @@ def _show_deliveries(request: TriggersRequest, found: Sequence[Delivery]) -> int
         )
     print_table(console(), table)
     return ExitCode.DONE
+
+
+def _state_text(record: Subscription) -> str:
+    """How a subscription stands; also whether what its owner declares has it no more."""
+    if record.deleted:
+        return "deleted"
+    state = "enabled" if record.enabled else "disabled"
+    return f"{state}, orphaned" if record.membership == "orphaned" else state
 
 
 def _target_text(draft: SubscriptionDraft) -> str:
