@@ -185,6 +185,7 @@ async def test_a_process_subscribes_and_ends_what_it_subscribed(tmp_path: Path) 
         triggers = ctx.triggers
         begun = await triggers.subscribe(PAID, ship, key="c", input=TAKES)
         again = await triggers.subscribe(PAID, ship, key="c", input=TAKES)
+        refused: list[Any] = []
         try:
             await triggers.subscribe(PAID, audit, key="c")
         except lash.ConflictError as error:
@@ -205,7 +206,7 @@ async def test_a_process_subscribes_and_ends_what_it_subscribed(tmp_path: Path) 
         await running.processes.start(campaign, id="p")
         await waiting(running)
         (record,) = await running.triggers.list()
-        assert (record.revision, record.draft.target.name) == (2, "audit")  # type: ignore[union-attr]
+        assert (record.revision, record.draft.target.name) == (2, "audit")
     async with runtime(path, campaign) as running:
         await running.triggers.subscribe(PAID, ship, key="other", input=TAKES)
         handle = running.processes.handle("p")
