@@ -36,6 +36,7 @@ from lash.core.errors import (
 )
 from lash.core.leases import LeaseTimings
 from lash.effects.outcomes import PendingCompletion
+from lash.effects.trigger_commands import TriggerEmission
 from lash.effects.waits.model import AwaitEventKey
 from lash.llm.dialects import SchemaDialects
 from lash.llm.direct import DirectResult
@@ -52,6 +53,7 @@ from lash.runtime.processes.context import ProcessContext
 from lash.runtime.processes.function import ProcessFunction, process
 from lash.runtime.replaying import ReplayReport
 from lash.runtime.steps import StepRetry
+from lash.runtime.triggers.declaring import ReconcileReport, TriggerDeclaration
 from lash.runtime.triggers.events import TriggerEvent
 from lash.runtime.triggers.reports import EmitReport
 from lash.runtime.triggers.targets import SessionPrompt, from_event
@@ -114,6 +116,7 @@ __all__ = [
     "PromptLayer",
     "QueuedInput",
     "ReclaimReport",
+    "ReconcileReport",
     "ReplayError",
     "ReplayReport",
     "RetryPolicy",
@@ -137,6 +140,8 @@ __all__ = [
     "ToolError",
     "ToolGrant",
     "ToolRetry",
+    "TriggerDeclaration",
+    "TriggerEmission",
     "TriggerEvent",
     "TurnAnswer",
     "TurnResult",

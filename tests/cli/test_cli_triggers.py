@@ -91,6 +91,25 @@ def test_occurrences_are_listed_without_what_they_say(shop: Path, capsys: Captur
     assert (heads, row[:2]) == (["event", "key", "occurred"], ["order.lost", "l-1"])
 
 
+def test_the_list_says_that_something_could_not_be_started(shop: Path, capsys: Capture) -> None:
+    assert main(["triggers"]) == 0
+    assert "2 deliveries could not be started" in capsys.readouterr().err
+
+
+@pytest.fixture
+async def orphaned(here: Path) -> None:
+    async with lash.Runtime(here / "lash.db", processes=[ship], triggers=[PAID]) as runtime:
+        declared = lash.TriggerDeclaration(PAID, ship, key="ship", input={"order_id": "x"})
+        await runtime.triggers.reconcile([declared], host="shop")
+        await runtime.triggers.reconcile([], host="shop")
+
+
+@pytest.mark.usefixtures("orphaned")
+def test_what_is_declared_no_more_is_listed_as_orphaned(capsys: Capture) -> None:
+    assert [each["membership"] for each in told(capsys)] == ["orphaned"]
+    assert "orphaned" in screen(capsys)[1]
+
+
 def test_what_was_not_started_is_listed_with_its_reason(shop: Path, capsys: Capture) -> None:
     found = told(capsys, "deliveries")
     assert sorted((each["key"], each["subscription"], each["code"]) for each in found) == [

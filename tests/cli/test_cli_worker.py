@@ -14,6 +14,7 @@ from processes_left import SHOP, Shop, reached
 from recorded_turns import until
 
 import lash
+from lash.triggers.model import OccurrenceRequest
 
 #: Long before a lease runs out (30 s), and long enough for a busy machine.
 AT_ONCE_S = 10
@@ -200,6 +201,7 @@ async def test_what_a_module_prints_is_no_part_of_the_report(place: Path) -> Non
 
 LOUD = """
 import lash
+from lash.triggers.model import OccurrenceRequest
 
 print("imported")
 
@@ -284,6 +286,7 @@ STUBBORN = """
 import asyncio
 import pathlib
 import lash
+from lash.triggers.model import OccurrenceRequest
 
 @lash.process
 async def stays(ctx: lash.ProcessContext) -> None:
@@ -503,3 +506,78 @@ async def test_a_name_may_be_one_a_list_or_a_function_that_makes_them(
     found = [process["name"] for process in ready["processes"]]
     assert found == (["adds", "fails"] if name == "work" else ["adds"])
     await stopped(worker)
+
+
+# --- events -------------------------------------------------------------------------------------------
+
+EVENTS = """
+import lash
+from lash.triggers.model import OccurrenceRequest
+
+paid = lash.TriggerEvent("order.paid")
+
+
+@lash.process
+async def ship(ctx: lash.ProcessContext, order_id: str) -> str:
+    return order_id
+
+
+@lash.process
+async def sells(ctx: lash.ProcessContext) -> str:
+    return (await ctx.triggers.emit(paid, {"id": "o-7"}, key="sold")).event
+"""
+
+
+async def test_a_worker_takes_the_events_of_its_module_and_tells_what_cannot_be_started(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "shop.py").write_text(EVENTS)
+    shop: dict[str, Any] = {}
+    exec(compile(EVENTS, "shop.py", "exec"), shop)  # noqa: S102  our own source
+    async with lash.Runtime(
+        tmp_path / "lash.db",
+        processes=[shop["ship"], shop["sells"]],
+        triggers=[shop["paid"]],
+        run_processes=False,
+    ) as runtime:
+        await runtime.triggers.subscribe(
+            "order.paid", shop["ship"], key="ship", input={"order_id": lash.from_event("id")}
+        )
+        await runtime.processes.start(shop["sells"], id="sells-1")
+        store = runtime.engine.store.triggers
+        await store.ingest(OccurrenceRequest(event="order.paid", key="bare", payload={}))
+    ended = await run_lash("worker", "shop", "--until-idle", "--json", cwd=tmp_path)
+    assert (ended.code, ended.err) == (0, "")
+    (failed,) = [each for each in lines(ended) if each["type"] == "delivery_failed"]
+    assert (failed["event"], failed["key"], failed["code"]) == (
+        "order.paid",
+        "ship",
+        "trigger_input_missing",
+    )
+    done = [each for each in lines(ended) if each["type"] == "ended"]
+    assert sorted((each["name"], each["status"]) for each in done) == [
+        ("sells", "completed"),
+        ("ship", "completed"),
+    ]
+
+
+async def test_a_delivery_that_cannot_be_started_is_a_line_for_people(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(EVENTS)
+    shop: dict[str, Any] = {}
+    exec(compile(EVENTS, "shop.py", "exec"), shop)  # noqa: S102  our own source
+    async with lash.Runtime(
+        tmp_path / "lash.db", processes=[shop["ship"]], triggers=[shop["paid"]]
+    ) as runtime:
+        await runtime.triggers.subscribe(
+            "order.paid", shop["ship"], key="ship", input={"order_id": lash.from_event("id")}
+        )
+        store = runtime.engine.store.triggers
+        await runtime.idle(20)
+        await store.ingest(OccurrenceRequest(event="order.paid", key="bare", payload={}))
+    ended = await run_lash("worker", "shop", "--until-idle", cwd=tmp_path)
+    assert ended.code == 0
+    (line,) = [each for each in ended.out.splitlines() if "was not started" in each]
+    assert (
+        "event order.paid · subscription ship · was not started: The event has no event.id" in line
+    )
+    assert "[trigger_input_missing]" in line

@@ -26,6 +26,7 @@ from lash.testing.conformance.processes.samples import DAY_MS, refund
 from lash.testing.conformance.samples import ANA, claim, request
 from lash.testing.conformance.triggers.board import APP, DESK, REFUND, SAY, draft, of_session
 from lash.triggers.commands import (
+    Declare,
     Delete,
     Disable,
     Enable,
@@ -61,7 +62,7 @@ SOURCES: list[JsonValue] = [None, 1]
 owners = st.sampled_from(OWNERS)
 actors = st.sampled_from(ACTORS)
 keys = st.sampled_from(["a", "b"])
-revisions = st.integers(0, 5)
+revisions = st.none() | st.integers(0, 5)
 drafts = st.builds(
     draft,
     keys,
@@ -84,6 +85,13 @@ commands: st.SearchStrategy[TriggerCommand] = st.one_of(
     st.builds(Disable, **_AT),
     st.builds(Delete, **_AT),
     st.builds(Revive, draft=drafts, **_AT),
+    st.builds(
+        Declare,
+        owner=owners,
+        actor=actors,
+        drafts=st.lists(drafts, max_size=2, unique_by=lambda each: each.key).map(tuple),
+        others=st.lists(keys, max_size=2).map(tuple),
+    ),
     st.builds(Prune, owner=owners, actor=actors, keys=st.lists(keys, max_size=3).map(tuple)),
 )
 occurrences = st.builds(

@@ -134,10 +134,11 @@ class Runtime:
             processes=tuple(processes),
             process_concurrency=_check_concurrency(process_concurrency),
             run_processes=run_processes,
+            triggers=tuple(triggers),
             attachment_policy=attachment_policy or AttachmentPolicy(),
         )
         ProcessFunctions(self._environment.processes)
-        self._events = TriggerEvents(triggers)
+        TriggerEvents(self._environment.triggers)
         self._plugins = PluginLives(
             (*everywhere, *(plugin for agent in agents for plugin in agent.plugins)),
             self._environment.clock,
@@ -406,7 +407,7 @@ class Runtime:
     @property
     def triggers(self) -> Triggers:
         """Events and what they start: subscribe to them, emit them, look at what came of it."""
-        return Triggers(self.engine, self._events)
+        return Triggers(self.engine)
 
     @property
     def attachments(self) -> RuntimeAttachments:

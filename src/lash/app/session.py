@@ -26,6 +26,7 @@ from lash.app.session_tools import (
     session_tools,
     stale,
 )
+from lash.app.session_triggers import SessionTriggers
 from lash.app.stopping import CancelReceipt, receipt_of
 from lash.core.cancel import Cancellation
 from lash.core.clock import IdSource
@@ -462,6 +463,11 @@ class Session:
             lambda: self._runtime.agent_for(self.id, self._agent),
             self._runtime.ids.new,
         )
+
+    @property
+    def triggers(self) -> SessionTriggers:
+        """What the session has subscribed to; it ends with the session."""
+        return SessionTriggers(lambda: self._engine, self.id)
 
     # --- the session itself ---------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Finding what `module:name` on the command line names: tools, agents, processes."""
+"""Finding what `module:name` on the command line names: tools, agents, processes, events."""
 
 import importlib
 import sys
@@ -12,6 +12,7 @@ from typing import Any, TypeAlias, cast
 from lash.app.agent import Agent, ToolLike
 from lash.core.errors import ConfigurationError
 from lash.runtime.processes.function import ProcessFunction
+from lash.runtime.triggers.events import TriggerEvent
 
 #: Makes the error of an argument that cannot be used, given why.
 _Refuse: TypeAlias = Callable[[str], ConfigurationError]
@@ -59,18 +60,21 @@ def import_agents(spec: str) -> list[Agent]:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a worker can run."""
+    """What a worker can run, and the events that what it runs may emit."""
 
     agents: list[Agent] = field(default_factory=list)
     processes: list[ProcessFunction[..., Any]] = field(default_factory=list)
+    triggers: list[TriggerEvent] = field(default_factory=list)
 
     def take(self, value: object) -> bool:
-        """Add an agent or a process function, once; False for anything else."""
+        """Add an agent, a process function or an event, once; False for anything else."""
         kept: list[Any] | None = None
         if isinstance(value, Agent):
             kept = self.agents
         elif isinstance(value, ProcessFunction):
             kept = self.processes
+        elif isinstance(value, TriggerEvent):
+            kept = self.triggers
         if kept is None:
             return False
         if all(value is not known for known in kept):  # one may have several names
@@ -79,7 +83,7 @@ class Work:
 
 
 def import_work(spec: str) -> Work:
-    """The agents and process functions that stand in `module`, or that `module:name` names.
+    """The agents, process functions and events that stand in `module`, or that `module:name` names.
 
     The name may be that of one of them, of a list of them, or of a function without parameters that
     returns either. Modules of the current directory can be imported, as with `python -m`.

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from lash.cli.exit_codes import ExitCode
 from lash.cli.json_output import write_json
-from lash.cli.output import console, print_table
+from lash.cli.output import console, note, print_table
 from lash.cli.reading import now_ms, reading
 from lash.cli.wording import ago, one_line, printable
 from lash.stores.sqlite import SqliteStore
@@ -45,7 +45,8 @@ def triggers(request: TriggersRequest) -> int:
     """Show triggers."""
     match request.what:
         case "list":
-            return _show_subscriptions(request, asyncio.run(_subscriptions(request)))
+            found, stuck = asyncio.run(_subscriptions(request))
+            return _show_subscriptions(request, found, stuck)
         case "occurrences":
             return _show_occurrences(request, asyncio.run(_occurrences(request)))
         case "deliveries":
@@ -55,10 +56,12 @@ def triggers(request: TriggersRequest) -> int:
 # --- reading ------------------------------------------------------------------------------------------
 
 
-async def _subscriptions(request: TriggersRequest) -> Sequence[Subscription]:
+async def _subscriptions(request: TriggersRequest) -> tuple[Sequence[Subscription], int]:
+    """Subscriptions, and how many deliveries could not be started."""
     wanted = SubscriptionFilter(event=request.event, deleted=request.everything)
     async with reading(request.db) as store:
-        return await store.triggers.list_subscriptions(wanted)
+        failed = await store.triggers.list_deliveries(DeliveryFilter(state="failed"))
+        return await store.triggers.list_subscriptions(wanted), len(failed)
 
 
 async def _occurrences(request: TriggersRequest) -> Sequence[Occurrence]:
@@ -107,6 +110,7 @@ def subscription_json(record: Subscription) -> dict[str, object]:
         "source": draft.source,
         "target": _target_json(draft),
         "enabled": record.enabled,
+        "membership": record.membership,
         "deleted_at_ms": record.deleted_at_ms,
         "revision": record.revision,
         "incarnation": record.incarnation,
@@ -158,7 +162,7 @@ def delivery_json(record: Delivery) -> dict[str, object]:
 # --- for people ---------------------------------------------------------------------------------------
 
 
-def _show_subscriptions(request: TriggersRequest, found: Sequence[Subscription]) -> int:
+def _show_subscriptions(request: TriggersRequest, found: Sequence[Subscription], stuck: int) -> int:
     if request.as_json:
         write_json([subscription_json(each) for each in found])
         return ExitCode.DONE
@@ -172,11 +176,14 @@ def _show_subscriptions(request: TriggersRequest, found: Sequence[Subscription])
             printable(namespace(each.owner)),
             printable(each.draft.event),
             one_line(_target_text(each.draft)),
-            "deleted" if each.deleted else "enabled" if each.enabled else "disabled",
+            _state_text(each),
             str(each.revision),
             ago(each.updated_at_ms, now),
         )
     print_table(console(), table)
+    if stuck:
+        what = "1 delivery" if stuck == 1 else f"{stuck} deliveries"
+        note(f"{what} could not be started; `lash triggers deliveries` says why.")
     return ExitCode.DONE
 
 
@@ -216,6 +223,14 @@ def _show_deliveries(request: TriggersRequest, found: Sequence[Delivery]) -> int
         )
     print_table(console(), table)
     return ExitCode.DONE
+
+
+def _state_text(record: Subscription) -> str:
+    """How a subscription stands; also whether what its owner declares has it no more."""
+    if record.deleted:
+        return "deleted"
+    state = "enabled" if record.enabled else "disabled"
+    return f"{state}, orphaned" if record.membership == "orphaned" else state
 
 
 def _target_text(draft: SubscriptionDraft) -> str:

@@ -59,6 +59,11 @@ def direct_key(usage_source: str, *, request: str | None, ordinal: int) -> str:
     return f"direct:{key_part(usage_source)}:ordinal:{ordinal}"
 
 
+def trigger_key(operation: str, ordinal: int) -> str:
+    """The key of something that is asked of triggers."""
+    return f"trigger:{operation}:{ordinal}"
+
+
 def process_key(parent: str | None, command: ProcessCommand, ordinal: int) -> str:
     """The key of a process command; `ordinal` counts equal commands under one parent."""
     return f"{parent or 'process'}:{process_effect_id(command)}:{ordinal}"

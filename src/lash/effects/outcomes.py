@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from lash.core.json import Data, JsonObject, JsonValue
 from lash.effects.process_commands import ProcessEffectOutcome
-from lash.effects.trigger_commands import TriggerEffectOutcome
+from lash.effects.trigger_commands import TriggerEffectOutcome, TriggerEmission
 from lash.effects.waits.model import AwaitEventKey, Resolution
 from lash.llm.response import LlmFailure, LlmResponse
 from lash.llm.retry import LlmCallRecord
@@ -109,6 +109,7 @@ class ToolAttemptOutcome(Data, tag_field="type", tag="tool_attempt"):
         held_by: The plugin that holds the call until the outside has spoken; the tool has not run.
         shown: What a plugin lets the model see of the answer.
         plugin_state: What plugins remember from here on.
+        emissions: The events that the body has emitted.
     """
 
     output: ToolOutput | None = None
@@ -121,6 +122,7 @@ class ToolAttemptOutcome(Data, tag_field="type", tag="tool_attempt"):
     held_by: str | None = None
     shown: str | None = None
     plugin_state: Mapping[str, StateChange] = {}
+    emissions: tuple[TriggerEmission, ...] = ()
 
 
 class ExecCodeOutcome(Data, tag_field="type", tag="exec_code"):

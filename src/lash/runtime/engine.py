@@ -13,6 +13,7 @@ from lash.core.cancel import Cancellation
 from lash.core.errors import LashError, SessionBusyError
 from lash.core.leases import Busy, Lease, LeaseClaim, LeaseOwner
 from lash.effects.hosts import EffectHost, InlineEffectHost, StoreEffectHost
+from lash.effects.trigger_commands import TriggerEmission
 from lash.processes.model import ProcessParked
 from lash.runtime.agents import AgentRegistry
 from lash.runtime.arriving import Arrivals
@@ -43,7 +44,9 @@ from lash.runtime.refusals import (
 from lash.runtime.selfwaits import outside
 from lash.runtime.stores import Store
 from lash.runtime.sweeping import Sweep
+from lash.runtime.triggers.call_side import CallTriggers
 from lash.runtime.triggers.router import TriggerRouter
+from lash.runtime.triggers.side import TriggerSide
 from lash.runtime.turn_drive import TurnProcesses
 from lash.sessions.accepting import ClaimedSession
 from lash.sessions.committing import CommitReceipt, TurnCommit
@@ -51,6 +54,7 @@ from lash.sessions.model import (
     Parked,
     TurnRecord,
 )
+from lash.tools.triggers import ToolTriggers
 
 T = TypeVar("T")
 
@@ -71,7 +75,8 @@ class Engine:
         self.environment = environment
         self.effects = environment.host or _host_over(store, environment)
         self.histories = Histories(store)
-        self.operations = OpenOperations(self.effects, store, environment)
+        self.trigger_side = TriggerSide(self)
+        self.operations = OpenOperations(self.effects, store, environment, self.trigger_side)
         self._owner: LeaseOwner | None = None
         self.lanes: dict[str, Lane] = {}
         self.followers = Followers()
@@ -168,6 +173,11 @@ class Engine:
     def tool_processes(self) -> TurnProcesses:
         """Through which tools start processes."""
         return self.processes.calls
+
+    def call_triggers(self, call_key: str, emissions: list[TriggerEmission]) -> ToolTriggers:
+        """Through which one tool call emits events."""
+        clock = self.environment.clock
+        return CallTriggers(self.trigger_side, clock, call_key, emissions)
 
     def recover(self, session_id: str) -> None:
         """Drive the session's open turns here."""

@@ -23,6 +23,7 @@ from lash.runtime.events import (
 from lash.runtime.processes.engines import ProcessEngine
 from lash.runtime.processes.function import ProcessFunction
 from lash.runtime.processes.worker import CONCURRENCY
+from lash.runtime.triggers.events import TriggerEvent
 
 _log = logging.getLogger("lash.runtime")
 
@@ -59,6 +60,7 @@ class Environment:
         process_concurrency: How many processes run at once; what waits does not count.
         run_processes: Whether processes are run here at all.
         process_engines: Engines of the host's own.
+        triggers: The events that may occur here.
         attachment_policy: What may become an attachment.
     """
 
@@ -75,6 +77,7 @@ class Environment:
     process_concurrency: int = CONCURRENCY
     run_processes: bool = True
     process_engines: Sequence[ProcessEngine] = ()
+    triggers: Sequence[TriggerEvent] = ()
     attachment_policy: AttachmentPolicy = AttachmentPolicy()  # noqa: RUF009  a value
 
     def tell(self, event: RuntimeEvent) -> None:

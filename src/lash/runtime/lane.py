@@ -26,6 +26,7 @@ from lash.effects.hosts import EffectHost
 from lash.effects.journal import WriteAuthority
 from lash.effects.journaling import lease_lost
 from lash.effects.shielding import shielded
+from lash.effects.trigger_commands import TriggerEmission
 from lash.runtime.agents import AgentDefinition, AgentRegistry, default_model
 from lash.runtime.cancelling import being_cancelled
 from lash.runtime.children import ChildrenHost
@@ -46,6 +47,7 @@ from lash.sessions.accepting import (
 )
 from lash.sessions.committing import CommitReceipt, TurnCommit
 from lash.sessions.model import AcceptedTurn, Parked, SessionHead
+from lash.tools.triggers import ToolTriggers
 
 _log = logging.getLogger("lash.runtime")
 
@@ -67,6 +69,10 @@ class LaneHost(Protocol):
     @property
     def tool_processes(self) -> TurnProcesses:
         """Through which tools start processes."""
+        ...
+
+    def call_triggers(self, call_key: str, emissions: list[TriggerEmission]) -> ToolTriggers:
+        """Through which one tool call emits events."""
         ...
 
     async def claim(self, session_id: str) -> ClaimedSession | None:
@@ -424,6 +430,7 @@ class Lane:
             resolve_model=environment.resolve_model,
             children=host.arrivals,
             processes=host.tool_processes,
+            triggers=host.call_triggers,
         )
         history = await host.histories.at(head)
         if agent is not None:

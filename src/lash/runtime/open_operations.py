@@ -1,5 +1,6 @@
 """The operations that are open in this runtime: those who enter one by one name share a controller."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from lash.core.clock import Clock, IdSource
@@ -10,6 +11,8 @@ from lash.effects.journal import Journal
 from lash.effects.shielding import shielded
 from lash.runtime.direct import ResolveModel
 from lash.runtime.environment import Environment
+from lash.runtime.triggers.recorded import RecordedTriggers
+from lash.runtime.triggers.side import TriggerSide
 
 
 @dataclass(slots=True)
@@ -24,8 +27,15 @@ class _Open:
 class OpenOperations:
     """What operations need of the runtime they run in."""
 
-    def __init__(self, effects: EffectHost, journal: Journal, environment: Environment) -> None:
+    def __init__(
+        self,
+        effects: EffectHost,
+        journal: Journal,
+        environment: Environment,
+        triggers: TriggerSide,
+    ) -> None:
         self._effects = effects
+        self._triggers = triggers
         self._journal = journal
         self._environment = environment
         self._open: dict[str, _Open] = {}
@@ -49,6 +59,12 @@ class OpenOperations:
     def resolve_model(self) -> ResolveModel:
         """Finds the model a caller names."""
         return self._environment.resolve_model
+
+    def triggers_of(
+        self, place: Callable[[str], str], entered: Callable[[], EffectController]
+    ) -> RecordedTriggers:
+        """The triggers of code that finds the keys and the controller of its effects like this."""
+        return RecordedTriggers(self._triggers, place, entered)
 
     async def enter_operation(self, operation_id: str) -> EffectController:
         """The operation's controller. One that was finished is at work again from here on."""

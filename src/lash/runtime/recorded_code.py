@@ -8,7 +8,7 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
-from typing import Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Protocol, TypeVar, overload
 
 from lash.core.causality import scope_effect
 from lash.core.clock import Clock, IdSource
@@ -54,6 +54,9 @@ from lash.runtime.steps import (
     step_name,
 )
 
+if TYPE_CHECKING:
+    from lash.runtime.triggers.recorded import RecordedTriggers
+
 T = TypeVar("T")
 
 
@@ -73,6 +76,12 @@ class CodeServices(Protocol):
     @property
     def resolve_model(self) -> ResolveModel:
         """Finds the model a caller names."""
+        ...
+
+    def triggers_of(
+        self, place: Callable[[str], str], entered: Callable[[], EffectController]
+    ) -> "RecordedTriggers":
+        """The triggers of code that finds the keys and the controller of its effects like this."""
         ...
 
 
@@ -339,6 +348,18 @@ class RecordedCode(ABC):
             return result_of(contract, outcome)
 
         return ask()
+
+    # --- triggers ---------------------------------------------------------------------------------
+
+    @property
+    def triggers(self) -> "RecordedTriggers":
+        """Events and subscriptions: `await ctx.triggers.emit("order.paid", {"id": "o-7"})`."""
+
+        def place(operation: str) -> str:
+            ordinal = self._take(f"trigger:{operation}")
+            return self._placed(keys.trigger_key(operation, ordinal))
+
+        return self._services.triggers_of(place, self._entered)
 
     # --- small things -----------------------------------------------------------------------------
 

@@ -61,6 +61,7 @@ def call_record(call: CompletedToolCall) -> ToolCallRecord:
         output=call.output,
         duration_ms=call.duration_ms,
         attempts=call.attempts,
+        emitted=call.emitted,
     )
 
 

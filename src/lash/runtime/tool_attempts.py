@@ -38,7 +38,7 @@ from lash.runtime.plugins.tool_hooks import (
 from lash.runtime.selfwaits import inside
 from lash.runtime.stopping import check_stop
 from lash.runtime.tool_answers import contained, fitting, uncontained, wrong_outcome
-from lash.runtime.tool_calling import BeginChildren, Call, MintKey, Resting
+from lash.runtime.tool_calling import BeginChildren, BeginTriggers, Call, MintKey, Resting
 from lash.runtime.tool_services import AttemptServices, BeginProcesses, CallWork
 from lash.tools.manifest import MATERIALIZE, argument_projection_of
 from lash.tools.model import Tool, ToolContext, ToolServices
@@ -62,6 +62,7 @@ class ToolAttempts:
         cancel: CancelToken,
         children: BeginChildren,
         processes: BeginProcesses,
+        triggers: BeginTriggers,
         slot: Resting | None,
         hooks: ToolHooks | None,
     ) -> None:
@@ -75,6 +76,7 @@ class ToolAttempts:
         self._cancel = cancel
         self._begin_children = children
         self._begin_processes = processes
+        self._begin_triggers = triggers
         self._slot = slot
         self._hooks = hooks
 
@@ -122,6 +124,7 @@ class ToolAttempts:
                 duration_ms=round((self._clock.monotonic() - begun) * 1000),
                 direct_calls=tuple(services.direct_calls),
                 children=tuple(services.child_turns),
+                emissions=tuple(services.emissions),
             )
 
         executor = executors.tool_attempt(execute)
@@ -131,6 +134,9 @@ class ToolAttempts:
         call.direct_calls += outcome.direct_calls
         # Another attempt finds the same turns again, and they are paid once.
         call.children += [child for child in outcome.children if child not in call.children]
+        # What an earlier attempt has emitted, another one finds.
+        occurred = [each.occurrence_id for each in outcome.emissions]
+        call.emitted += [each for each in occurred if each not in call.emitted]
         call.passed = call.passed or outcome.held_by is None
         if outcome.args is not None and outcome.held_by is None:
             call.args = outcome.args
@@ -266,6 +272,7 @@ class ToolAttempts:
                     book=book,
                 )
             ),
+            begin_triggers=lambda emissions: self._begin_triggers(call.key, emissions),
         )
 
     def _refusal(self, call: Call) -> ToolOutput | None:

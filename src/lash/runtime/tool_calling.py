@@ -11,11 +11,13 @@ from lash.core.cancel import CancelToken
 from lash.core.causality import EffectSubject, RuntimeInvocation
 from lash.core.json import JsonObject, JsonValue, digest
 from lash.effects.outcomes import ChildTurn, DirectCall
+from lash.effects.trigger_commands import TriggerEmission
 from lash.effects.waits.board import Parking
 from lash.effects.waits.model import AwaitEventKey, Resolution
 from lash.runtime.children import Children
 from lash.tools.manifest import ToolGrant
 from lash.tools.model import Tool, ToolRetry
+from lash.tools.triggers import ToolTriggers
 from lash.turn.tools import PendingToolCall
 
 
@@ -41,6 +43,9 @@ MintKey: TypeAlias = Callable[[str], Awaitable[AwaitEventKey]]
 #: The child sessions of a call: by its id, its key and what gives it up.
 BeginChildren: TypeAlias = Callable[[str, str, CancelToken], Children]
 
+#: The triggers of a call: by its key, and where what it emits is noted.
+BeginTriggers: TypeAlias = Callable[[str, list[TriggerEmission]], ToolTriggers]
+
 
 @dataclass(frozen=True, slots=True)
 class Word:
@@ -62,6 +67,7 @@ class Call:
         holds: How often it was held by plugins.
         answers: What the outside has said to plugins that held it.
         grant: The permission by which it is made, if its tool is in no catalogue.
+        emitted: The occurrences that its attempts have emitted.
     """
 
     parent: RuntimeInvocation
@@ -77,6 +83,7 @@ class Call:
     direct_calls: list[DirectCall] = field(default_factory=list)
     children: list[ChildTurn] = field(default_factory=list)
     grant: ToolGrant | None = None
+    emitted: list[str] = field(default_factory=list)
 
     @property
     def granted(self) -> JsonValue:

@@ -46,7 +46,7 @@ from lash.runtime.tool_answers import (
     wrong_outcome,
 )
 from lash.runtime.tool_attempts import ToolAttempts
-from lash.runtime.tool_calling import BeginChildren, Call, MintKey, Resting, Word
+from lash.runtime.tool_calling import BeginChildren, BeginTriggers, Call, MintKey, Resting, Word
 from lash.runtime.tool_services import BeginProcesses
 from lash.sessions.model import ChildUsage
 from lash.tools.model import Tool
@@ -73,6 +73,7 @@ class ToolDispatch:
         cancel: Tripped when the calls are to stop.
         children: The child sessions of a call.
         processes: The processes of a call.
+        triggers: The triggers of a call.
         slot: What is given back while a call waits for a process.
         hooks: The plugins that are asked around calls.
 
@@ -95,6 +96,7 @@ class ToolDispatch:
         cancel: CancelToken,
         children: BeginChildren,
         processes: BeginProcesses,
+        triggers: BeginTriggers,
         slot: Resting | None = None,
         hooks: ToolHooks | None = None,
     ) -> None:
@@ -114,6 +116,7 @@ class ToolDispatch:
             cancel=cancel,
             children=children,
             processes=processes,
+            triggers=triggers,
             slot=slot,
             hooks=hooks,
         )
@@ -213,6 +216,7 @@ class ToolDispatch:
             model_text=model_text(output) if outcome.shown is None else outcome.shown,
             duration_ms=outcome.duration_ms,
             attempts=attempt,
+            emitted=tuple(call.emitted),
         )
         if call.executed:
             self._announce(ToolCallCompleted(call=call_record(completed)))

@@ -12,6 +12,7 @@ from lash.core.cancel import CancelToken
 from lash.core.clock import Clock
 from lash.core.durations import Duration, milliseconds
 from lash.effects.outcomes import ChildTurn, DirectCall
+from lash.effects.trigger_commands import TriggerEmission
 from lash.effects.waits.model import AwaitEventKey
 from lash.llm.direct import DirectResult, direct_request, output_contract, request_name
 from lash.llm.request import LlmScope
@@ -20,6 +21,7 @@ from lash.runtime.direct import ResolveModel, booked, complete, result_of
 from lash.sessions.model import TurnRecord
 from lash.tools.model import ChildAnswer
 from lash.tools.processes import ToolProcesses
+from lash.tools.triggers import ToolTriggers
 from lash.turn.outcome import Stopped
 
 #: What a body waits inside of that waits for a process, given by its id.
@@ -64,6 +66,8 @@ class AttemptServices:
         child_turns: What turns of child sessions the body waited for so far.
         children: The call's child sessions.
         begin_processes: The call's processes; told how to book what turns among them use.
+        begin_triggers: The call's triggers; told where to note what is emitted.
+        emissions: What the body has emitted so far.
         minted: The completion key, once the body has asked for it.
     """
 
@@ -75,12 +79,15 @@ class AttemptServices:
     clock: Clock
     children: Callable[[], Children]
     begin_processes: Callable[[Callable[[ChildTurn], None]], ToolProcesses]
+    begin_triggers: Callable[[list[TriggerEmission]], ToolTriggers]
     direct_calls: list[DirectCall] = field(default_factory=list)
     child_turns: list[ChildTurn] = field(default_factory=list)
+    emissions: list[TriggerEmission] = field(default_factory=list)
     minted: AwaitEventKey | None = None
     _asked: int = 0
     _turns: dict[str, int] = field(default_factory=dict)
     _processes: ToolProcesses | None = None
+    _triggers: ToolTriggers | None = None
 
     @property
     def processes(self) -> ToolProcesses:
@@ -88,6 +95,13 @@ class AttemptServices:
         if self._processes is None:
             self._processes = self.begin_processes(self.child_turns.append)
         return self._processes
+
+    @property
+    def triggers(self) -> ToolTriggers:
+        """The events that the body may emit."""
+        if self._triggers is None:
+            self._triggers = self.begin_triggers(self.emissions)
+        return self._triggers
 
     async def completion_key(self) -> AwaitEventKey:
         """The key by which the outside answers this call."""

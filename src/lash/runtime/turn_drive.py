@@ -37,6 +37,7 @@ from lash.effects.outcomes import (
     ToolBatchOutcome,
 )
 from lash.effects.shielding import shielded
+from lash.effects.trigger_commands import TriggerEmission
 from lash.effects.waits.model import AwaitEventKey, ToolCompletionWait
 from lash.runtime.agents import AgentDefinition
 from lash.runtime.attachments import owned_by_turn
@@ -51,6 +52,7 @@ from lash.runtime.plugins.drive import REMEMBERING, TurnPlugins
 from lash.runtime.stopping import StopRequested, check_stop, unless_stopped, with_grace
 from lash.runtime.stores import Store
 from lash.runtime.tool_answers import call_record
+from lash.runtime.tool_calling import BeginTriggers
 from lash.runtime.tool_dispatch import ToolDispatch
 from lash.runtime.tool_services import CallWork
 from lash.runtime.turn_commit import TurnLedger, bare_cancelled, cancelled, commit_of
@@ -58,6 +60,7 @@ from lash.runtime.turn_setup import input_messages, message_scope, set_up
 from lash.sessions.committing import CommitReceipt, TurnCommit
 from lash.sessions.model import AcceptedTurn, SessionHead
 from lash.tools.processes import ToolProcesses
+from lash.tools.triggers import ToolTriggers
 from lash.turn.driver import CheckpointKind
 from lash.turn.events import (
     DoneReported,
@@ -123,6 +126,7 @@ class DriveContext:
         resolve_model: Finds the model that a session names.
         children: Runs child sessions; None where nothing is run.
         processes: The processes of tool calls; None where nothing is run.
+        triggers: The triggers of tool calls; None where nothing is run.
     """
 
     store: Store
@@ -139,6 +143,7 @@ class DriveContext:
     resolve_model: ResolveModel
     children: ChildrenHost | None = None
     processes: TurnProcesses | None = None
+    triggers: BeginTriggers | None = None
 
 
 class TurnDrive:
@@ -185,6 +190,7 @@ class TurnDrive:
             cancel=context.cancel,
             children=self._children,
             processes=self._processes,
+            triggers=self._triggers,
             hooks=None if self._plugins is None else self._plugins.tool_hooks,
         )
         self._machine = TurnMachine(setup.config, [*history.messages, *setup.input])
@@ -403,6 +409,12 @@ class TurnDrive:
             turn_id=self._turn.turn_id,
             announce=self._context.announce,
         )
+
+    def _triggers(self, call_key: str, emissions: list[TriggerEmission]) -> ToolTriggers:
+        """The triggers of a tool call."""
+        if self._context.triggers is None:
+            raise LashError("tool_context_detached", "No event can be emitted here.")
+        return self._context.triggers(call_key, emissions)
 
     async def _synced(self) -> EffectOutcome:
         """Without plugins an agent's prompt and tools are fixed while its version runs."""

@@ -285,6 +285,7 @@ class ToolCallRecord(Data):
         output: What it came to; failures are values.
         duration_ms: How long its last attempt took.
         attempts: How many attempts were made.
+        emitted: The occurrences that it has emitted, by id.
     """
 
     call_id: str
@@ -293,6 +294,7 @@ class ToolCallRecord(Data):
     output: ToolOutput
     duration_ms: int = 0
     attempts: int = 1
+    emitted: tuple[str, ...] = ()
 
 
 class TurnTiming(Data):

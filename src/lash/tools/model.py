@@ -16,6 +16,7 @@ from lash.effects.waits.model import AwaitEventKey
 from lash.llm.direct import DirectResult
 from lash.llm.request import ToolSpec
 from lash.tools.processes import ToolProcesses
+from lash.tools.triggers import ToolTriggers
 from lash.turn.outcome import Stopped, TurnOutcome
 from lash.turn.tools import (
     FailureClass,
@@ -167,6 +168,11 @@ class ToolServices(Protocol):
     @property
     def processes(self) -> ToolProcesses:
         """The background processes of the session."""
+        ...
+
+    @property
+    def triggers(self) -> ToolTriggers:
+        """The events that the body may emit."""
         ...
 
 
@@ -336,6 +342,15 @@ class ToolContext:
             LashError: `tool_context_detached`.
         """
         return self._attached().processes
+
+    @property
+    def triggers(self) -> ToolTriggers:
+        """Events: `await ctx.triggers.emit("order.paid", {"id": "o-7"})`, once for all attempts of this call.
+
+        Raises:
+            LashError: `tool_context_detached`.
+        """
+        return self._attached().triggers
 
     def _attached(self) -> ToolServices:
         if self.services is None:

@@ -4,7 +4,7 @@ from typing import NoReturn
 
 from lash.core.errors import LashError
 from lash.core.text import is_utf8
-from lash.triggers.commands import Prune, Register, Revive, TriggerOperation, Update
+from lash.triggers.commands import Declare, Prune, Register, Revive, TriggerOperation, Update
 from lash.triggers.model import (
     HostOwner,
     OccurrenceRequest,
@@ -32,6 +32,12 @@ def check_operation(operation: TriggerOperation) -> None:
     if not _is_name(operation.operation_id):
         _refuse("its operation id is blank")
     _check_owner(command.owner)
+    if isinstance(command, Declare):
+        for draft in command.drafts:
+            check_draft(draft)
+        if len({draft.key for draft in command.drafts}) < len(command.drafts):
+            _refuse("a key stands for two of those that are declared")
+        return
     for key in keys_of(command):
         if isinstance(command, Prune) and not is_utf8(key):
             _refuse("a key holds text that UTF-8 cannot carry")

@@ -2,6 +2,8 @@
 
 Each command is one transaction under an operation id. What came of it, success or conflict, is kept as
 a receipt: asked again under the same id it is answered from there, whatever happened since.
+
+A change presents the revision it has seen, as `expected_revision`; None means whichever stands.
 """
 
 from typing import Literal, TypeAlias
@@ -27,7 +29,7 @@ class Update(Data, tag_field="op", tag="update"):
     actor: TriggerActor
     key: str
     draft: SubscriptionDraft
-    expected_revision: int
+    expected_revision: int | None
 
 
 class Enable(Data, tag_field="op", tag="enable"):
@@ -36,7 +38,7 @@ class Enable(Data, tag_field="op", tag="enable"):
     owner: TriggerOwner
     actor: TriggerActor
     key: str
-    expected_revision: int
+    expected_revision: int | None
 
 
 class Disable(Data, tag_field="op", tag="disable"):
@@ -45,7 +47,7 @@ class Disable(Data, tag_field="op", tag="disable"):
     owner: TriggerOwner
     actor: TriggerActor
     key: str
-    expected_revision: int
+    expected_revision: int | None
 
 
 class Delete(Data, tag_field="op", tag="delete"):
@@ -54,7 +56,7 @@ class Delete(Data, tag_field="op", tag="delete"):
     owner: TriggerOwner
     actor: TriggerActor
     key: str
-    expected_revision: int
+    expected_revision: int | None
 
 
 class Revive(Data, tag_field="op", tag="revive"):
@@ -64,7 +66,7 @@ class Revive(Data, tag_field="op", tag="revive"):
     actor: TriggerActor
     key: str
     draft: SubscriptionDraft
-    expected_revision: int
+    expected_revision: int | None
 
 
 class Prune(Data, tag_field="op", tag="prune"):
@@ -75,7 +77,23 @@ class Prune(Data, tag_field="op", tag="prune"):
     keys: tuple[str, ...]
 
 
-TriggerCommand: TypeAlias = Register | Update | Enable | Disable | Delete | Revive | Prune
+class Declare(Data, tag_field="op", tag="declare"):
+    """Have an owner's subscriptions be these: begin what is new, put in place what changed.
+
+    What else it has is marked as orphaned, and goes on. What was deleted is not begun anew, and what was
+    disabled is not enabled.
+
+    Attributes:
+        others: The keys of what else the owner has, as far as whoever asks knows.
+    """
+
+    owner: TriggerOwner
+    actor: TriggerActor
+    drafts: tuple[SubscriptionDraft, ...]
+    others: tuple[str, ...] = ()
+
+
+TriggerCommand: TypeAlias = Register | Update | Enable | Disable | Delete | Revive | Prune | Declare
 
 
 class TriggerOperation(Data):
@@ -116,6 +134,16 @@ class Pruned(Data, tag_field="type", tag="prune"):
     receipts: tuple[TriggerReceipt, ...]
 
 
+class Declared(Data, tag_field="type", tag="declare"):
+    """It is done: by key, what became of each. `orphaned` is what is not declared, `deleted` what was ended."""
+
+    created: tuple[str, ...] = ()
+    unchanged: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    orphaned: tuple[str, ...] = ()
+    deleted: tuple[str, ...] = ()
+
+
 #: Why a command was refused: the key is taken by another definition; only a tombstone is there; it is
 #: there and lives; nothing is there; it stands at another revision; the operation id was used before.
 ConflictReason: TypeAlias = Literal[
@@ -138,7 +166,7 @@ class Conflict(Data, tag_field="type", tag="conflict"):
     requested_definition_hash: str | None = None
 
 
-TriggerOutcome: TypeAlias = Mutated | Pruned | Conflict
+TriggerOutcome: TypeAlias = Mutated | Pruned | Declared | Conflict
 
 
 class StoredReceipt(Data):

@@ -135,6 +135,11 @@ class SubscriptionDraft(Data):
     name: str | None = None
 
 
+#: `declared`: in the set that its owner declared last. `orphaned`: not in it any more, or not yet.
+#: `unknown`: its owner has declared none since it is there.
+Membership: TypeAlias = Literal["declared", "orphaned", "unknown"]
+
+
 class Subscription(Data):
     """A subscription as it stands, or the tombstone that is left of one.
 
@@ -151,6 +156,7 @@ class Subscription(Data):
         created_at_ms: When it was first written.
         updated_at_ms: When it was last changed.
         deleted_at_ms: When it was deleted; a tombstone keeps its key from being used by accident.
+        declared: Whether it belongs to the set that its owner declared last; None if it declared none.
     """
 
     subscription_id: str
@@ -165,6 +171,7 @@ class Subscription(Data):
     updated_at_ms: int
     enabled: bool = True
     deleted_at_ms: int | None = None
+    declared: bool | None = None
 
     @property
     def key(self) -> str:
@@ -175,6 +182,13 @@ class Subscription(Data):
     def deleted(self) -> bool:
         """Whether only its tombstone is left."""
         return self.deleted_at_ms is not None
+
+    @property
+    def membership(self) -> Membership:
+        """Whether it belongs to what its owner declared last."""
+        if self.declared is None:
+            return "unknown"
+        return "declared" if self.declared else "orphaned"
 
     @property
     def place(self) -> tuple[str, str, str]:

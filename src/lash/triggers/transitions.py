@@ -17,6 +17,8 @@ from lash.core.json import Data, digest
 from lash.triggers.commands import (
     Conflict,
     ConflictReason,
+    Declare,
+    Declared,
     Delete,
     Disable,
     Disposition,
@@ -53,6 +55,7 @@ from lash.triggers.model import (
     Subscription,
     SubscriptionDraft,
     TriggerActor,
+    TriggerOwner,
 )
 
 # --- commands -----------------------------------------------------------------------------------------
@@ -84,6 +87,8 @@ def keys_of(command: TriggerCommand) -> tuple[str, ...]:
             return (draft.key,)
         case Prune(keys=keys):
             return keys
+        case Declare(drafts=drafts, others=others):
+            return (*(draft.key for draft in drafts), *others)
         case _:
             return (command.key,)
 
@@ -120,6 +125,8 @@ def _decide(facts: CommandFacts, command: TriggerCommand) -> _Decision:
     match command:
         case Prune():
             return _prune(facts, command)
+        case Declare():
+            return _declare(facts, command)
         case Register():
             return _register(facts.records.get(command.draft.key), command, now_ms)
         case Revive():
@@ -135,20 +142,7 @@ def _decide(facts: CommandFacts, command: TriggerCommand) -> _Decision:
 def _register(record: Subscription | None, command: Register, now_ms: int) -> _Decision:
     draft = command.draft
     if record is None:
-        subscription_id = subscription_id_of(command.owner, draft.key)
-        new = Subscription(
-            subscription_id=subscription_id,
-            owner=command.owner,
-            draft=draft,
-            source_key=source_key_of(draft.event, draft.source),
-            incarnation=incarnation_of(subscription_id, 1),
-            revision=1,
-            definition_hash=definition_hash_of(draft),
-            registrant=command.actor,
-            created_at_ms=now_ms,
-            updated_at_ms=now_ms,
-        )
-        return _mutated("created", new)
+        return _mutated("created", _new(command.owner, command.actor, draft, now_ms))
     if record.deleted:
         return _conflict(draft.key, record, "deleted", draft), ()
     if record.definition_hash != definition_hash_of(draft):
@@ -156,12 +150,30 @@ def _register(record: Subscription | None, command: Register, now_ms: int) -> _D
     return Mutated(receipt=TriggerReceipt(disposition="unchanged", subscription=record)), ()
 
 
+def _new(
+    owner: TriggerOwner, actor: TriggerActor, draft: SubscriptionDraft, now_ms: int
+) -> Subscription:
+    subscription_id = subscription_id_of(owner, draft.key)
+    return Subscription(
+        subscription_id=subscription_id,
+        owner=owner,
+        draft=draft,
+        source_key=source_key_of(draft.event, draft.source),
+        incarnation=incarnation_of(subscription_id, 1),
+        revision=1,
+        definition_hash=definition_hash_of(draft),
+        registrant=actor,
+        created_at_ms=now_ms,
+        updated_at_ms=now_ms,
+    )
+
+
 def _revive(record: Subscription | None, command: Revive, now_ms: int) -> _Decision:
     if record is None:
         return _conflict(command.key, None, "absent", command.draft), ()
     if not record.deleted:
         return _conflict(command.key, record, "not_deleted", command.draft), ()
-    if record.revision != command.expected_revision:
+    if command.expected_revision not in {None, record.revision}:
         return _conflict(command.key, record, "revision_differs", command.draft), ()
     revision = record.revision + 1
     revived = msgspec.structs.replace(
@@ -205,6 +217,33 @@ def _prune(facts: CommandFacts, command: Prune) -> _Decision:
     return Pruned(receipts=receipts), ended
 
 
+def _declare(facts: CommandFacts, command: Declare) -> _Decision:
+    """Each draft as registering or updating it would have it; what is not among them is marked."""
+    said: dict[str, list[str]] = {}
+    after: dict[str, Subscription] = {}
+    for draft in sorted(command.drafts, key=lambda each: each.key):
+        record = facts.records.get(draft.key)
+        if record is not None and record.deleted:
+            said.setdefault("deleted", []).append(draft.key)
+            continue
+        if record is None:
+            what, record = "created", _new(command.owner, command.actor, draft, facts.now_ms)
+        elif record.definition_hash == definition_hash_of(draft):
+            what = "unchanged"
+        else:
+            defined = _defined(record, draft.key, draft)
+            what, record = "changed", _next(defined, command.actor, facts.now_ms)
+        said.setdefault(what, []).append(draft.key)
+        after[draft.key] = msgspec.structs.replace(record, declared=True)
+    for key in sorted({*command.others} - {draft.key for draft in command.drafts}):
+        record = facts.records.get(key)
+        if record is not None and not record.deleted:
+            said.setdefault("orphaned", []).append(key)
+            after[key] = msgspec.structs.replace(record, declared=False)
+    written = tuple(each for key, each in after.items() if each != facts.records.get(key))
+    return Declared(**{what: tuple(keys) for what, keys in said.items()}), written
+
+
 def _defined(record: Subscription, key: str, draft: SubscriptionDraft) -> Subscription:
     """A subscription with another definition; its key is the command's, whatever the draft says."""
     kept = msgspec.structs.replace(draft, key=key)
@@ -232,13 +271,13 @@ def _mutated(disposition: Disposition, record: Subscription) -> _Decision:
     return Mutated(receipt=receipt), (record,)
 
 
-def _refused(record: Subscription | None, key: str, expected: int) -> Conflict | None:
-    """Why a live subscription at a revision is not there, if it is not."""
+def _refused(record: Subscription | None, key: str, expected: int | None) -> Conflict | None:
+    """Why a live subscription at a revision, or at any, is not there, if it is not."""
     if record is None:
         return _conflict(key, None, "absent")
     if record.deleted:
         return _conflict(key, record, "deleted")
-    if record.revision != expected:
+    if expected not in {None, record.revision}:
         return _conflict(key, record, "revision_differs")
     return None
 

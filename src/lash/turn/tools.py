@@ -121,7 +121,10 @@ class PendingToolCall(Data):
 
 
 class CompletedToolCall(Data):
-    """A call with its answer. `model_text` is what the model is shown."""
+    """A call with its answer.
+
+    `model_text` is what the model is shown; `emitted` are the occurrences that the call has emitted.
+    """
 
     call_id: str
     tool_name: str
@@ -130,6 +133,7 @@ class CompletedToolCall(Data):
     model_text: str
     duration_ms: int = 0
     attempts: int = 1
+    emitted: tuple[str, ...] = ()
 
 
 def model_text(output: ToolOutput) -> str:

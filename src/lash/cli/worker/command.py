@@ -19,7 +19,7 @@ from lash.core.errors import ConfigurationError
 from lash.effects.waits.hints import POLL_FIRST_S
 from lash.processes.listing import ProcessFilter
 from lash.runtime.environment import RuntimeEvent
-from lash.runtime.events import ProcessFaultEvent
+from lash.runtime.events import ProcessFaultEvent, TriggerDeliveryFailed
 from lash.runtime.processes.worker import CONCURRENCY
 from lash.runtime.standstill import standstill
 
@@ -91,6 +91,7 @@ class _Worker:
                 store,
                 agents=self._work.agents,
                 processes=self._work.processes,
+                triggers=self._work.triggers,
                 process_concurrency=self._request.concurrency or CONCURRENCY,
                 on_event=self._event,
             )
@@ -113,9 +114,11 @@ class _Worker:
             await asyncio.gather(*waits, return_exceptions=True)
 
     def _event(self, event: RuntimeEvent) -> None:
-        """What the store is not told: work that goes wrong around a process."""
+        """What goes wrong around processes, and what an event means that cannot be started."""
         if isinstance(event, ProcessFaultEvent) and event.operation not in {"run", "drain"}:
             self._report.fault(event)
+        elif isinstance(event, TriggerDeliveryFailed):
+            self._report.delivery_failed(event)
 
     # --- stopping -------------------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ from lash.cli.wording import parked_text as turn_parked_text
 from lash.core.leases import LeaseOwner
 from lash.processes.model import ProcessRecord
 from lash.processes.outcomes import ProcessAbandoned, ProcessFailure
-from lash.runtime.events import ProcessFaultEvent
+from lash.runtime.events import ProcessFaultEvent, TriggerDeliveryFailed
 from lash.sessions.model import AcceptedTurn, Parked, TurnRecord
 from lash.turn.outcome import Stopped
 
@@ -121,6 +121,14 @@ class Report:
         told = f"{event.process_id} · {event.operation.replace('_', ' ')} failed: {why}"
         facts: dict[str, object] = {"process_id": event.process_id, "operation": event.operation}
         self._tell("fault", told, "yellow", facts | {"code": event.code, "message": event.message})
+
+    def delivery_failed(self, event: TriggerDeliveryFailed) -> None:
+        """What an event means for a subscription cannot be started, until somebody asks for it again."""
+        why = f"{one_line(event.message, REASON_LIMIT)} [{event.code}]"
+        told = f"event {event.event} · subscription {event.key} · was not started: {why}"
+        facts: dict[str, object] = {"delivery_id": event.delivery_id, "event": event.event}
+        facts |= {"key": event.key, "code": event.code, "message": event.message}
+        self._tell("delivery_failed", told, "bold red", facts)
 
     # --- processes ------------------------------------------------------------------------------
 

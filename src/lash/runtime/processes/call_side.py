@@ -8,12 +8,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NoReturn, TypeVar
+from typing import Literal, TypeVar
 
 from lash.core.cancel import Cancellation
 from lash.core.causality import ToolCallCauseRef
 from lash.core.durations import Duration, milliseconds
-from lash.core.errors import LashError, ProcessError, StoreError
+from lash.core.errors import LashError, ProcessError
 from lash.core.json import JsonObject, JsonValue, to_json
 from lash.core.text import is_utf8
 from lash.effects.outcomes import ChildTurn
@@ -24,6 +24,7 @@ from lash.processes.model import ProcessRecord, SessionTurnInput
 from lash.processes.outcomes import ObservedOutput
 from lash.processes.registration import RegisterRequest, check_process_id
 from lash.runtime.agents import AgentDefinition
+from lash.runtime.asking_again import asking_again
 from lash.runtime.children import CHILD_SOURCE, relation_below
 from lash.runtime.events import Announce, ChildUsageReported
 from lash.runtime.processes.refusals import not_visible, value_of
@@ -37,7 +38,6 @@ from lash.runtime.processes.session_side import (
 )
 from lash.runtime.processes.tool_calls import tool_missing
 from lash.runtime.processes.turns import turn_value
-from lash.runtime.rests import Rests
 from lash.runtime.tool_catalog import tools_now
 from lash.runtime.tool_services import CallWork
 from lash.sessions.model import AgentRef, ChildUsage, RootSession, SessionHead, SessionRelation
@@ -384,20 +384,9 @@ class CallProcesses:
     async def _through(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do something, past whatever says nothing of the tool: it must not become the call's answer.
 
-        A store in trouble is asked again; in a runtime that closes, the attempt waits to be stopped.
         Everything done here may be done twice.
         """
-        rests = Rests(self._registry.clock)
-        while True:
-            try:
-                return await work()
-            except LashError as error:
-                if error.code == "runtime_closed":
-                    await _for_ever()
-                if not isinstance(error, StoreError) or error.terminal:
-                    raise
-                _log.info("a tool waits for the store: %s", error)
-            await rests.rest()
+        return await asking_again(work, self._registry.clock)
 
 
 def id_of(process: object) -> str:
@@ -419,9 +408,3 @@ def _no_turn(process_id: str) -> LashError:
         f"Process {process_id!r} exists already and is no turn of an agent.",
         process_id=process_id,
     )
-
-
-async def _for_ever() -> NoReturn:
-    """Wait to be stopped."""
-    while True:
-        await asyncio.get_running_loop().create_future()

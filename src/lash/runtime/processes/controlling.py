@@ -36,6 +36,7 @@ from lash.effects.commands import (
     ProcessEffectCommand,
     RuntimeValueCommand,
     SleepCommand,
+    TriggerEffectCommand,
 )
 from lash.effects.controller import Drift, EffectController, EffectCounts
 from lash.effects.envelope import RuntimeEffectEnvelope
@@ -64,7 +65,11 @@ _log = logging.getLogger("lash.runtime")
 GRACE_S = 10.0
 
 #: Errors that say something of where a process was run, and nothing of the process.
-_CIRCUMSTANCES = CIRCUMSTANCES | {"await_event_unknown_or_revoked"}
+_CIRCUMSTANCES = CIRCUMSTANCES | {
+    "await_event_unknown_or_revoked",
+    "process_unregistered",
+    "trigger_event_unknown",
+}
 
 
 @dataclass(slots=True)
@@ -396,7 +401,7 @@ class RunController:
 
 
 #: Commands that touch the outside before anything of them is recorded.
-_OUTSIDE = (DirectCommand, DurableStepCommand, ProcessEffectCommand)
+_OUTSIDE = (DirectCommand, DurableStepCommand, ProcessEffectCommand, TriggerEffectCommand)
 
 
 def is_circumstance(error: LashError) -> bool:

@@ -52,6 +52,10 @@ class Worker(Protocol):
         """Whether a lease is another owner's who may be alive."""
         ...
 
+    def lacks(self, process_id: str) -> bool:
+        """Whether running a process here has shown, not long ago, that its code is not all here."""
+        ...
+
     def nudge(self, process_id: str, *, parked_too: bool = False) -> None:
         """A process may be there to be run."""
         ...
@@ -93,7 +97,9 @@ class Discovery:
             busy=busy,
             dead=held is not None and not busy and self._store.is_dead(held.owner),
             parked_too=parked_too,
-            has_code=lambda: worker.engines.refusal(record) is None,
+            has_code=lambda: (
+                worker.engines.refusal(record) is None and not worker.lacks(record.process_id)
+            ),
         )
         due = runnable_at(record)
         if why == "resting" and due is not None:

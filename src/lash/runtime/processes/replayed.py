@@ -23,6 +23,7 @@ _PARTS = {
     "start": 2,
     "result": 2,
     "tell": 2,
+    "trigger": 3,
     "turn": 2,
     "settled": 2,
     "cancelled": 1,

@@ -84,6 +84,8 @@ _WAITING_FOR_CODE = frozenset(
         "process_engine_missing",
         "process_tool_missing",
         "tool_source_unknown",
+        "process_unregistered",
+        "trigger_event_unknown",
         "agent_missing",
         "agent_unknown",
         "agent_version_missing",

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from lash.core.errors import LashError
 from lash.effects.hosts import EffectHost, StoreEffectHost
+from lash.effects.trigger_commands import TriggerEmission
 from lash.runtime.agents import AgentRegistry
 from lash.runtime.children import ChildrenHost
 from lash.runtime.environment import Environment
@@ -19,6 +20,7 @@ from lash.runtime.processes.wakes import WakeDelivery
 from lash.runtime.processes.worker import ProcessWorker, WorkerHost
 from lash.runtime.recorded_code import CodeServices
 from lash.runtime.stores import Store
+from lash.tools.triggers import ToolTriggers
 
 
 class SideHost(WorkerHost, Protocol):
@@ -33,6 +35,10 @@ class SideHost(WorkerHost, Protocol):
     @property
     def arrivals(self) -> ChildrenHost:
         """Through which agents are asked."""
+        ...
+
+    def call_triggers(self, call_key: str, emissions: list[TriggerEmission]) -> ToolTriggers:
+        """Through which one tool call emits events."""
         ...
 
     async def see_to(self, session_id: str) -> None:
@@ -76,7 +82,14 @@ class ProcessSide:
         own: list[ProcessEngine] = [
             PythonEngine(self.functions),
             SessionTurnEngine(host.arrivals),
-            ToolCallEngine(host.agents, self.effects, host.arrivals, environment.seams, self.calls),
+            ToolCallEngine(
+                host.agents,
+                self.effects,
+                host.arrivals,
+                environment.seams,
+                self.calls,
+                triggers=host.call_triggers,
+            ),
         ]
         self.engines = Engines([*own, *engines])
         self.worker = ProcessWorker(

@@ -33,6 +33,7 @@ from lash.runtime.granted_tools import GrantedTool, grant_of
 from lash.runtime.plugins.states import PluginStates
 from lash.runtime.plugins.tool_hooks import ToolHooks
 from lash.runtime.processes.run import ProcessRun
+from lash.runtime.tool_calling import BeginTriggers
 from lash.runtime.tool_catalog import tools_now, unlisted
 from lash.runtime.tool_dispatch import ToolDispatch
 from lash.runtime.tool_services import CallWork
@@ -152,12 +153,15 @@ class ToolCallEngine:
         host: ChildrenHost,
         seams: SeamObserver,
         processes: ProcessesOfTools,
+        *,
+        triggers: BeginTriggers,
     ) -> None:
         self._agents = agents
         self._effects = effects
         self._host = host
         self._seams = seams
         self._processes = processes
+        self._triggers = triggers
 
     def refusal(self, record: ProcessRecord) -> LashError | None:
         """Nothing is known before the environment was read: a missing agent parks the process then."""
@@ -206,6 +210,7 @@ class ToolCallEngine:
                 session_id=env.session_id,
                 announce=_unheard,
             ),
+            triggers=self._triggers,
             slot=run,
             # What plugins remember here ends with the process: it is no turn of the session's.
             hooks=ToolHooks(agent.plugins, PluginStates(head, _unheard))

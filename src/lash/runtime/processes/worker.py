@@ -36,6 +36,9 @@ _log = logging.getLogger("lash.runtime")
 #: How many processes run at once; what waits does not count.
 CONCURRENCY = 64
 
+#: How long a process is left alone here that was found to lack code while it ran: tools may come later.
+_LACKING_S = 300.0
+
 #: Runs that would not stop. They are kept from being collected while they run; nobody waits for them.
 _abandoned: set[asyncio.Task[None]] = set()
 
@@ -123,6 +126,7 @@ class ProcessWorker:
     _permits: asyncio.Semaphore = field(init=False)
     _pending: dict[str, bool] = field(default_factory=dict)
     _again: set[str] = field(default_factory=set)
+    _lacking: dict[str, float] = field(default_factory=dict)
     _claiming: set[str] = field(default_factory=set)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _nudged: asyncio.Event = field(default_factory=asyncio.Event)
@@ -283,6 +287,8 @@ class ProcessWorker:
     def _ended(self, run: ProcessRun, ending: str) -> None:
         process_id, state = run.record.process_id, run.record.state
         if ending == "parked" and state.parked is not None:
+            if state.parked.waits_for == "code":
+                self._lacking[process_id] = self.clock.monotonic()
             self.host.process_parked(process_id, state.parked)
         elif ending == "resting" and state.retry is not None:
             self.host.process_fault(
@@ -351,6 +357,14 @@ class ProcessWorker:
     def parked(self, record: ProcessRecord, parked: ProcessParked) -> None:
         """A process does not go on by itself, and the store says so."""
         self.host.process_parked(record.process_id, parked)
+
+    def lacks(self, process_id: str) -> bool:
+        """Whether running a process here has shown, not long ago, that its code is not all here."""
+        since = self._lacking.get(process_id)
+        if since is not None and self.clock.monotonic() - since > _LACKING_S:
+            del self._lacking[process_id]
+            return False
+        return since is not None
 
     # --- taking up ------------------------------------------------------------------------------
 

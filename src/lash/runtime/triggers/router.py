@@ -17,6 +17,7 @@ from lash.effects.shielding import shielded
 from lash.effects.waits.hints import token_of
 from lash.runtime.environment import Environment
 from lash.runtime.events import TriggerDeliveryFailed
+from lash.runtime.standstill import standstill
 from lash.runtime.triggers.reports import DeliveryReport, DeliveryStatus, EmitReport
 from lash.runtime.triggers.starting import StartHost, spoken_to, start
 from lash.triggers.checking import check_occurrence, check_operation
@@ -312,7 +313,7 @@ class TriggerRouter:
         failure, delivery = tried.failure, tried.delivery
         if failure is None or not tried.lasting or delivery.failure == failure:
             return
-        _log.warning("delivery %s failed: %s", delivery.delivery_id, failure.message)
+        standstill.warning("delivery %s failed: %s", delivery.delivery_id, failure.message)
         self._host.environment.tell(
             TriggerDeliveryFailed(
                 delivery_id=delivery.delivery_id,

@@ -2,6 +2,8 @@
 
 # ruff: noqa: D102  the name of a property says what it promises
 
+import asyncio
+
 import msgspec
 
 from lash.attachments.model import AttachmentMeta, ImageMetadata
@@ -144,6 +146,21 @@ class OwnerProperties(AttachmentProperties):
             assert await shelf.manifest.forget_aged_uncommitted(put_at) == 1
             await shelf.interlude()
             assert await shelf.held() == {id_of("y"): False}
+
+    async def test_of_dropping_and_committing_at_once_nothing_is_lost(self) -> None:
+        async with self.shelf() as shelf:
+            put = [await shelf.refer(str(number)) for number in range(8)]
+            shelf.age()
+            now_ms = shelf.rig.clock.now_ms()
+            dropping = asyncio.create_task(shelf.manifest.forget_aged_uncommitted(now_ms))
+            answers = await asyncio.gather(
+                *(shelf.manifest.commit_refs("s", [each]) for each in put)
+            )
+            await dropping
+            await shelf.interlude()
+            # Whoever heard that a reference is committed may count on it.
+            missing = {each for answer in answers for each in answer}
+            assert await shelf.held() == {each: True for each in put if each not in missing}
 
     async def test_what_is_uncommitted_is_listed_oldest_first(self) -> None:
         async with self.shelf() as shelf:

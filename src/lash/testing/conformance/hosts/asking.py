@@ -62,6 +62,8 @@ from lash.effects.process_commands import (
 from lash.effects.trigger_commands import (
     DeleteTrigger,
     DisableTrigger,
+    EmittedDelivery,
+    EmitTrigger,
     EnableTrigger,
     ListTriggers,
     PruneTriggers,
@@ -70,6 +72,8 @@ from lash.effects.trigger_commands import (
     TriggerCommand,
     TriggerConflict,
     TriggerEffectOutcome,
+    TriggerEmission,
+    TriggerEmitted,
     TriggerMutated,
     TriggersListed,
     TriggersPruned,
@@ -291,6 +295,17 @@ _OWNER: JsonObject = {"type": "session", "session_id": "s"}
 _DRAFT: JsonObject = {"source": "clock", "every": 60}
 _RECEIPT = TriggerMutated(receipt={"subscription_key": "k", "revision": 2})
 _TRIGGER: Mapping[str, tuple[TriggerCommand, TriggerEffectOutcome]] = {
+    "emit": (
+        EmitTrigger(event="paid", payload={"id": 7}, source=["x"], session_id="s"),
+        TriggerEmitted(
+            emission=TriggerEmission(
+                occurrence_id="o",
+                event="paid",
+                key="k",
+                deliveries=(EmittedDelivery(delivery_id="d", key="k", status="started"),),
+            )
+        ),
+    ),
     "register": (RegisterTrigger(owner_scope=_OWNER, draft=_DRAFT), _RECEIPT),
     "update": (
         UpdateTrigger(owner_scope=_OWNER, subscription_key="k", draft=_DRAFT, expected_revision=1),

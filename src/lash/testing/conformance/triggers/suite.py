@@ -1,5 +1,6 @@
 """Every property of triggers."""
 
+from lash.testing.conformance.triggers.declaring import DeclareProperties
 from lash.testing.conformance.triggers.occurring import DeliveryStateProperties, IngestProperties
 from lash.testing.conformance.triggers.retaining import TriggerRetentionProperties
 from lash.testing.conformance.triggers.subscribing import (
@@ -13,6 +14,7 @@ class TriggerStoreProperties(
     SubscribeProperties,
     ReceiptProperties,
     SubscriptionListProperties,
+    DeclareProperties,
     IngestProperties,
     DeliveryStateProperties,
     TriggerRetentionProperties,
