@@ -13,7 +13,7 @@ from lash.effects.outcomes import PendingCompletion
 from lash.llm.request import ToolSpec
 from lash.llm.schema_projection import SchemaContract, SchemaProjection
 from lash.tools.bodies import run_body
-from lash.tools.function import check_activation
+from lash.tools.function import check_activation, check_tool_name
 from lash.tools.manifest import MATERIALIZE, ArgumentProjection, ToolActivation
 from lash.tools.model import ToolContext, ToolRetry
 from lash.tools.threads import in_thread
@@ -41,8 +41,7 @@ class RawTool:
         argument_projection: ArgumentProjection,
         projection: SchemaProjection,
     ) -> None:
-        if not str(name).strip():
-            raise ConfigurationError("tool_signature_invalid", "A tool needs a name.")
+        check_tool_name(name)
         self._schema = looked_at(input_schema, name)
         self._spec = ToolSpec(
             name=name, description=description, input_schema=self._schema.document
