@@ -115,7 +115,10 @@ async def came_to(
     store: str | Path, tool: FunctionTool[..., Any], **arguments: object
 ) -> ToolSuccess | ToolFailed:
     """What the call came to. The turn goes on with the answer, and so do others."""
-    async with asyncio.timeout(20), lash.Runtime(store, agents=agents(tool, **arguments)) as runtime:
+    async with (
+        asyncio.timeout(20),
+        lash.Runtime(store, agents=agents(tool, **arguments)) as runtime,
+    ):
         result = await runtime.session("s", agent="host").run("Go.")
         await and_others_go_on(runtime)
     (call,) = result.tool_calls
@@ -420,7 +423,7 @@ async def test_what_it_does_to_its_arguments_is_in_no_record(path: Path, kind: s
 
 
 async def replaces_stdout() -> str:
-    sys.stdout = None  # type: ignore[assignment]  # that is the point
+    sys.stdout = None
     return "done"
 
 
@@ -440,11 +443,9 @@ async def leaves_tasks_behind() -> str:
         await asyncio.sleep(0)
         raise ValueError("left behind")
 
-    asyncio.get_running_loop().create_task(fails_later())  # noqa: RUF006  that is the point
-    asyncio.get_running_loop().create_task(asyncio.Event().wait())  # noqa: RUF006
+    asyncio.get_running_loop().create_task(fails_later())
+    asyncio.get_running_loop().create_task(asyncio.Event().wait())
     return "done"
-
-
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def own_stdout() -> Iterator[TextIO]:
     sys.stdout.flush()
     kept = os.dup(_STDOUT)  # no program that is started inherits it
     os.dup2(_STDERR, _STDOUT)
-    own = open(  # noqa: SIM115, PTH123  closed below, where a reader that has left changes nothing
+    own = open(  # noqa: SIM115  closed below, where a reader that has left changes nothing
         kept,
         "w",
         encoding=sys.stdout.encoding,

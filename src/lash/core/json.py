@@ -113,7 +113,9 @@ def is_deep(value: object) -> bool:
     """Whether plain data is nested more than `DEEPEST` deep."""
     level = [value]
     for _ in range(DEEPEST):
-        level = [inner for outer in level for inner in _inner(outer) if isinstance(inner, dict | list)]
+        level = [
+            inner for outer in level for inner in _inner(outer) if isinstance(inner, dict | list)
+        ]
         if not level:
             return False
     return True

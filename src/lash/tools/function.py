@@ -338,7 +338,7 @@ def check_tool_name(name: str) -> None:
     if not str(name).isprintable():
         raise ConfigurationError(
             "tool_signature_invalid",
-            f"The tool's name {ascii(name)} holds characters that cannot be printed; give it another "
+            f"The tool's name {name!a} holds characters that cannot be printed; give it another "
             "one with name=.",
         )
 

@@ -3,14 +3,13 @@
 import asyncio
 import logging
 import signal
-import sys
 from contextlib import suppress
 from dataclasses import dataclass
 
 from lash.app.runtime import MEMORY, Runtime
 from lash.cli.exit_codes import ExitCode
-from lash.cli.own_stdout import own_stdout
 from lash.cli.importing import Work, import_work
+from lash.cli.own_stdout import own_stdout
 from lash.cli.ps.wanted import processes_of
 from lash.cli.reading import check_path
 from lash.cli.worker.report import Report
