@@ -65,11 +65,10 @@ def tools() -> list[Any]:
             return [{"name": "say"}]
         case "monstrous":
             large = {"type": "object", "description": "x" * 10_000_000}
-            promised = {"type": "objekt"}
+            promised = {"type": "object", "minProperties": -1}
             return [
                 {**TOOL, "name": "large", "inputSchema": large},
-                {**TOOL, "name": "deep", "inputSchema": _nested(40)},
-                {**TOOL, "name": "list", "inputSchema": {"type": "array"}},
+                {**TOOL, "name": "deep", "inputSchema": _nested(45)},
                 {**TOOL, "outputSchema": promised},
             ]
         case "too-deep":
