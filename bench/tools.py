@@ -29,8 +29,11 @@ from typing import Any, TypeAlias
 import msgspec
 
 import lash
+from lash.plugins.contexts import ToolCallHook
+from lash.plugins.directives import AfterTool, BeforeTool
 from lash.testing import ScriptedModel, calls, reply
 from lash.testing.scripted import Step
+from lash.turn.tools import ToolOutput
 
 #: A measure: its median, lowest and highest value, and how often it was taken.
 Facts: TypeAlias = dict[str, dict[str, float]]
@@ -62,17 +65,19 @@ class Sizes:
     mcp_calls: int = 100
 
 
-QUICK = Sizes(rounds=1, turns=3, bare=1_000, checks=10, mcp_calls=10)
+QUICK = Sizes(
+    rounds=1, turns=1, messages=(1, 8), bare=1_000, checks=3, catalogue=(10, 100), mcp_calls=10
+)
 
 
 async def on_the_loop(number: int) -> str:
     """Do nothing."""
-    return "done"
+    return f"done {number}"
 
 
 def in_a_thread(number: int) -> str:
     """Do nothing."""
-    return "done"
+    return f"done {number}"
 
 
 class Hooks(lash.Plugin):
@@ -80,11 +85,20 @@ class Hooks(lash.Plugin):
 
     id = "bench-hooks"
 
-    async def before_tool_call(self, ctx: object) -> None:
-        """Nothing."""
+    def __init__(self) -> None:
+        self.asked = 0
 
-    async def after_tool_call(self, ctx: object) -> None:
-        """Nothing."""
+    async def before_tool(self, call: ToolCallHook) -> BeforeTool | None:
+        """Have it run as it is."""
+        del call
+        self.asked += 1
+        return None
+
+    async def after_tool(self, call: ToolCallHook, output: ToolOutput) -> AfterTool | None:
+        """Let its answer stand."""
+        del call, output
+        self.asked += 1
+        return None
 
 
 class Samples:
@@ -176,7 +190,9 @@ async def measure_hooks(sizes: Sizes, samples: Samples) -> None:
     """A hook before and one behind each of the calls of a message."""
     tool, count = lash.tool(on_the_loop), max(sizes.messages)
     without = await calls_us(":memory:", tool, count, sizes.turns)
-    hooked = await calls_us(":memory:", tool, count, sizes.turns, Hooks())
+    hooks = Hooks()
+    hooked = await calls_us(":memory:", tool, count, sizes.turns, hooks)
+    assert hooks.asked == 2 * count * (sizes.turns + 1)
     samples.note("hooks_us", max(0.0, hooked - without))
     samples.note("hooks_to_call", hooked / without)
 
@@ -202,12 +218,12 @@ async def measure_catalogue(sizes: Sizes, samples: Samples) -> None:
     samples.ratio("many_tools_kib_to_few", "many_tools_kib", "few_tools_kib")
 
 
-def _numbered(number: int) -> Any:
+def _numbered(place: int) -> Any:
     async def look(number: int) -> str:
         """Look one of many things up, and tell what it is."""
-        return "done"
+        return f"done {number}"
 
-    return lash.tool(name=f"look_{number}")(look)
+    return lash.tool(name=f"look_{place}")(look)
 
 
 def _forget(who: lash.Agent) -> None:
@@ -240,9 +256,7 @@ def measure_checks(sizes: Sizes, samples: Samples) -> None:
         samples.note(f"check_nested_{count}_us", check_us(_raw(nested), value, sizes))
     few, many = min(sizes.properties), max(sizes.properties)
     for kind in ("function", "raw", "nested"):
-        samples.ratio(
-            f"check_{kind}_growth", f"check_{kind}_{many}_us", f"check_{kind}_{few}_us"
-        )
+        samples.ratio(f"check_{kind}_growth", f"check_{kind}_{many}_us", f"check_{kind}_{few}_us")
 
 
 def _taking(shape: Any) -> Any:
@@ -254,7 +268,7 @@ def _taking(shape: Any) -> Any:
 
 
 def _raw(schema: dict[str, Any]) -> Any:
-    return lash.raw_tool("take", "Take it.", schema, lambda args: None)
+    return lash.raw_tool("take", "Take it.", schema, str)
 
 
 def check_us(tool: Any, args: dict[str, Any], sizes: Sizes) -> float:
@@ -270,8 +284,9 @@ def check_us(tool: Any, args: dict[str, Any], sizes: Sizes) -> float:
 
 async def measure_mcp(folder: Path, sizes: Sizes, samples: Samples) -> None:
     """Calls one after the other: of the official client, and in a turn."""
-    from lash.contrib.mcp import Mcp, StdioServer
     from mcp import Client, StdioServerParameters
+
+    from lash.contrib.mcp import Mcp, StdioServer
 
     script = folder / "server.py"
     script.write_text(_SERVER)
@@ -328,7 +343,7 @@ def rows(facts: Facts, sizes: Sizes) -> list[tuple[str, str, str]]:
         return f"{facts[name]['median']:,.1f} µs"
 
     def ratio(name: str, of: str) -> str:
-        return f"{facts[name]['median']:,.2f} × {of}"
+        return f"{facts[name]['median']:,.2f} times {of}"
 
     shown: list[tuple[str, str, str]] = []
     for kind in ("async", "sync"):
@@ -347,8 +362,10 @@ def rows(facts: Facts, sizes: Sizes) -> list[tuple[str, str, str]]:
         kept = f"{facts[f'{label}_tools_kib']['median']:,.1f} KiB"
         shown.append((f"  a turn leaves in memory, {count:,} tools", kept, ""))
     for kind in ("function", "raw", "nested"):
-        for count in sizes.properties:
-            shown.append((f"check, {kind}, {count} properties", us(f"check_{kind}_{count}_us"), ""))
+        shown += [
+            (f"check, {kind}, {count} properties", us(f"check_{kind}_{count}_us"), "")
+            for count in sizes.properties
+        ]
     if "mcp_call_us" in facts:
         shown.append(("MCP call, official client", us("mcp_client_us"), ""))
         shown.append(("MCP call, tool", us("mcp_call_us"), ratio("mcp_to_client", "client")))

@@ -101,6 +101,7 @@ class Agent:
             layers=tuple(layers),
             tools=tools,
             tool_specs=tuple(tool.spec for tool in offered.values()),
+            offered=offered,
             retry=self.retry,
             max_turns=self.max_turns,
             plugins=together,

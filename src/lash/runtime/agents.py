@@ -21,7 +21,8 @@ class AgentDefinition:
 
     `layers` are what the prompt was rendered from, for sessions that put something on top.
 
-    The tuple of tool specs is built once: requests share it, and hash it once.
+    The tuple of tool specs is built once: requests share it, and hash it once. So are the `offered`
+    tools, those of `tools` that models may call: no turn walks a catalogue of thousands.
     """
 
     ref: AgentRef
@@ -31,6 +32,7 @@ class AgentDefinition:
     layers: tuple[PromptLayer, ...]
     tools: Mapping[str, Tool]
     tool_specs: tuple[ToolSpec, ...]
+    offered: Mapping[str, Tool]
     retry: RetryPolicy
     max_turns: int | None = None
     plugins: PluginSet = NO_PLUGINS

@@ -57,7 +57,6 @@ from lash.runtime.turn_commit import TurnLedger, bare_cancelled, cancelled, comm
 from lash.runtime.turn_setup import input_messages, message_scope, set_up
 from lash.sessions.committing import CommitReceipt, TurnCommit
 from lash.sessions.model import AcceptedTurn, SessionHead
-from lash.tools.manifest import for_models
 from lash.tools.processes import ToolProcesses
 from lash.turn.driver import CheckpointKind
 from lash.turn.events import (
@@ -176,7 +175,7 @@ class TurnDrive:
             context.store, context.authority, turn.turn_id, context.announce, context.seams
         )
         self._tools = ToolDispatch(
-            for_models(agent.tools) if self._plugins is None else self._plugins.tools,
+            agent.offered if self._plugins is None else self._plugins.tools,
             context.controller,
             context.clock,
             announce=context.announce,

@@ -39,7 +39,7 @@ def refuse(request: dict[str, Any], code: int, message: str) -> None:
     send({"jsonrpc": "2.0", "id": request["id"], "error": error})
 
 
-def tools() -> list[Any]:
+def tools() -> list[Any]:  # noqa: C901  one case for each manner
     match MANNER:
         case "bad-schema":
             outside = {**TOOL, "name": "outside", "inputSchema": _refers("https://a.example/s")}
@@ -64,19 +64,19 @@ def tools() -> list[Any]:
         case "no-list":
             return [{"name": "say"}]
         case "monstrous":
-            large = {"type": "object", "description": "x" * 10_000_000}
-            promised = {"type": "object", "minProperties": -1}
+            large: Any = {"type": "object", "description": "x" * 10_000_000}
+            useless = {"type": "object", "minProperties": -1}
             return [
                 {**TOOL, "name": "large", "inputSchema": large},
                 {**TOOL, "name": "deep", "inputSchema": _nested(45)},
-                {**TOOL, "outputSchema": promised},
+                {**TOOL, "outputSchema": useless},
             ]
         case "too-deep":
             return [{**TOOL, "name": "deep", "inputSchema": _nested(60)}]
         case "counts":
             properties = {"count": {"type": "integer"}, "text": {"type": "string"}}
-            schema = {"type": "object", "properties": properties, "required": ["count"]}
-            return [{**TOOL, "inputSchema": schema}]
+            counted = {"type": "object", "properties": properties, "required": ["count"]}
+            return [{**TOOL, "inputSchema": counted}]
         case "storm":
             note("listed")
             return [TOOL]

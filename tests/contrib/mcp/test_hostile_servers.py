@@ -126,7 +126,7 @@ async def test_nulls_for_what_was_left_out_and_whole_numbers_reach_the_server_as
 class Slamming(Odd):
     """Closes the connection instead of answering."""
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802  what the class calls it
         self.close_connection = True
         self.connection.close()
 
@@ -138,7 +138,7 @@ class Endless(Odd):
 
     over: ClassVar[float] = 20.0
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802  what the class calls it
         self.rfile.read(int(self.headers.get("content-length", "0")))
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
@@ -158,7 +158,7 @@ class Endless(Odd):
 class Elsewhere(Odd):
     """Sends everybody to another host, where a credential has no business."""
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802  what the class calls it
         self.seen.append(self.path)
         self.rfile.read(int(self.headers.get("content-length", "0")))
         self.send_response(307)

@@ -29,8 +29,10 @@ QUICK: dict[str, Any] = {"reconnect_first": 0.05, "reconnect_most": 0.05}
         (
             "no-list",
             {},
-            "the server could not name its tools: its answer does not fit the protocol "
-            "(tools.0.inputSchema: Field required)",
+            (
+                "the server could not name its tools: its answer does not fit the protocol "
+                "(tools.0.inputSchema: Field required)"
+            ),
         ),
     ],
 )
