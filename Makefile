@@ -36,11 +36,12 @@ floors: $(STAMP)
 
 check: lint types floors test  ## lint, types, floors, tests
 
-bench: $(STAMP)  ## measure what durable turns, effects, sessions and processes cost
+bench: $(STAMP)  ## measure what durable turns, effects, sessions, processes and tool calls cost
 	@$(BIN)/python bench/turn.py
 	@$(BIN)/python bench/effects.py
 	@$(BIN)/python bench/session.py
 	@$(BIN)/python bench/processes.py
+	@$(BIN)/python bench/tools.py
 
 format: $(STAMP)
 	@$(BIN)/ruff check --fix .

@@ -46,6 +46,28 @@ def reaching(server: OpenAIServer) -> dict[str, str]:
     return {"OPENAI_API_KEY": "secret-key", "OPENAI_BASE_URL": server.base_url}
 
 
+LOUD = """
+import os, subprocess, sys
+
+def shout() -> str:
+    print("printed", flush=True)
+    os.write(1, b"written\\n")
+    subprocess.run(["echo", "echoed"], check=True)
+    sys.stdout = None
+    return "done"
+"""
+
+
+async def test_what_tools_write_to_stdout_is_no_part_of_the_json(tmp_path: Path) -> None:
+    (tmp_path / "loud.py").write_text(LOUD)
+    async with OpenAIServer([Answer(tool_calls=[("shout", {})]), Answer("Over.")]) as server:
+        ended = await lash(
+            *("run", "Go.", "--tools", "loud:shout", "--json"), cwd=tmp_path, env=reaching(server)
+        )
+    assert (ended.json["text"], ended.json["tool_calls"][0]["tool"]) == ("Over.", "shout")
+    assert ended.err == "printed\nwritten\nechoed\n"
+
+
 async def test_answer_goes_to_stdout_and_tools_and_usage_to_stderr(tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(SHOP)
     script = [

@@ -196,10 +196,11 @@ async def test_what_a_module_prints_is_no_part_of_the_report(place: Path) -> Non
         await runtime.processes.start(shop["shouts"], id="shouts-1")
     ended = await run_lash("worker", "loud", "--until-idle", "--json", cwd=place)
     assert kinds(ended) == ["ready", "began", "ended", "stopping", "stopped"]
-    assert ended.err == "imported\nshouted\n"
+    assert ended.err == "imported\nshouted\nwritten\nechoed\n"
 
 
 LOUD = """
+import os, subprocess
 import lash
 from lash.triggers.model import OccurrenceRequest
 
@@ -207,7 +208,9 @@ print("imported")
 
 @lash.process
 async def shouts(ctx: lash.ProcessContext) -> None:
-    print("shouted")
+    print("shouted", flush=True)
+    os.write(1, b"written\\n")
+    subprocess.run(["echo", "echoed"], check=True)
 """
 
 

@@ -106,6 +106,7 @@ class Agent:
             tools=tools,
             tool_specs=specs,
             sources=sources,
+            offered=offered,
             retry=self.retry,
             max_turns=self.max_turns,
             plugins=together,

@@ -4,6 +4,7 @@ import asyncio
 import os
 import shlex
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from lash.app.agent import Agent
@@ -16,6 +17,7 @@ from lash.cli.importing import import_tools
 from lash.cli.json_output import write_json, write_json_line
 from lash.cli.live import LivePrinter
 from lash.cli.output import note
+from lash.cli.own_stdout import own_stdout
 from lash.cli.wording import counted
 from lash.core.clock import SystemIds
 from lash.core.errors import ConfigurationError
@@ -60,7 +62,8 @@ def run(request: RunRequest) -> int:
     )
     command = _Command(request, agent)
     try:
-        result = asyncio.run(command.drive())
+        with own_stdout() if request.as_json else nullcontext():
+            result = asyncio.run(command.drive())
     except KeyboardInterrupt:
         command.tell_interrupted()
         return ExitCode.INTERRUPTED

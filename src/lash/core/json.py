@@ -25,6 +25,9 @@ JsonObject: TypeAlias = Mapping[str, JsonValue]
 _SEPARATOR = b"\0"
 _ENCODER = msgspec.json.Encoder(order="sorted")
 
+#: How deep a value from outside may be nested: far below what whoever reads it, in Python, can bear.
+DEEPEST = 200
+
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
 class DataMeta(msgspec.StructMeta):
@@ -104,6 +107,24 @@ def to_json(value: object) -> JsonValue:
     # Read back from its own text, so that the first run sees what a replay will see: lists, not tuples.
     plain = _ENCODER.encode(_plain(value, _encode_foreign))
     return cast("JsonValue", msgspec.json.decode(plain))
+
+
+def is_deep(value: object) -> bool:
+    """Whether plain data is nested more than `DEEPEST` deep."""
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [
+            inner for outer in level for inner in _inner(outer) if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _inner(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _plain(value: object, foreign: Callable[[object], object]) -> object:

@@ -40,6 +40,8 @@ def described(error: BaseException) -> str:
     """An exception in one line, as text that can be stored."""
     try:
         said = str(error)
-    except Exception:  # noqa: BLE001  an exception of somebody else's may not even have a text
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001  an exception of somebody else's may not even have a text
         said = ""
     return spelled_out(f"{type(error).__name__}: {said}" if said else type(error).__name__)

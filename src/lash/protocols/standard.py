@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from lash.core.json import JsonObject, JsonValue
+from lash.core.json import JsonObject, JsonValue, is_deep
 from lash.llm.response import (
     LlmResponse,
     ReasoningPart,
@@ -299,6 +299,8 @@ def parse_arguments(text: str) -> tuple[JsonObject, str | None]:
     except (msgspec.MsgspecError, UnicodeEncodeError) as error:
         return {}, f"The arguments are not valid JSON: {error}."
     except RecursionError:
+        return {}, "The arguments are nested too deeply."
+    if is_deep(value):
         return {}, "The arguments are nested too deeply."
     if not isinstance(value, dict):
         return {}, f"The arguments must be a JSON object, not {type(value).__name__}."

@@ -21,8 +21,9 @@ class AgentDefinition:
 
     `layers` are what the prompt was rendered from, for sessions that put something on top.
 
-    The tuple of tool specs is built once: requests share it, and hash it once. `sources` says of its
-    tools, by name, which plugin brings them along; the others are the agent's own.
+    The tuple of tool specs is built once: requests share it, and hash it once. So are the `offered`
+    tools, those of `tools` that models may call: no turn walks a catalogue of thousands. `sources` says of
+    its tools, by name, which plugin brings them along; the others are the agent's own.
     """
 
     ref: AgentRef
@@ -32,6 +33,7 @@ class AgentDefinition:
     layers: tuple[PromptLayer, ...]
     tools: Mapping[str, Tool]
     tool_specs: tuple[ToolSpec, ...]
+    offered: Mapping[str, Tool]
     retry: RetryPolicy
     max_turns: int | None = None
     plugins: PluginSet = NO_PLUGINS

@@ -1,12 +1,10 @@
 """What a tool call is answered with: by its body, by the outside, or because something went wrong."""
 
-import asyncio
-
 import msgspec
 
-from lash.core.json import JsonObject, encode
+from lash.core.json import DEEPEST, encode, is_deep
 from lash.core.text import described
-from lash.effects.outcomes import EffectFailed, EffectOutcome, PendingCompletion
+from lash.effects.outcomes import EffectFailed, EffectOutcome
 from lash.effects.transitions import MAX_OUTCOME_BYTES, largest_part
 from lash.effects.waits.model import (
     Resolution,
@@ -15,11 +13,10 @@ from lash.effects.waits.model import (
     ResolvedOk,
     ResolvedTimeout,
 )
-from lash.runtime.cancelling import being_cancelled
 from lash.sessions.model import ToolCallRecord
-from lash.tools.model import Tool, ToolContext, give_up
 from lash.turn.tools import (
     CompletedToolCall,
+    FailControl,
     ToolCancellation,
     ToolCancelled,
     ToolFailed,
@@ -65,31 +62,6 @@ def call_record(call: CompletedToolCall) -> ToolCallRecord:
     )
 
 
-async def contained(
-    tool: Tool, args: JsonObject, context: ToolContext
-) -> ToolOutput | PendingCompletion:
-    """Run the body once; whatever goes wrong in it is its answer, unless the turn is being stopped."""
-    try:
-        output = await tool.run(args, context)
-    except asyncio.CancelledError:
-        if being_cancelled():
-            give_up(context, "stopped")
-            raise
-        message = f"{tool.name} waited for something that was cancelled."
-        return failed("execution", "tool_panicked", message, source="tool")
-    except (KeyboardInterrupt, GeneratorExit):
-        raise  # somebody ends the process, or the event loop ends the task
-    except BaseException as error:  # noqa: BLE001  an exit, a test framework's outcome, a foreign panic
-        # Letting it through would end the process, and every one that resumes the turn.
-        return failed("execution", "tool_panicked", described(error), source="tool")
-    if isinstance(output, PendingCompletion):
-        return output
-    if being_cancelled() and not isinstance(output.outcome, ToolSuccess):
-        # It failed because it was stopped: when the turn is resumed, it is to run again.
-        raise asyncio.CancelledError
-    return output
-
-
 def fitting(name: str, output: ToolOutput) -> ToolOutput:
     """The output as it reads back from the journal, or a failure that says why it cannot be kept."""
     try:
@@ -97,6 +69,9 @@ def fitting(name: str, output: ToolOutput) -> ToolOutput:
         kept = _OUTPUT.decode(encoded)
     except (TypeError, ValueError, RecursionError) as error:
         message = f"{name} answered with something that cannot be stored: {described(error)}"
+        return failed("execution", "tool_output_not_json", message)
+    if any(is_deep(value) for value in _values(kept)):
+        message = f"{name} answered with something that is nested more than {DEEPEST} deep."
         return failed("execution", "tool_output_not_json", message)
     if len(encoded) <= _OUTPUT_LIMIT:
         return kept
@@ -107,6 +82,13 @@ def fitting(name: str, output: ToolOutput) -> ToolOutput:
         f"most of it is at {path} ({part} bytes). Return a summary or a reference instead."
     )
     return failed("resource_limit", "tool_output_too_large", message)
+
+
+def _values(output: ToolOutput) -> tuple[object, ...]:
+    """What an output holds of the tool's own, as plain data."""
+    if isinstance(output.outcome, ToolSuccess) and not isinstance(output.control, FailControl):
+        return (output.outcome.payload,)  # the value of a `Finish` is the same
+    return msgspec.to_builtins(output.outcome), msgspec.to_builtins(output.control)
 
 
 def uncontained(outcome: EffectOutcome) -> ToolOutput:

@@ -25,6 +25,7 @@ from lash.effects.outcomes import (
 from lash.effects.waits.board import Parking
 from lash.effects.waits.model import AwaitEventKey
 from lash.runtime.attachments import produced_by_tool
+from lash.runtime.containing import contained
 from lash.runtime.direct import ResolveModel
 from lash.runtime.events import Announce, ToolCallStarted
 from lash.runtime.plugins.tool_hooks import (
@@ -37,7 +38,7 @@ from lash.runtime.plugins.tool_hooks import (
 )
 from lash.runtime.selfwaits import inside
 from lash.runtime.stopping import check_stop
-from lash.runtime.tool_answers import contained, fitting, uncontained, wrong_outcome
+from lash.runtime.tool_answers import fitting, uncontained, wrong_outcome
 from lash.runtime.tool_calling import BeginChildren, BeginTriggers, Call, MintKey, Resting
 from lash.runtime.tool_services import AttemptServices, BeginProcesses, CallWork
 from lash.tools.manifest import MATERIALIZE, argument_projection_of
@@ -309,7 +310,7 @@ class ToolAttempts:
         args: JsonObject = msgspec.json.decode(encode(given))
         self._seams("tool.before")
         with inside(context.session_id), produced_by_tool(tool.name):
-            answer = await contained(tool, args, context)
+            answer = await contained(tool, args, context, self._clock)
         self._seams("tool.after")
         return answer if isinstance(answer, PendingCompletion) else fitting(tool.name, answer)
 

@@ -25,7 +25,7 @@ from lash.tools.catalog import (
     members,
 )
 from lash.tools.catalog_changes import hide, restore_state, upsert_source
-from lash.tools.manifest import ToolManifest, activation_of, for_models, manifest_of
+from lash.tools.manifest import ToolManifest, activation_of, manifest_of
 from lash.tools.model import Tool
 from lash.tools.provider import LazyToolProvider, ToolProvider
 
@@ -74,7 +74,7 @@ def own_tools(
 ) -> tuple[Mapping[str, Tool], tuple[ToolSpec, ...]]:
     """What models are offered in a session of what its agent is declared with, without providers."""
     if state.says_nothing:
-        return for_models(agent.tools), agent.tool_specs  # one object, which is hashed once
+        return agent.offered, agent.tool_specs  # one object, which is hashed once
     own = known_tools(agent, state, provided=False).named()
     return own, tuple(tool.spec for tool in own.values())
 

@@ -45,10 +45,7 @@ class FunctionTool(Generic[P, R]):
         self._function = function
         self._schema = schema or call_schema(function, injected_type=ToolContext)
         self._name = name if name is not None else getattr(function, "__name__", "")
-        if not self._name.strip():
-            raise ConfigurationError(
-                "tool_signature_invalid", "A tool needs a name; give it one with name=."
-            )
+        check_tool_name(self._name)
         self._spec = ToolSpec(
             name=self._name,
             description=description if description is not None else self._schema.description,
@@ -333,6 +330,24 @@ def tool(
         return made(None, plain) if receiver is None else MethodTool(plain, made)
 
     return decorate if function is None else decorate(function)
+
+
+def check_tool_name(name: str) -> None:
+    """Refuse a name that nobody can call, or that a terminal would obey.
+
+    Raises:
+        ConfigurationError: `tool_signature_invalid`.
+    """
+    if not str(name).strip():
+        raise ConfigurationError(
+            "tool_signature_invalid", "A tool needs a name; give it one with name=."
+        )
+    if not str(name).isprintable():
+        raise ConfigurationError(
+            "tool_signature_invalid",
+            f"The tool's name {name!a} holds characters that cannot be printed; give it another "
+            "one with name=.",
+        )
 
 
 def check_activation(name: str, activation: ToolActivation) -> ToolActivation:

@@ -2,18 +2,17 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TypeAlias
 
-from lash.core.errors import ConfigurationError, LashError
+from lash.core.errors import ConfigurationError
 from lash.core.json import JsonObject, JsonValue
-from lash.core.schema_values import with_whole_numbers, without_optional_nulls
 from lash.effects.outcomes import PendingCompletion
 from lash.llm.request import ToolSpec
 from lash.llm.schema_projection import SchemaContract, SchemaProjection
 from lash.tools.bodies import run_body
-from lash.tools.function import check_activation
+from lash.tools.function import check_activation, check_tool_name
 from lash.tools.manifest import MATERIALIZE, ArgumentProjection, ToolActivation
 from lash.tools.model import ToolContext, ToolRetry
 from lash.tools.threads import in_thread
@@ -41,8 +40,7 @@ class RawTool:
         argument_projection: ArgumentProjection,
         projection: SchemaProjection,
     ) -> None:
-        if not str(name).strip():
-            raise ConfigurationError("tool_signature_invalid", "A tool needs a name.")
+        check_tool_name(name)
         self._schema = looked_at(input_schema, name)
         self._spec = ToolSpec(
             name=name,
@@ -109,11 +107,11 @@ class RawTool:
         Raises:
             LashError: `invalid_tool_args`, with the first misfit as `<pointer>: <message>`.
         """
-        self._read(args)
+        self._schema.read(args)
 
     async def run(self, args: JsonObject, context: ToolContext) -> ToolOutput | PendingCompletion:
         """Run the body once. What it raises becomes a failure the model is shown."""
-        given = self._read(args)
+        given = self._schema.read(args)
         return await run_body(
             self.name, lambda: self._invoke(given, context), context, self._timeout
         )
@@ -127,18 +125,6 @@ class RawTool:
         # A plain function may block; on the loop it would hold up every other turn.
         result = call() if self._is_async else await in_thread(call, {})
         return await result if inspect.isawaitable(result) else result
-
-    def _read(self, args: JsonObject) -> JsonValue:
-        """The arguments as the body takes them."""
-        document, given = self._schema.document, args
-        misfit = self._schema.misfit(given)
-        if misfit is not None and isinstance(given, Mapping):
-            kept = without_optional_nulls(given, document, document)
-            misfit = misfit if kept is given else self._schema.misfit(kept)
-            given = kept  # type: ignore[assignment]  # what was an object stays one
-        if misfit is not None:
-            raise LashError("invalid_tool_args", misfit, problems=[misfit])
-        return with_whole_numbers(given, document, document)
 
 
 def raw_tool(

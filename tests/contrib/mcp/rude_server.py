@@ -39,7 +39,7 @@ def refuse(request: dict[str, Any], code: int, message: str) -> None:
     send({"jsonrpc": "2.0", "id": request["id"], "error": error})
 
 
-def tools() -> list[Any]:
+def tools() -> list[Any]:  # noqa: C901  one case for each manner
     match MANNER:
         case "bad-schema":
             outside = {**TOOL, "name": "outside", "inputSchema": _refers("https://a.example/s")}
@@ -63,12 +63,36 @@ def tools() -> list[Any]:
             return named if not (FOLDER / "again").exists() else named[::-1]
         case "no-list":
             return [{"name": "say"}]
+        case "monstrous":
+            large: Any = {"type": "object", "description": "x" * 10_000_000}
+            useless = {"type": "object", "minProperties": -1}
+            return [
+                {**TOOL, "name": "large", "inputSchema": large},
+                {**TOOL, "name": "deep", "inputSchema": _nested(45)},
+                {**TOOL, "outputSchema": useless},
+            ]
+        case "too-deep":
+            return [{**TOOL, "name": "deep", "inputSchema": _nested(60)}]
+        case "counts":
+            properties = {"count": {"type": "integer"}, "text": {"type": "string"}}
+            counted = {"type": "object", "properties": properties, "required": ["count"]}
+            return [{**TOOL, "inputSchema": counted}]
+        case "storm":
+            note("listed")
+            return [TOOL]
         case _:
             return [TOOL]
 
 
 def _refers(where: str) -> dict[str, Any]:
     return {"type": "object", "properties": {"text": {"$ref": where}}}
+
+
+def _nested(levels: int) -> dict[str, Any]:
+    deep: dict[str, Any] = {"type": "object"}
+    for _ in range(levels):
+        deep = {"type": "object", "properties": {"inner": {"anyOf": [deep]}}}
+    return deep
 
 
 def call(request: dict[str, Any]) -> None:  # noqa: C901  one case for each manner
@@ -86,6 +110,36 @@ def call(request: dict[str, Any]) -> None:  # noqa: C901  one case for each mann
             while True:
                 sys.stdout.write("z" * 100_000)
                 sys.stdout.flush()
+        case "larger":
+            answer(request, {"content": [{"type": "text", "text": "x" * 50_000_000}]})
+        case "storm":
+            for _ in range(1000):
+                send({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})
+            answer(request, said)
+        case "stderr":
+            for _ in range(200):
+                os.write(2, b"e" * 100_000)
+            answer(request, said)
+        case "deep-answer":
+            answer(request, {**said, "structuredContent": _nested(60)})
+        case "progress":
+            token = request["params"]["_meta"]["progressToken"]
+            for number in range(2000):
+                told = {"progressToken": token, "progress": number}
+                send({"jsonrpc": "2.0", "method": "notifications/progress", "params": told})
+            answer(request, said)
+        case "asks":
+            for number in range(100):
+                params = {"messages": [], "maxTokens": 1}
+                asked = {"method": "sampling/createMessage", "params": params}
+                send({"jsonrpc": "2.0", "id": f"q{number}", **asked})
+            answers = [json.loads(sys.stdin.readline()) for _ in range(100)]
+            note(f"refused {sum('error' in each for each in answers)}")
+            answer(request, said)
+        case "twice":
+            answer(request, said)
+            answer(request, said)
+            answer({"id": 999}, said)
         case "no-result":
             answer(request, {"content": "not a list"})
         case "tells":

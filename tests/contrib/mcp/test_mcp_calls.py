@@ -60,7 +60,7 @@ async def test_arguments_that_do_not_fit_never_reach_the_server(tmp_path: Path) 
         failed = failure(await b.call("mcp__fair__weather", city=7))
         missing = failure(await b.call("mcp__fair__weather"))
     assert failed.code == missing.code == "invalid_tool_args"
-    assert failed.message == "The arguments do not fit: `$.city`: 7 is not of type 'string'"
+    assert failed.message == "/city: 7 is not of type 'string'"
     assert noted(tmp_path) == []
 
 

@@ -59,9 +59,10 @@ def make_server(desk: Desk) -> Server[Any]:
             message = f"There is no tool {params.name!r}. Tools: {known}."
             raise MCPError(mcp_types.INVALID_PARAMS, message)
         args: JsonObject = params.arguments or {}
-        misfit = checks[params.name].misfit(args)
-        if misfit is not None:
-            return _failed("invalid_tool_args", f"The arguments do not fit: {misfit}", {})
+        try:
+            args = checks[params.name].read(args)
+        except LashError as error:
+            return _failed(error.code, f"The arguments do not fit: {error.message}", {})
 
         async def report(progress: float, words: str) -> None:
             await context.session.report_progress(progress, None, words)

@@ -3,13 +3,13 @@
 import asyncio
 import logging
 import signal
-import sys
-from contextlib import redirect_stdout, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 
 from lash.app.runtime import MEMORY, Runtime
 from lash.cli.exit_codes import ExitCode
 from lash.cli.importing import Work, import_work
+from lash.cli.own_stdout import own_stdout
 from lash.cli.ps.wanted import processes_of
 from lash.cli.reading import check_path
 from lash.cli.worker.report import Report
@@ -49,10 +49,10 @@ def worker(request: WorkerRequest) -> int:
         )
     path = check_path(request.db)
     work = import_work(request.module)
-    report = Report(sys.stdout, request.db, work, as_json=request.as_json)
     standstill.addFilter(_told_already)
     try:
-        with redirect_stdout(sys.stderr):  # what the module prints is no part of the report
+        with own_stdout() as out:
+            report = Report(out, request.db, work, as_json=request.as_json)
             asyncio.run(_Worker(request, work, report).run(WorkersStore(path, _CLOCK, report)))
     finally:
         standstill.removeFilter(_told_already)

@@ -9,9 +9,10 @@ from mcp.client.session import ClientRequestContext, ClientSession
 from mcp.shared.exceptions import MCPError
 
 from lash.contrib.mcp.hooks import Elicitation, Eliciting, Sampling, SamplingRequest
-from lash.contrib.mcp.schemas import SchemaError, checker
+from lash.contrib.mcp.schemas import checker
 from lash.contrib.mcp.servers import Server
 from lash.core.json import JsonObject
+from lash.tools.validation import UnusableSchemaError
 
 _log = logging.getLogger("lash.contrib.mcp")
 
@@ -102,7 +103,7 @@ class Session(ClientSession):
         schema: JsonObject = question.requested_schema
         try:
             check = checker(schema)
-        except SchemaError as error:
+        except UnusableSchemaError as error:
             return _error(mcp_types.INVALID_PARAMS, f"The schema cannot be used: {error}")
         answer = await ask(
             Elicitation(server=self._server.name, message=question.message, schema=schema)

@@ -98,7 +98,7 @@ class Connection:
             if session.protocol_version is None:
                 await self._shake_hands(session)
         except (MCPError, RuntimeError, ValidationError) as error:
-            reason = self.lost.reason or f"the handshake failed: {_brief(error)}"
+            reason = self.lost.reason or f"the handshake failed: {brief(error)}"
             raise ConnectError(reason, asked=self.asking) from error
 
     async def _discover(self, session: Session) -> None:
@@ -238,7 +238,7 @@ class Connection:
         except MCPError as error:
             if error.code == mcp_types.METHOD_NOT_FOUND:
                 return None  # an answer is a sign of life
-            return f"the server does not answer to a ping: {_brief(error)}"
+            return f"the server does not answer to a ping: {brief(error)}"
         except ValidationError:
             return None
         return None
@@ -339,7 +339,8 @@ def _result(result: mcp_types.CallToolResult) -> JsonObject:
     return cast("JsonObject", plain)
 
 
-def _brief(error: Exception) -> str:
+def brief(error: Exception) -> str:
+    """What is wrong with an answer, without repeating it; what the server said, if it refused."""
     if isinstance(error, ValidationError):
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from lash.contrib.mcp.schemas import Checker
 from lash.core.errors import LashError
 from lash.core.json import Data, JsonObject, JsonValue, to_json
 from lash.core.text import well_formed
+from lash.tools.validation import InputSchema
 from lash.turn.tools import (
     FailureClass,
     NeverRetry,
@@ -38,7 +38,7 @@ class Binary(Data):
     uri: str | None = None
 
 
-def answer(server: str, tool: str, result: JsonObject, promised: Checker | None) -> ToolOutput:
+def answer(server: str, tool: str, result: JsonObject, promised: InputSchema | None) -> ToolOutput:
     """The output of a call, from its result in MCP's own form.
 
     Structured content is preferred; what stands beside it is kept when it is more than the same as text.
@@ -128,7 +128,7 @@ def _binary(kind: str, block: JsonObject, data: str, uri: str | None = None) -> 
     return Binary(kind=kind, mime_type=mime_type, size=size, uri=uri)
 
 
-def _misfit(result: JsonObject, promised: Checker | None) -> str | None:
+def _misfit(result: JsonObject, promised: InputSchema | None) -> str | None:
     """Why a result is not what was promised; None when it is, or when nothing was."""
     if promised is None:
         return None

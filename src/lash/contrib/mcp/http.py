@@ -62,6 +62,10 @@ async def http_transport(server: HttpServer, lost: Lost) -> AsyncIterator["Strea
             lost.tell(f"the server refused the credentials (HTTP {response.status_code})")
         elif response.status_code == 404 and _SESSION in response.request.headers:
             lost.tell("the server does not know the session any more")
+        elif (
+            response.has_redirect_location
+        ):  # not followed: headers hold what is for this host alone
+            lost.tell(f"the server sends elsewhere (HTTP {response.status_code}); give its own url")
         elif response.status_code in _AWAY:
             lost.tell(f"the server answered with HTTP {response.status_code}")
         elif response.status_code == 400 and _SESSION in response.request.headers:

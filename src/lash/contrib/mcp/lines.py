@@ -63,5 +63,10 @@ class Lines:
         self._parts, self._size, self._head, self._tail = [], 0, b"", b""
         if size <= self._longest:
             return line
-        found = _RESPONSE.match(head) or _RESPONSE_END.search(tail)
-        return TooLong(size, int(found[1]) if found else None)
+        return TooLong(size, answered(head, tail))
+
+
+def answered(head: bytes, tail: bytes) -> int | None:
+    """The request that a message answers which is not read, as far as its beginning and end tell."""
+    found = _RESPONSE.match(head[:_KEPT]) or _RESPONSE_END.search(tail[-_KEPT:])
+    return int(found[1]) if found else None

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import cast
 
 from lash.contrib.mcp.names import ToolNames, tool_id
-from lash.contrib.mcp.schemas import Checker, SchemaError, checker
+from lash.contrib.mcp.schemas import checker, or_nothing
 from lash.core.errors import LashError
 from lash.core.json import JsonObject, to_json
 from lash.core.text import well_formed
+from lash.tools.validation import InputSchema, UnusableSchemaError
 
 #: A server may not fill a model's context with its tools.
 MOST_TOOLS = 512
@@ -34,8 +35,8 @@ class Listed:
     name: str
     description: str
     schema: JsonObject
-    arguments: Checker
-    promised: Checker | None
+    arguments: InputSchema
+    promised: InputSchema | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Listing:
 def listing(server: str, described: Sequence[JsonObject], names: ToolNames) -> Listing:
     """The tools that can be offered, from a server's list in MCP's own form."""
     refused: dict[str, str] = {}
-    usable: dict[str, tuple[JsonObject, Checker, Checker | None]] = {}
+    usable: dict[str, tuple[JsonObject, InputSchema, InputSchema | None]] = {}
     for tool in described:
         original = str(tool.get("name"))
         if len(usable) >= MOST_TOOLS:
@@ -65,7 +66,7 @@ def listing(server: str, described: Sequence[JsonObject], names: ToolNames) -> L
             continue
         try:
             usable[original] = _usable(tool)
-        except SchemaError as error:
+        except UnusableSchemaError as error:
             refused[original] = f"its schema cannot be used: {error}"
     assigned = names.assign(usable)
     tools = tuple(
@@ -83,26 +84,17 @@ def listing(server: str, described: Sequence[JsonObject], names: ToolNames) -> L
     return Listing(tools, refused)
 
 
-def _usable(tool: JsonObject) -> tuple[JsonObject, Checker, Checker | None]:
+def _usable(tool: JsonObject) -> tuple[JsonObject, InputSchema, InputSchema | None]:
     try:
         plain = cast("JsonObject", to_json(tool))
     except LashError as error:
-        raise SchemaError(error.message) from error
+        raise UnusableSchemaError(error.message) from error
     schema = plain.get("inputSchema")
     if not isinstance(schema, Mapping):
-        raise SchemaError("it is no object")
+        raise UnusableSchemaError("it is no object")
     promised = plain.get("outputSchema")
     # A promise that nobody can check is no reason to do without the tool.
-    return plain, checker(schema), _or_nothing(promised)
-
-
-def _or_nothing(schema: object) -> Checker | None:
-    if not isinstance(schema, Mapping):
-        return None
-    try:
-        return checker(cast("JsonObject", schema))
-    except SchemaError:
-        return None
+    return plain, checker(schema, kind="object"), or_nothing(promised)
 
 
 def _description(server: str, tool: JsonObject) -> str:

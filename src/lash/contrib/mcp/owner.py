@@ -11,7 +11,14 @@ from typing import Any
 from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
-from lash.contrib.mcp.connection import ConnectError, Connection, connected, in_time, within
+from lash.contrib.mcp.connection import (
+    ConnectError,
+    Connection,
+    brief,
+    connected,
+    in_time,
+    within,
+)
 from lash.contrib.mcp.listing import Listing, listing
 from lash.contrib.mcp.names import ToolNames
 from lash.contrib.mcp.servers import Server
@@ -157,7 +164,7 @@ class Owner:
         try:
             await in_time(self._clock, limit, connection, naming, "name its tools")
         except (MCPError, ValidationError) as error:
-            why = connection.lost.reason or _told(error)
+            why = connection.lost.reason or brief(error)
             raise ConnectError(f"the server could not name its tools: {why}") from error
         self._connection = connection
         self.connections += 1
@@ -286,9 +293,3 @@ def _innermost(error: BaseException) -> str:
         return str(error)
     kind = type(error).__name__
     return _WORDS.get(kind, f"the connection failed ({kind})")
-
-
-def _told(error: Exception) -> str:
-    if isinstance(error, MCPError):
-        return error.message[:500]
-    return "its answer does not fit the protocol"

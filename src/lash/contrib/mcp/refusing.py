@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from lash.contrib.mcp.content import failure, safe
 from lash.contrib.mcp.http import TOO_LONG_TEXT
 from lash.contrib.mcp.servers import Server
-from lash.contrib.mcp.wire import TOO_LONG
+from lash.contrib.mcp.wire import TOO_LONG, UNREADABLE
 from lash.core.text import spelled_out
 from lash.turn.tools import ToolOutput
 
@@ -29,6 +29,9 @@ def refused(server: Server, tool: str, error: BaseException | None, lost: str | 
     if error.code == TOO_LONG or TOO_LONG_TEXT in said or "SSE stream failed" in said:
         message = f"The answer of {what} is too long: {said}. Ask for less."
         return failure("resource_limit", "mcp_result_too_large", message)
+    if error.code == UNREADABLE:
+        message = f"The answer of {what} could not be used: {said}."
+        return failure("external", "mcp_result_invalid", message)
     if lost is not None or (
         # Servers use the same code for errors of their own.
         error.code == mcp_types.CONNECTION_CLOSED and said.startswith(_BROKEN_OFF)

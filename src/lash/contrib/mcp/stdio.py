@@ -22,9 +22,9 @@ from mcp.client.stdio import get_default_environment
 from mcp.shared.message import SessionMessage
 
 from lash.contrib.mcp.content import mended
-from lash.contrib.mcp.lines import Lines, TooLong
+from lash.contrib.mcp.lines import Lines, TooLong, answered
 from lash.contrib.mcp.servers import StdioServer
-from lash.contrib.mcp.wire import Lost, too_long
+from lash.contrib.mcp.wire import Lost, too_long, unreadable
 
 if TYPE_CHECKING:
     from lash.contrib.mcp.wire import Streams
@@ -141,11 +141,16 @@ def _message(line: bytes | TooLong, limit: int) -> SessionMessage | str | None:
         return SessionMessage(adapter.validate_json(line, by_name=False))
     except (ValueError, RecursionError):
         if _HALF_A_PAIR not in line.lower():
-            return None
+            return _unread(line)
     try:  # the package takes no half of a character, and would never hear of what was asked
         return SessionMessage(adapter.validate_python(mended(json.loads(line)), by_name=False))
     except (ValueError, RecursionError):
-        return None
+        return _unread(line)
+
+
+def _unread(line: bytes) -> SessionMessage | None:
+    request_id = answered(line, line)
+    return None if request_id is None else unreadable(request_id)
 
 
 async def _write(

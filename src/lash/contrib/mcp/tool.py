@@ -9,7 +9,6 @@ from lash.contrib.mcp.listing import Listed
 from lash.contrib.mcp.servers import Server
 from lash.contrib.mcp.state import refusal
 from lash.core.clock import Clock
-from lash.core.errors import LashError
 from lash.core.json import JsonObject
 from lash.effects.racing import set_when_cancelled
 from lash.llm.request import ToolSpec
@@ -73,13 +72,9 @@ class McpTool:
         """Validate arguments against the server's schema.
 
         Raises:
-            LashError: `invalid_tool_args`.
+            LashError: `invalid_tool_args`, with the first misfit as `<pointer>: <message>`.
         """
-        misfit = self._listed.arguments.misfit(args)
-        if misfit is not None:
-            raise LashError(
-                "invalid_tool_args", f"The arguments do not fit: {misfit}", problems=[misfit]
-            )
+        self._listed.arguments.read(args)
 
     async def run(self, args: JsonObject, context: ToolContext) -> ToolOutput:
         """Call the tool at its server. Failures are values; only cancellation is raised."""
@@ -91,7 +86,7 @@ class McpTool:
                 self._server.name, state, reason, self._server.seconds("reconnect_first")
             )
         call = _Call(self._server, self._listed, self._clock, owner, connection)
-        return await call.output(args, context)
+        return await call.output(self._listed.arguments.read(args), context)
 
 
 class _Call:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 #: The code of the error that takes the place of a message which was too long to be read.
 TOO_LONG = -32090
 
+#: The code of the error that takes the place of an answer that could not be read.
+UNREADABLE = -32091
+
 
 class Lost:
     """Whether a connection is over, and why; the first reason stays.
@@ -91,5 +94,13 @@ def too_long(request_id: int | str, size: int, limit: int) -> SessionMessage:
     """What answers a request whose answer was too long to be read."""
     error = mcp_types.ErrorData(
         code=TOO_LONG, message=f"it is {size} bytes, more than the {limit} that are read"
+    )
+    return SessionMessage(mcp_types.JSONRPCError(jsonrpc="2.0", id=request_id, error=error))
+
+
+def unreadable(request_id: int) -> SessionMessage:
+    """What answers a request whose answer could not be read, so that nobody waits for it in vain."""
+    error = mcp_types.ErrorData(
+        code=UNREADABLE, message="its answer is no message, or nested too deeply to be read"
     )
     return SessionMessage(mcp_types.JSONRPCError(jsonrpc="2.0", id=request_id, error=error))

@@ -6,9 +6,11 @@ its lock: it may wake up, and only the ttl counts.
 """
 
 import errno
+import os
 import socket
 from pathlib import Path
 from typing import IO
+from weakref import WeakSet
 
 from lash.core.leases import LeaseOwner
 
@@ -34,6 +36,7 @@ class OwnerLocks:
         self._host = socket.gethostname()
         self._held: dict[str, IO[bytes]] = {}
         self._dead: set[str] = set()
+        _everyone.add(self)
 
     def hold(self, owner_id: str, incarnation: str) -> LeaseOwner:
         """Take a new owner's lock, for as long as this process lives or until `release`."""
@@ -119,5 +122,27 @@ class OwnerLocks:
         except OSError:
             pass  # others live in it, or it is not there
 
+    def forget(self) -> None:
+        """Leave the locks to the process that this one was forked from.
+
+        A lock is held until the last process that has its file open is gone: a child that lives on
+        would hide the death of its parent.
+        """
+        for handle in self._held.values():
+            handle.close()
+        self._held.clear()
+
     def _file(self, incarnation: str) -> Path:
         return self._directory / f"{incarnation}{_SUFFIX}"
+
+
+_everyone: "WeakSet[OwnerLocks]" = WeakSet()
+
+
+def _forget_all() -> None:
+    for locks in _everyone:
+        locks.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)
