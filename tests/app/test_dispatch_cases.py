@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from plugin_harness import location, opened, path, values
 from session_harness import begin
-from test_session_tools import Watched, clerk
+from tools_harness import Watched, clerk
 
 import lash
 from lash.core.scopes import TurnScope, journal_key

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from plugin_harness import Made, location, opened, path, values
 from session_harness import code_of, until
-from test_session_tools import Shelf, Watched, clerk, having
+from tools_harness import Shelf, Watched, clerk, having
 
 import lash
 from lash.core.scopes import ProcessScope, journal_key

@@ -1,7 +1,6 @@
 """The tools of a session: which are offered and callable, changed for good, and kept where sources differ."""
 
 import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,69 +8,16 @@ import msgspec
 import pytest
 from plugin_harness import Made, codes, location, opened, path, values
 from session_harness import Staged, begin, code_of, until_queued
+from tools_harness import Shelf, Watched, clerk, having, offered
 
 import lash
 import lash.runtime.tool_catalog as catalogue
 from lash.contrib.batch import Batch
 from lash.core.json import JsonValue
 from lash.testing import calls, reply
-from lash.tools.model import Tool
-from lash.tools.provider import ToolProvider
 from lash.turn.prompt import PromptLayer
 
 __all__ = ["location", "path"]
-
-
-class Watched:
-    """A raw tool that keeps what was asked of it."""
-
-    def __init__(self, name: str, *, id: str | None = None, **declared: Any) -> None:  # noqa: A002
-        self.ran: list[object] = []
-        self.checked: list[object] = []
-        self._inner = lash.raw_tool(name, f"Do {name}.", {"type": "object"}, self._body, **declared)
-        self.id = id or self._inner.id
-
-    async def _body(self, args: Any) -> str:
-        self.ran.append(args)
-        return f"{self.name} ran"
-
-    def check(self, args: Any) -> None:
-        self.checked.append(args)
-        self._inner.check(args)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-
-class Shelf:
-    """A provider: what it lists, and what it has besides."""
-
-    def __init__(self, *listed: Any, lazy: Sequence[Any] = (), name: str = "shelf") -> None:
-        self.id = name
-        self.listed = list(listed)
-        self.lazy = list(lazy)
-
-    def tools(self) -> Sequence[Tool]:
-        return self.listed
-
-    def find(self, tool_id: str) -> Tool | None:
-        return next((each for each in (*self.listed, *self.lazy) if each.id == tool_id), None)
-
-
-def having(*shelves: Shelf, **hooks: Any) -> Made:
-    """A plugin that brings providers along."""
-    provided: list[ToolProvider] = list(shelves)
-    return Made("shelves", providers=lambda: provided, **hooks)
-
-
-def clerk(*tools: Any, says: Sequence[Any] = (), **named: Any) -> tuple[Staged, lash.Agent]:
-    """An agent with these tools, whose model says this in every turn, and then `Done.`"""
-    model = Staged([*says, reply("Done.")])
-    return model, lash.Agent("clerk", model=model, tools=list(tools), **named)
-
-
-def offered(model: Staged, number: int = -1) -> list[str]:
-    return [tool.name for tool in model.asked[number].tools]
 
 
 # --- what is offered and callable -------------------------------------------------------------------------
@@ -475,3 +421,20 @@ async def test_a_session_that_says_nothing_pays_nothing(
         await session.run("Two.")
     # One tuple, which is hashed once, and told in its dialect once.
     assert model.asked[0].tools is model.asked[1].tools
+
+
+@pytest.mark.parametrize("broken", ["tools", "find"])
+async def test_a_provider_that_raises_ends_the_turn_of_a_session_with_tools_of_its_own(
+    location: str | Path, broken: str
+) -> None:
+    shelf = Shelf(lazy=[Watched("rare")])
+    model, agent = clerk()
+    async with opened(location, agent, having(shelf)) as runtime:
+        session = runtime.session("s")
+        await session.configure_tools(members={"tool:rare": True})
+        setattr(shelf, broken, lambda *_: 1 / 0)
+        result = await session.run("Go.")
+        assert [issue.code for issue in result.issues] == ["plugin_failed"]
+        assert "'shelf'" in result.issues[0].message
+        assert await code_of(session.tools()) == "plugin_failed"
+    assert model.asked == []

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from plugin_harness import location, opened, path, values
 from session_harness import Gate, code_of
-from test_session_tools import Shelf, having
+from tools_harness import Shelf, having
 
 import lash
 from lash.core.json import JsonObject

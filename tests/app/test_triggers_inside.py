@@ -9,7 +9,6 @@ import lash
 from lash.core.causality import TriggerOccurrenceCauseRef
 from lash.processes.model import ProcessRecord
 from lash.testing import ScriptedModel, reply
-from lash.testing.clock import VirtualClock
 
 PAID = lash.TriggerEvent("order.paid", payload=dict[str, Any])
 
@@ -236,39 +235,6 @@ async def test_a_process_speaks_to_a_session(tmp_path: Path) -> None:
         await rested(running)
         said = [each.text for each in await running.session("c-o-7").history()]
         assert said == ["Order o-7 was paid.", "Noted."]
-
-
-async def test_what_was_read_before_an_emission_is_the_same_when_it_is_run_again(
-    tmp_path: Path,
-) -> None:
-    """A reading is written before the outside learns of it: the emission of a rerun must be the same."""
-    broken = list[str]()
-
-    @lash.process
-    async def reads(ctx: lash.ProcessContext) -> str:
-        now = await ctx.now()
-        await ctx.triggers.emit(PAID, {"id": now.isoformat()})
-        return now.isoformat()
-
-    def seam(name: str) -> None:
-        if name == "trigger.ingest.after" and not broken:
-            broken.append(name)
-            clock.advance(60)
-            raise lash.StoreError("store_failed", "the disk is slow")
-
-    clock = VirtualClock()
-    async with runtime(tmp_path / "db", reads, seams=seam, clock=clock) as running:
-        await running.processes.start(reads, id="p")
-        while not (await running.processes.list(status="completed")):
-            clock.advance(0.05)
-            await comes_to(anything, None)
-        (occurrence,) = await running.triggers.occurrences()
-        assert occurrence.payload == {"id": await running.processes.handle("p").result()}
-    assert broken == ["trigger.ingest.after"]
-
-
-async def anything() -> None:
-    return None
 
 
 async def test_an_operation_emits_once_however_often_it_is_entered(tmp_path: Path) -> None:

@@ -154,13 +154,16 @@ async def test_a_key_of_the_tools_own_is_the_same_occurrence_for_all_calls(tmp_p
     @lash.tool
     async def pay(ctx: lash.ToolContext) -> str:
         """Pay."""
-        await ctx.triggers.emit(PAID, {"id": "o-7"}, key="payment-1")
+        for _ in range(2):
+            await ctx.triggers.emit(PAID, {"id": "o-7"}, key="payment-1")
         return "paid"
 
     async with runtime(tmp_path / "db", selling(pay, made=("pay", "pay"))) as running:
         await running.triggers.subscribe(PAID, ship, key="ship")
-        await running.session("s").run("Pay.")
-        assert [each.key for each in await running.triggers.occurrences()] == ["payment-1"]
+        result = await running.session("s").run("Pay.")
+        (occurrence,) = await running.triggers.occurrences()
+        assert occurrence.key == "payment-1"
+        assert [call.emitted for call in result.tool_calls] == [(occurrence.occurrence_id,)] * 2
         assert await shipped(running) == ["shipped o-7"]
 
 

@@ -39,7 +39,9 @@ class Shop:
         @lash.process
         async def sells(ctx: lash.ProcessContext) -> str:
             note("emits")
-            return (await ctx.triggers.emit(PAID, {"id": "7"})).occurrence_id
+            # What it says has to be the same when it is run again.
+            order = {"id": "7", "at": (await ctx.now()).isoformat()}
+            return (await ctx.triggers.emit(PAID, order)).occurrence_id
 
         @lash.tool
         async def pay(ctx: lash.ToolContext) -> str:

@@ -24,14 +24,15 @@ WHOLE: dict[str, Any] = {
 }
 OF_PROCESS = WHOLE | {"processes": [*WHOLE["processes"], ["sells", "completed"]], "told": None}
 
-# What emits, where it dies, and how often its code runs in all. A turn records its model call first.
+# What emits, where it dies, and how often its code runs in all. A turn records its model call first, a process
+# the time it has read.
 MATRIX = [
     ("process", "trigger.ingest.inside", 1, 2),
     ("process", "trigger.ingest.after", 1, 2),
     ("process", "trigger.start.after", 1, 2),
-    ("process", "record.before", 1, 2),
-    ("process", "record.inside", 1, 2),
-    ("process", "record.after", 1, 2),  # the code is run again, and answered from the journal
+    ("process", "record.before", 2, 2),
+    ("process", "record.inside", 2, 2),
+    ("process", "record.after", 2, 2),  # the code is run again, and answered from the journal
     ("tool", "trigger.ingest.after", 1, 2),
     ("tool", "trigger.start.after", 2, 2),
     ("tool", "tool.after", 1, 2),
