@@ -27,6 +27,7 @@ from lash.core.leases import (
 from lash.effects.journal import JournalRecord
 from lash.llm.retry import LlmCallRecord
 from lash.llm.usage import Usage
+from lash.sessions.ingress import EnqueueRequest
 from lash.sessions.model import (
     AcceptedTurn,
     AgentFrameTask,
@@ -41,6 +42,7 @@ from lash.sessions.model import (
     TurnRecord,
     TurnTiming,
 )
+from lash.sessions.remembering import kept_with_turn, remembered_after
 from lash.sessions.usage import UsageEntry
 from lash.turn.assembly import OutputState
 from lash.turn.messages import Message, is_valid_transcript
@@ -77,6 +79,8 @@ class TurnCommit(Data):
         plugin_state: What the plugins remember of the session from here on; None for no change.
         attachments: Ids that it keeps besides those that were put for it. The session must refer to
             each of them already.
+        queued: What enters the session's queue with it. An item whose id or source key was used before
+            is left out.
     """
 
     session_id: str
@@ -102,6 +106,7 @@ class TurnCommit(Data):
     output_state: OutputState = "usable"
     plugin_state: JsonObject | None = None
     attachments: tuple[str, ...] = ()
+    queued: tuple[EnqueueRequest, ...] = ()
 
 
 class CommitReceipt(Data, tag_field="status", tag="committed"):
@@ -215,7 +220,7 @@ def plan_commit(facts: CommitFacts, commit: TurnCommit) -> CommitPlan | CommitRe
             turn_index=head.turn_index + 1,
             usage=head.usage + commit.usage,
             frame_id=commit.frame.frame_id if commit.frame else head.frame_id,
-            config=_config_after(head.config, turn, commit),
+            config=_config_after(head, turn, commit),
             relation=head.relation,
         ),
         ledger=commit.ledger,
@@ -249,8 +254,9 @@ def _unsound(facts: CommitFacts, commit: TurnCommit) -> CommitRefused | None:
     return None
 
 
-def _config_after(config: SessionConfig, turn: AcceptedTurn, commit: TurnCommit) -> SessionConfig:
+def _config_after(head: SessionHead, turn: AcceptedTurn, commit: TurnCommit) -> SessionConfig:
     """What a session says about its model and prompt after a turn."""
+    config = head.config
     command = turn.input.command
     if isinstance(command, ConfigureSession) and commit.cancellation is None:
         if command.model is not None:
@@ -268,9 +274,7 @@ def _config_after(config: SessionConfig, turn: AcceptedTurn, commit: TurnCommit)
             config = msgspec.structs.replace(config, plugin_options=told)
     if commit.provider_id is not None:
         config = msgspec.structs.replace(config, provider_id=commit.provider_id)
-    if commit.plugin_state is not None:
-        config = msgspec.structs.replace(config, plugin_state=commit.plugin_state)
-    return config
+    return remembered_after(config, commit.plugin_state, head.revision)
 
 
 def _follow_turn(turn: AcceptedTurn, commit: TurnCommit, now_ms: int) -> AcceptedTurn | None:
@@ -400,7 +404,7 @@ def _record(
         children_usage=commit.children_usage,
         cancellation=commit.cancellation,
         output_state=commit.output_state,
-        config=facts.head.config if facts.head else SessionConfig(),
+        config=kept_with_turn(facts.head) if facts.head else SessionConfig(),
         command=str(turn.input.command.__struct_config__.tag) if turn.input.command else None,
     )
 

@@ -166,6 +166,9 @@ class SessionConfig(Data):
             provider keeps with its messages means nothing to others.
         plugin_options: What each plugin is told about the session, by the plugin's id.
         plugin_state: What each plugin remembers of the session, by the plugin's id.
+        plugin_state_since: Since which revision of the session it remembers just that. A committed turn
+            keeps what a plugin remembered when it began only where the turn before had changed it, which
+            is the turn whose record has the revision after this one; see `lash.sessions.remembering`.
     """
 
     model: str | None = None
@@ -173,6 +176,7 @@ class SessionConfig(Data):
     provider_id: str | None = None
     plugin_options: Mapping[str, JsonValue] = {}
     plugin_state: Mapping[str, JsonValue] = {}
+    plugin_state_since: Mapping[str, int] = {}
 
 
 def initial_frame(session_id: str) -> str:
