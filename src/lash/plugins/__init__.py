@@ -5,12 +5,14 @@ from lash.plugins import Deny, Plugin
 
 from lash.plugins.contexts import (
     CheckpointHook,
+    OperationSession,
     PluginSession,
     ToolCallHook,
     TurnEnded,
     TurnHook,
 )
 from lash.plugins.directives import Abort, Answer, Deny, Hold, ReplaceArgs, Say
+from lash.plugins.operations import Operation, command, query, task
 from lash.plugins.plugin import Plugin, PluginHost
 
 __all__ = [
@@ -19,6 +21,8 @@ __all__ = [
     "CheckpointHook",
     "Deny",
     "Hold",
+    "Operation",
+    "OperationSession",
     "Plugin",
     "PluginHost",
     "PluginSession",
@@ -27,4 +31,7 @@ __all__ = [
     "ToolCallHook",
     "TurnEnded",
     "TurnHook",
+    "command",
+    "query",
+    "task",
 ]

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from lash.core.errors import LashError
 from lash.core.json import JsonObject, JsonValue, to_json
+from lash.effects.outcomes import QueuedPrompt
 from lash.effects.waits.model import Resolution
 from lash.llm.usage import Usage
 from lash.turn.driver import CheckpointKind
@@ -73,6 +74,22 @@ class PluginSession:
             LashError: `value_not_json`.
         """
         _writable(self._keeper, self.plugin_id).emit(self.plugin_id, name, to_json(payload))
+
+
+@dataclass(frozen=True, slots=True)
+class OperationSession(PluginSession):
+    """A session, as a command or a task of a plugin sees it."""
+
+    _queued: list[QueuedPrompt] = field(default_factory=list, repr=False)
+
+    def queue_turn(self, prompt: str, *, source_key: str | None = None) -> None:
+        """Have the session take a turn once this is done, together with what is remembered or not at all.
+
+        Args:
+            prompt: What is said, as if the user had said it.
+            source_key: An idempotency key; one that was used in the session before queues nothing.
+        """
+        self._queued.append(QueuedPrompt(prompt=prompt, source_key=source_key))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from lash.llm.retry import LlmCallRecord
 from lash.llm.usage import Usage
 from lash.runtime.turn_setup import TurnSetup
 from lash.sessions.committing import TurnCommit
+from lash.sessions.ingress import EnqueueRequest
 from lash.sessions.model import (
     AcceptedTurn,
     ChildUsage,
@@ -57,6 +58,7 @@ class TurnLedger:
     issues: list[TurnIssue] = field(default_factory=list)
     drift: Sequence[Drift] = ()
     plugin_state: JsonObject | None = None
+    queued: Sequence[EnqueueRequest] = ()
 
 
 def commit_of(
@@ -107,6 +109,7 @@ def commit_of(
         children_usage=tuple(ledger.children),
         provider_id=setup.model.provider.kind if ledger.llm_calls else None,
         plugin_state=ledger.plugin_state,
+        queued=tuple(ledger.queued),
     )
 
 
@@ -125,6 +128,7 @@ def cancelled(commit: TurnCommit, setup: TurnSetup, cancellation: Cancellation) 
         cancellation=cancellation,
         frame=None,
         frame_messages=(),
+        queued=(),
     )
 
 

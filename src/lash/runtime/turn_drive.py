@@ -48,6 +48,7 @@ from lash.runtime.events import Announce, ModelRequestStarted, UsageReported
 from lash.runtime.history import History
 from lash.runtime.model_call import ModelCall
 from lash.runtime.plugins.drive import REMEMBERING, TurnPlugins
+from lash.runtime.plugins.operating import Operating
 from lash.runtime.stopping import StopRequested, check_stop, unless_stopped, with_grace
 from lash.runtime.stores import Store
 from lash.runtime.tool_answers import call_record
@@ -172,6 +173,7 @@ class TurnDrive:
             if agent.plugins and turn.input.command is None
             else None
         )
+        self._operating = Operating.of(agent.plugins, turn, history.head, context.announce)
         self._checkpoints = Checkpoints(
             context.store, context.authority, turn.turn_id, context.announce, context.seams
         )
@@ -253,6 +255,8 @@ class TurnDrive:
             return
         if self._plugins is not None:
             await self._remember(self._plugins, effect, outcome)
+        if self._operating is not None:
+            self._operating.took_place(outcome)
         if isinstance(outcome, EffectFailed):
             issue = TurnIssue(
                 kind="runtime_effect_controller", code=outcome.code, message=outcome.message
@@ -408,6 +412,8 @@ class TurnDrive:
     async def _synced(self) -> EffectOutcome:
         """Without plugins an agent's prompt and tools are fixed while its version runs."""
         limit = self._setup.max_turns  # which may be changed meanwhile
+        if self._operating is not None:
+            return await self._unless_stopped(self._operating.performed(limit))
         if self._plugins is None:
             return SyncExecutionEnvironmentOutcome(max_turns=limit)
         asked = self._plugins.synced(self._machine.iteration, limit)
@@ -480,6 +486,8 @@ class TurnDrive:
         ledger.drift = context.controller.drift
         if self._plugins is not None:
             ledger.plugin_state = self._plugins.states.to_commit
+        if self._operating is not None:
+            self._operating.book(ledger)
         stopped = isinstance(ledger.outcome, Stopped) and isinstance(
             ledger.outcome.reason, Cancelled
         )
@@ -499,7 +507,10 @@ class TurnDrive:
 
     def as_cancelled(self, commit: TurnCommit, cancellation: Cancellation) -> TurnCommit:
         """The commit of this turn as one that was asked to stop before it landed."""
-        return cancelled(commit, self._setup, cancellation)
+        commit = cancelled(commit, self._setup, cancellation)
+        if self._operating is None:
+            return commit
+        return msgspec.structs.replace(commit, plugin_state=None)  # whoever asked it was told nothing
 
     async def _land(self, commit: TurnCommit) -> CommitReceipt:
         """Commit and tell, as one: also a drive that is being cancelled tells that it committed."""

@@ -55,7 +55,15 @@ class ConfigureSession(Data, tag_field="type", tag="configure_session"):
     plugin_options: Mapping[str, JsonValue] = {}
 
 
-SessionCommand: TypeAlias = CompactContext | ConfigureSession
+class RunOperation(Data, tag_field="type", tag="plugin_operation"):
+    """Ask a plugin for one of its commands or tasks, with these arguments."""
+
+    plugin_id: str
+    name: str
+    args: Mapping[str, JsonValue] = {}
+
+
+SessionCommand: TypeAlias = CompactContext | ConfigureSession | RunOperation
 
 
 class AgentFrameTask(Data):
