@@ -456,7 +456,7 @@ class Session:
     def plugin(self, plugin_id: str) -> SessionPlugin:
         """One plugin of the session's agent, to be asked by its operations' names.
 
-            await session.plugin("notes").call("add", {"note": "Ring back."})
+        Used as `await session.plugin("notes").call("add", {"note": "Ring back."})`.
         """
 
         async def queue(command: RunOperation, source_key: str | None) -> QueuedInput:

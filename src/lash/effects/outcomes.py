@@ -157,7 +157,9 @@ class SyncExecutionEnvironmentOutcome(Data, tag_field="type", tag="sync_executio
     `max_turns` is the limit that holds from here on. It is recorded, so that a turn whose limit was
     lowered while it was interrupted still uses the answers it has paid for. `messages` and
     `transient_messages` are what plugins put in before the first model call. `answer` is what a plugin
-    answered a host, where the turn is one that asks it.
+    answered a host, where the turn is one that asks it. `shown_from` is the message from which on the
+    model is shown the conversation, if not from its beginning; `compact` what a summary is to keep that is
+    to be made after the turn, if one is.
     """
 
     environment: ExecutionEnvironment | None = None
@@ -167,6 +169,8 @@ class SyncExecutionEnvironmentOutcome(Data, tag_field="type", tag="sync_executio
     transient_messages: tuple[Message, ...] = ()
     plugin_state: Mapping[str, StateChange] = {}
     answer: PluginAnswer | None = None
+    shown_from: str | None = None
+    compact: str | None = None
 
 
 class SleepOutcome(Data, tag_field="type", tag="sleep"):

@@ -5,13 +5,24 @@ from lash.plugins import Deny, Plugin
 
 from lash.plugins.contexts import (
     CheckpointHook,
+    HistoryEntry,
+    HistoryHook,
     OperationSession,
     PluginSession,
     ToolCallHook,
     TurnEnded,
     TurnHook,
 )
-from lash.plugins.directives import Abort, Answer, Deny, Hold, ReplaceArgs, Say
+from lash.plugins.directives import (
+    Abort,
+    Answer,
+    Compact,
+    Deny,
+    Hold,
+    ReplaceArgs,
+    Say,
+    ShowFrom,
+)
 from lash.plugins.operations import Operation, command, query, task
 from lash.plugins.plugin import Plugin, PluginHost
 
@@ -19,7 +30,10 @@ __all__ = [
     "Abort",
     "Answer",
     "CheckpointHook",
+    "Compact",
     "Deny",
+    "HistoryEntry",
+    "HistoryHook",
     "Hold",
     "Operation",
     "OperationSession",
@@ -28,6 +42,7 @@ __all__ = [
     "PluginSession",
     "ReplaceArgs",
     "Say",
+    "ShowFrom",
     "ToolCallHook",
     "TurnEnded",
     "TurnHook",

@@ -134,7 +134,8 @@ def operation_of(plugin: Plugin, operations: Mapping[str, Operation], name: str)
     Raises:
         LashError: `plugin_operation_unknown`, naming those there are.
     """
-    found = operations.get(name) if isinstance(name, str) else None
+    given: object = name
+    found = operations.get(given) if isinstance(given, str) else None
     if found is None:
         known = ", ".join(sorted(operations)) or "none"
         raise LashError(

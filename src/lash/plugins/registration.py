@@ -35,6 +35,7 @@ class PluginSet:
             for hook in HOOKS
         }
         self._check_exclusive("show", "what the model is shown of a tool's answer")
+        self._check_exclusive("history", "what the model is shown of the conversation")
         self._operations = {plugin.id: operations_of(plugin) for plugin in self.plugins}
 
     def __bool__(self) -> bool:

@@ -163,7 +163,8 @@ class TurnDrive:
             TurnPlugins(
                 agent,
                 turn,
-                history.head,
+                history,
+                window=setup.config.model.context_window_tokens,
                 announce=context.announce,
                 message_scope=setup.message_scope,
                 told=ExecutionEnvironment(
@@ -277,6 +278,8 @@ class TurnDrive:
                 if each.kind in REMEMBERING
             )
         plugins.took_place(outcome)
+        if begins and plugins.shown_from is not None:
+            self._machine.show(*self._history.from_message(plugins.shown_from))
 
     async def _outcome_of(self, effect: OwedEffect) -> EffectOutcome:
         match effect:
@@ -486,6 +489,7 @@ class TurnDrive:
         ledger.drift = context.controller.drift
         if self._plugins is not None:
             ledger.plugin_state = self._plugins.states.to_commit
+            ledger.queued = self._plugins.queued
         if self._operating is not None:
             self._operating.book(ledger)
         stopped = isinstance(ledger.outcome, Stopped) and isinstance(

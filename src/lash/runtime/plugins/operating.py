@@ -52,10 +52,17 @@ class Operating:
     """One command or task of a plugin, as the turn that runs it."""
 
     def __init__(
-        self, plugins: PluginSet, turn: AcceptedTurn, head: SessionHead, announce: Announce
+        self,
+        plugins: PluginSet,
+        turn: AcceptedTurn,
+        wanted: RunOperation,
+        *,
+        head: SessionHead,
+        announce: Announce,
     ) -> None:
         self._plugins = plugins
         self._turn = turn
+        self._wanted = wanted
         self._states = PluginStates(head, announce)
         self._answer: PluginAnswer | None = None
 
@@ -64,16 +71,15 @@ class Operating:
         cls, plugins: PluginSet, turn: AcceptedTurn, head: SessionHead, announce: Announce
     ) -> "Operating | None":
         """The operation that a turn runs; None where it is one of another kind."""
-        runs = isinstance(turn.input.command, RunOperation)
-        return cls(plugins, turn, head, announce) if runs else None
+        wanted = turn.input.command
+        if not isinstance(wanted, RunOperation):
+            return None
+        return cls(plugins, turn, wanted, head=head, announce=announce)
 
     async def performed(self, max_turns: int | None) -> EffectOutcome:
         """What it comes to. One that fails leaves what is remembered as it was, and queues nothing."""
-        states = self._states.begin()
+        states, wanted = self._states.begin(), self._wanted
         try:
-            wanted = self._turn.input.command
-            if not isinstance(wanted, RunOperation):
-                raise LashError("session_command_invalid", "This turn asks no plugin.")
             operation = self._plugins.operation(wanted.plugin_id, wanted.name)
             seen = self._states.session(wanted.plugin_id, states)
             queued: list[QueuedPrompt] = []

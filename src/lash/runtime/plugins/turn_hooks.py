@@ -6,8 +6,8 @@ from functools import partial
 
 from lash.core.errors import LashError
 from lash.core.text import spelled_out
-from lash.plugins.contexts import CheckpointHook, TurnHook
-from lash.plugins.directives import Abort, Say
+from lash.plugins.contexts import CheckpointHook, HistoryEntry, HistoryHook, TurnHook
+from lash.plugins.directives import Abort, Compact, OfHistory, Say, ShowFrom
 from lash.plugins.plugin import Plugin
 from lash.plugins.registration import PluginSet
 from lash.runtime.plugins.asking import asked, asked_at_once
@@ -81,6 +81,25 @@ class TurnHooks:
             return plugin.before_turn(TurnHook(session, self._turn_id, iteration, text))
 
         return await self._ask(self._plugins.at("before_turn"), ask, f"begin.{iteration}")
+
+    def history(
+        self, messages: Sequence[HistoryEntry], window: int | None, states: EffectStates
+    ) -> OfHistory | None:
+        """What a model is to be shown of the conversation. Raises as `layers`."""
+        for plugin in self._plugins.at("history"):
+            session = self._states.session(plugin.id, states)
+            hook = HistoryHook(session, self._turn_id, messages, window)
+            answer = asked_at_once(plugin, partial(plugin.history, hook))
+            match answer:
+                case None | Compact(instructions=str()):
+                    return answer
+                case ShowFrom(message_id=from_id) if any(
+                    each.begins and each.id == from_id for each in messages
+                ):
+                    return answer
+                case _:
+                    raise _nonsense(plugin, answer)
+        return None
 
     async def at_checkpoint(
         self, checkpoint: CheckpointKind, iteration: int, states: EffectStates
