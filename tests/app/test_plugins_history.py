@@ -1,7 +1,7 @@
 """What a model is shown of a long conversation: plugins that leave out its beginning, or have it summarised."""
 
 from collections.abc import Sequence
-from itertools import permutations, pairwise
+from itertools import pairwise, permutations
 from pathlib import Path
 
 import pytest
@@ -109,8 +109,14 @@ async def test_a_resumed_turn_is_shown_what_it_was_shown_before(path: Path) -> N
 
 async def test_a_message_that_nothing_may_begin_with_ends_the_turn(location: str | Path) -> None:
     _, agent = speaking([reply("Hm.")])
-    for wrong in (lambda told: ShowFrom(told.messages[1].id), lambda _: ShowFrom("nowhere")):
-        plugin = Made("w", history=lambda told: wrong(told) if told.messages else None)
+    for place in (1, None):  # the answer, which is not the user's; none at all
+
+        def history(told: HistoryHook, place: int | None = place) -> ShowFrom | None:
+            if not told.messages:
+                return None
+            return ShowFrom("nowhere" if place is None else told.messages[place].id)
+
+        plugin = Made("w", history=history)
         async with opened(location, agent, plugin) as runtime:
             session = runtime.session("s")
             await session.run("Hello.")
@@ -142,7 +148,7 @@ async def test_a_conversation_that_grew_too_long_goes_on_with_a_summary(
             None,
         ]
         assert len(await session.history(whole=True)) == 4 * 4 + 1
-        assert [text for _, text in await told(session)][0].endswith("Summary.")
+        assert (await told(session))[0][1].endswith("Summary.")
     asked = [text for _, text in seen(first_of_turns(model)[-1])]
     assert asked == [
         "Runtime note:\nWhat was said before, summarised:\n\nSummary.",

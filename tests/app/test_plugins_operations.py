@@ -70,7 +70,11 @@ async def test_what_an_operation_is_shows_in_its_list(location: str | Path) -> N
     async with lash.Runtime(location, agents=[agent()], plugins=[Notes()]) as runtime:
         add, notes = await runtime.session("s").plugin("notes").operations()
     assert (add.name, add.kind, add.session) == ("add", "command", "required")
-    assert (notes.name, notes.kind, notes.description) == ("notes", "query", "What was noted so far.")
+    assert (notes.name, notes.kind, notes.description) == (
+        "notes",
+        "query",
+        "What was noted so far.",
+    )
     assert add.input_schema == {
         "type": "object",
         "properties": {
@@ -102,7 +106,9 @@ async def test_what_cannot_be_asked_is_refused_by_its_code_and_changes_nothing(
             "plugin_operation_without_session"
         )
         assert await code_of(notes.call("add", {"note": "bad", "ask": True})) == "plugin_failed"
-        assert await notes.call("notes") == []  # what failed has changed nothing, and queued nothing
+        assert (
+            await notes.call("notes") == []
+        )  # what failed has changed nothing, and queued nothing
         assert await session.history() == []
         assert len(await session.turns()) == 1
 

@@ -14,7 +14,6 @@ from lash.runtime.plugins.operating import queried
 from lash.sessions.ingress import InputAlreadyClaimed, InputAlreadyCompleted
 from lash.sessions.model import AgentRef, RunOperation
 
-
 #: Puts a command into a session's queue, under an idempotency key if there is one.
 QueueCommand: TypeAlias = Callable[[RunOperation, str | None], Awaitable[QueuedInput]]
 

@@ -141,10 +141,12 @@ def bare_cancelled(
     fence: Fence,
     scope_key: str,
     cancellation: Cancellation,
+    plugin_state: JsonObject | None = None,
 ) -> TurnCommit:
     """A turn that is to stop and cannot be driven here, because nobody here has its agent.
 
-    What its recorded model calls have cost is booked; what they said cannot be made a history of.
+    What its recorded model calls have cost is booked; what they said cannot be made a history of. What
+    plugins remember of it is kept.
     """
     assembled = assemble(outcome=None, done=True, messages=(), cancellation=cancellation)
     spent = [UsageEntry(source="turn", model=call.record.model, usage=call.spent) for call in calls]
@@ -163,6 +165,7 @@ def bare_cancelled(
         ledger=merge(spent),
         issues=tuple(_restart_issues(turn)),
         cancellation=cancellation,
+        plugin_state=plugin_state,
     )
 
 

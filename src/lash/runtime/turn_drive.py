@@ -47,7 +47,7 @@ from lash.runtime.direct import ResolveModel
 from lash.runtime.events import Announce, ModelRequestStarted, UsageReported
 from lash.runtime.history import History
 from lash.runtime.model_call import ModelCall
-from lash.runtime.plugins.drive import REMEMBERING, TurnPlugins
+from lash.runtime.plugins.drive import REMEMBERING, TurnPlugins, remembered
 from lash.runtime.plugins.operating import Operating
 from lash.runtime.stopping import StopRequested, check_stop, unless_stopped, with_grace
 from lash.runtime.stores import Store
@@ -514,7 +514,9 @@ class TurnDrive:
         commit = cancelled(commit, self._setup, cancellation)
         if self._operating is None:
             return commit
-        return msgspec.structs.replace(commit, plugin_state=None)  # whoever asked it was told nothing
+        return msgspec.structs.replace(
+            commit, plugin_state=None
+        )  # whoever asked it was told nothing
 
     async def _land(self, commit: TurnCommit) -> CommitReceipt:
         """Commit and tell, as one: also a drive that is being cancelled tells that it committed."""
@@ -541,7 +543,7 @@ async def commit_undriven(
     outcomes = [
         decode_outcome(record.replay_key, record.outcome)
         for record in await context.store.load_journal(context.scope_key)
-        if record.kind == "llm_call"
+        if record.kind == "llm_call" or record.kind in REMEMBERING
     ]
     commit = bare_cancelled(
         turn,
@@ -551,6 +553,7 @@ async def commit_undriven(
         fence=context.authority.fence,
         scope_key=context.scope_key,
         cancellation=cancellation,
+        plugin_state=None if turn.input.command else remembered(head, outcomes),
     )
     await shielded(_landed(context, commit))
 

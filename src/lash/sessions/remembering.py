@@ -12,7 +12,9 @@ from lash.core.json import JsonObject, JsonValue, encode
 from lash.sessions.model import SessionConfig, SessionHead, TurnRecord
 
 
-def remembered_after(config: SessionConfig, told: JsonObject | None, revision: int) -> SessionConfig:
+def remembered_after(
+    config: SessionConfig, told: JsonObject | None, revision: int
+) -> SessionConfig:
     """What a session says once a turn is committed, as far as plugins remember it.
 
     Args:
@@ -26,7 +28,9 @@ def remembered_after(config: SessionConfig, told: JsonObject | None, revision: i
         if plugin_id not in before or encode(before[plugin_id]) != encode(state):
             since[plugin_id] = revision + 1
         elif plugin_id not in since:
-            since[plugin_id] = revision  # of before this was counted: the record of this turn has it
+            since[plugin_id] = (
+                revision  # of before this was counted: the record of this turn has it
+            )
     if told is None and since == config.plugin_state_since:
         return config
     return msgspec.structs.replace(config, plugin_state=after, plugin_state_since=since)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from lash.core.errors import LashError
+from lash.core.json import JsonObject
 from lash.core.text import spelled_out
 from lash.effects.outcomes import (
     CheckpointOutcome,
@@ -21,7 +22,7 @@ from lash.runtime.plugins.states import EffectStates, PluginStates
 from lash.runtime.plugins.tool_hooks import ToolHooks
 from lash.runtime.plugins.turn_hooks import TurnHooks
 from lash.sessions.ingress import CommandWork, EnqueueRequest
-from lash.sessions.model import AcceptedTurn, CompactContext
+from lash.sessions.model import AcceptedTurn, CompactContext, SessionHead
 from lash.turn.driver import CheckpointKind
 from lash.turn.exchange import CheckpointDelivery, ExecutionEnvironment
 from lash.turn.prompt import PromptLayer, render_prompt
@@ -179,6 +180,15 @@ _REMEMBERED = (
     ToolAttemptOutcome,
     EffectFailed,
 )
+
+
+def remembered(head: SessionHead, outcomes: Iterable[EffectOutcome]) -> JsonObject | None:
+    """What plugins remember of a turn whose agent nobody here has; None for no change."""
+    states = PluginStates(head, lambda _: None)
+    for outcome in outcomes:
+        if isinstance(outcome, _REMEMBERED):
+            states.took_place(outcome.plugin_state)
+    return states.to_commit
 
 
 def _failed(error: LashError, states: EffectStates) -> EffectFailed:

@@ -76,7 +76,14 @@ class ProcessSide:
         own: list[ProcessEngine] = [
             PythonEngine(self.functions),
             SessionTurnEngine(host.arrivals),
-            ToolCallEngine(host.agents, self.effects, host.arrivals, environment.seams, self.calls),
+            ToolCallEngine(
+                host.agents,
+                self.effects,
+                host.arrivals,
+                environment.seams,
+                self.calls,
+                load_head=store.load_head,
+            ),
         ]
         self.engines = Engines([*own, *engines])
         self.worker = ProcessWorker(
