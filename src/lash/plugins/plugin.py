@@ -110,6 +110,15 @@ class Plugin:
         """Told once a turn is committed, by the runtime that did; lost if it dies just then."""
         del turn
 
+    def rewrite(self, text: str, session: PluginSession) -> str | None:
+        """What is kept and shown in the place of a text that a model said; None for the text as it is.
+
+        Asked once of each text, before it is recorded. While a plugin is asked, text is shown live only as a
+        whole. Reasoning and the arguments of tool calls are not asked about.
+        """
+        del text, session
+        return None
+
     # --- tool calls --------------------------------------------------------------------------------------
 
     async def before_tool(self, call: ToolCallHook) -> BeforeTool | None:
@@ -135,7 +144,7 @@ class Plugin:
 
 
 #: Methods that answer at once, without awaiting anything.
-AT_ONCE = ("tools", "providers", "prompt", "offers", "history", "show")
+AT_ONCE = ("tools", "providers", "prompt", "offers", "history", "rewrite", "show")
 
 #: Methods that count only where they are overridden.
 HOOKS = (
@@ -143,6 +152,7 @@ HOOKS = (
     "offers",
     "before_turn",
     "history",
+    "rewrite",
     "at_checkpoint",
     "after_turn",
     "before_tool",

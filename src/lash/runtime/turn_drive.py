@@ -347,7 +347,12 @@ class TurnDrive:
             context.announce(ModelRequestStarted(protocol_iteration=iteration))
             context.seams("model.before")
             call = ModelCall(
-                model.provider, effect.request, model.retry, context.clock, context.announce
+                model.provider,
+                effect.request,
+                model.retry,
+                context.clock,
+                context.announce,
+                rewrite=None if self._plugins is None else self._plugins.rewrites,
             )
             outcome = await unless_stopped(context.cancel, context.clock, call.run())
             context.seams("model.after")

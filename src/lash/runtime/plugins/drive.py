@@ -17,6 +17,7 @@ from lash.plugins.directives import Abort, Compact, OfHistory, ShowFrom
 from lash.runtime.agents import AgentDefinition
 from lash.runtime.events import Announce
 from lash.runtime.history import History
+from lash.runtime.model_call import Rewrite
 from lash.runtime.plugins.offering import OfferedTools
 from lash.runtime.plugins.states import EffectStates, PluginStates
 from lash.runtime.plugins.tool_hooks import ToolHooks
@@ -108,6 +109,11 @@ class TurnPlugins:
         if not self._agent.plugins.at("history"):
             return None
         return self._hooks.history(tuple(self._history.entries), self._window, states)
+
+    @property
+    def rewrites(self) -> Rewrite | None:
+        """What is made of what the model says; None where nobody is asked."""
+        return self._hooks.rewritten if self._agent.plugins.at("rewrite") else None
 
     @property
     def queued(self) -> Sequence[EnqueueRequest]:

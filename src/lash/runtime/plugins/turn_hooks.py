@@ -106,6 +106,17 @@ class TurnHooks:
                     raise _nonsense(plugin, answer)
         return None
 
+    def rewritten(self, text: str) -> str:
+        """What is kept and shown in the place of a text of the model's. Raises as `layers`."""
+        for plugin in self._plugins.at("rewrite"):
+            session = self._states.session(plugin.id)
+            answer = asked_at_once(plugin, partial(plugin.rewrite, text, session))
+            if isinstance(answer, str):
+                text = spelled_out(answer)
+            elif answer is not None:
+                raise _nonsense(plugin, answer)
+        return text
+
     async def at_checkpoint(
         self, checkpoint: CheckpointKind, iteration: int, states: EffectStates
     ) -> Said:
