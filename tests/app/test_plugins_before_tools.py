@@ -351,10 +351,10 @@ NONSENSE: list[tuple[object, str]] = [
     ("answer", "code"), NONSENSE, ids=[f"{type(each).__name__}-{code}" for each, code in NONSENSE]
 )
 async def test_a_hook_that_goes_wrong_fails_its_call_and_names_the_plugin(
-    location: str | Path, answer: object, code: str
+    path: Path, answer: object, code: str
 ) -> None:
     till, _, agent = desk(7)
-    result = await ran(location, agent, Made("clumsy", before_tool=answering(answer)))
+    result = await ran(path, agent, Made("clumsy", before_tool=answering(answer)))
     (failure,) = failures(result)
     assert failure.code == code
     if code != "duration_invalid":

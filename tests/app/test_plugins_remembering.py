@@ -129,7 +129,7 @@ async def test_what_a_refusing_hook_remembers_is_kept(location: str | Path) -> N
 @pytest.mark.parametrize("hook", ["before_turn", "at_checkpoint"])
 @pytest.mark.parametrize("end", [Abort("enough"), ValueError("oh")], ids=["aborts", "raises"])
 async def test_what_a_hook_remembers_that_ends_the_turn_is_kept(
-    location: str | Path, hook: str, end: object
+    path: Path, hook: str, end: object
 ) -> None:
     async def ending(told: Any) -> object:
         told.session.remember((told.session.state or 0) + 1)
@@ -137,7 +137,7 @@ async def test_what_a_hook_remembers_that_ends_the_turn_is_kept(
             raise end
         return end
 
-    async with opened(location, desk(7)[2], Made("p", **{hook: ending})) as runtime:
+    async with opened(path, desk(7)[2], Made("p", **{hook: ending})) as runtime:
         await runtime.session("s").run("Go.")
         await runtime.session("s").run("Go.")
         assert await state_of(runtime) == {"p": 2}
@@ -422,7 +422,9 @@ async def test_a_child_session_begins_with_nothing_remembered_and_no_options(
         """Ask another agent."""
         return (await ctx.child("helper", "Help.")).text
 
-    lead = lash.Agent("lead", model=ScriptedModel([calls(("ask", {})), reply("Done.")]), tools=[ask])
+    lead = lash.Agent(
+        "lead", model=ScriptedModel([calls(("ask", {})), reply("Done.")]), tools=[ask]
+    )
     helper = lash.Agent("helper", model=ScriptedModel([reply("There.")]))
     async with opened(location, [lead, helper], Made("p", before_turn=before_turn)) as runtime:
         session = runtime.session("s", agent="lead")

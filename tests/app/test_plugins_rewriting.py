@@ -31,7 +31,9 @@ def replacing(name: str, before: str, after: str) -> Made:
 
 
 async def test_what_is_put_in_its_place_is_all_that_is_shown_and_kept(path: Path) -> None:
-    model, agent = speaker(calls(("look", {}), text="The zanzibar is near."), reply("The zanzibar is 7."))
+    model, agent = speaker(
+        calls(("look", {}), text="The zanzibar is near."), reply("The zanzibar is 7.")
+    )
     async with opened(path, agent, replacing("p", "zanzibar", "******")) as runtime:
         session = runtime.session("s")
         async with session.stream("Go.", turn_id="t") as live:

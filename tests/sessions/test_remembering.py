@@ -75,7 +75,12 @@ def test_what_does_not_change_is_kept_with_one_turn_whatever_others_remember() -
 
 def test_values_that_are_equal_to_python_and_not_the_same_json_are_a_change() -> None:
     records, _ = played(SessionConfig(), {"a": 1}, {"a": True}, {"a": 1.0}, None)
-    assert [repr(each) for each in states(records)] == ["{}", "{'a': 1}", "{'a': True}", "{'a': 1.0}"]
+    assert [repr(each) for each in states(records)] == [
+        "{}",
+        "{'a': 1}",
+        "{'a': True}",
+        "{'a': 1.0}",
+    ]
 
 
 def test_a_session_of_before_this_was_counted_is_read_and_goes_on() -> None:
@@ -87,7 +92,12 @@ def test_a_session_of_before_this_was_counted_is_read_and_goes_on() -> None:
         *[{"a": 1, "b": 2}] * 5,
         *[{"a": 5, "b": 2}] * 2,
     ]
-    assert [dict(each.config.plugin_state) for each in after] == [{"a": 1, "b": 2}, {}, {"a": 5}, {}]
+    assert [dict(each.config.plugin_state) for each in after] == [
+        {"a": 1, "b": 2},
+        {},
+        {"a": 5},
+        {},
+    ]
 
 
 def test_a_fork_counts_its_own_revisions() -> None:
