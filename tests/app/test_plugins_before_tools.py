@@ -478,17 +478,21 @@ async def test_watchers_hear_once_whose_word_did_not_hold(
 
 async def test_nobody_hears_of_conflicts_where_all_agree(location: str | Path) -> None:
     made = [Made("a", before_tool=answering(None)), Made("b", before_tool=answering(Deny("no")))]
-    async with opened(location, desk(7)[2], *made) as runtime:
-        async with runtime.session("s").stream("Go.") as live:
-            heard = [event async for event in live if isinstance(event, PluginEmitted)]
+    async with (
+        opened(location, desk(7)[2], *made) as runtime,
+        runtime.session("s").stream("Go.") as live,
+    ):
+        heard = [event async for event in live if isinstance(event, PluginEmitted)]
     assert heard == []
 
 
 async def test_watchers_hear_which_of_two_aborts_did_not_hold(location: str | Path) -> None:
     made = [Made(name, before_turn=answering(Abort("no", name))) for name in ("a", "b")]
-    async with opened(location, desk(7)[2], *made) as runtime:
-        async with runtime.session("s").stream("Go.") as live:
-            heard = [event async for event in live if isinstance(event, PluginEmitted)]
+    async with (
+        opened(location, desk(7)[2], *made) as runtime,
+        runtime.session("s").stream("Go.") as live,
+    ):
+        heard = [event async for event in live if isinstance(event, PluginEmitted)]
     assert [(event.plugin_id, event.name) for event in heard] == [
         ("b", "before_turn.directive_conflict")
     ]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from plugin_harness import location, path
+from session_harness import just_before
 
 import lash
 from lash.plugins import OperationSession, Plugin, PluginSession, command, query, task
@@ -184,6 +185,21 @@ async def test_a_task_that_is_stopped_changes_nothing(location: str | Path) -> N
         assert await index.call("state") is None
         assert not await first.cancel()
         assert (await session.run("Hello.")).text == "Hm."
+
+
+async def test_a_command_that_is_stopped_before_it_lands_changes_nothing(
+    location: str | Path,
+) -> None:
+    async with lash.Runtime(location, agents=[agent("Hm.")], plugins=[Notes()]) as runtime:
+        session = runtime.session("s")
+        notes = session.plugin("notes")
+        happened = just_before(runtime, "commit_turn", session.cancel)
+        call = notes.call("add", {"note": "a", "ask": True})
+        assert await code_of(call) == "cancelled"
+        await runtime.idle()
+        assert happened
+        assert await notes.call("notes") == []
+        assert await session.history() == []
 
 
 async def test_a_command_may_not_wait_for_its_own_session(location: str | Path) -> None:
