@@ -129,8 +129,7 @@ async def test_hooks_see_what_the_session_says_and_remembers_and_change_nothing_
     async def before_turn(turn: Any) -> None:
         turn.session.remember("of the session")
 
-    hooks = {"before_tool": before_tool, "after_tool": after_tool, "before_turn": before_turn}
-    plugin = Made("p", **hooks)
+    plugin = Made("p", before_tool=before_tool, after_tool=after_tool, before_turn=before_turn)
     _, _, agent = desk(script=[reply("Hm.")])
     async with opened(location, agent, plugin) as runtime:
         session = runtime.session("s")

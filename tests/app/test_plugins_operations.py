@@ -106,7 +106,10 @@ async def test_what_cannot_be_asked_is_refused_by_its_code_and_changes_nothing(
         assert await code_of(runtime.plugin("notes").call("notes")) == (
             "plugin_operation_without_session"
         )
-        assert await code_of(notes.call("add", {"note": "bad", "ask": True})) == "plugin_failed"
+        with pytest.raises(lash.LashError) as caught:
+            await notes.call("add", {"note": "bad", "ask": True})
+        assert caught.value.code == "plugin_failed"
+        assert caught.value.message == "Plugin 'notes' failed: ValueError: no such note"
         assert (
             await notes.call("notes") == []
         )  # what failed has changed nothing, and queued nothing
@@ -212,7 +215,10 @@ async def test_a_command_may_not_wait_for_its_own_session(location: str | Path) 
         async def dive(self, session: OperationSession) -> None:
             await held[0].run("Hello.")
 
-    async with lash.Runtime(location, agents=[agent()], plugins=[Deep()]) as runtime:
+    async with (
+        asyncio.timeout(20),
+        lash.Runtime(location, agents=[agent()], plugins=[Deep()]) as runtime,
+    ):
         held.append(runtime.session("s"))
         call = held[0].plugin("deep").call("dive")
         assert await code_of(call) == "session_waits_for_itself"

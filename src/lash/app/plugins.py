@@ -13,6 +13,7 @@ from lash.runtime.engine import Engine
 from lash.runtime.plugins.operating import queried
 from lash.sessions.ingress import InputAlreadyClaimed, InputAlreadyCompleted
 from lash.sessions.model import AgentRef, RunOperation
+from lash.turn.outcome import Stopped
 
 #: Puts a command into a session's queue, under an idempotency key if there is one.
 QueueCommand: TypeAlias = Callable[[RunOperation, str | None], Awaitable[QueuedInput]]
@@ -165,7 +166,11 @@ class StartedOperation:
 
     async def result(self) -> JsonValue:
         """What it answers; waits for it. Raises as `SessionPlugin.call`."""
-        return (await self._queued.result()).raise_for_outcome().value
+        turn = await self._queued.result()
+        failed = turn.issues[0] if isinstance(turn.outcome, Stopped) and turn.issues else None
+        if failed is not None and failed.code is not None:
+            raise LashError(failed.code, failed.message, turn_id=turn.turn_id)
+        return turn.raise_for_outcome().value
 
     async def cancel(self) -> bool:
         """Ask it to stop: it changes nothing then. False where it had come to its end before."""

@@ -153,9 +153,7 @@ class ModelCall:
             wasted=wasted,
         )
 
-    def _rewritten(
-        self, rewrite: Rewrite, attempt: _Attempt, response: LlmResponse
-    ) -> LlmResponse:
+    def _rewritten(self, rewrite: Rewrite, attempt: _Attempt, response: LlmResponse) -> LlmResponse:
         """An answer with other texts, shown as a whole if it would have been shown piece by piece."""
         parts = tuple(
             msgspec.structs.replace(part, text=rewrite(part.text))
