@@ -169,10 +169,10 @@ NONSENSE: list[tuple[object, str]] = [
     ("answer", "code"), NONSENSE, ids=[f"{type(each).__name__}-{code}" for each, code in NONSENSE]
 )
 async def test_a_hook_that_goes_wrong_fails_the_call_although_the_tool_ran(
-    location: str | Path, answer: object, code: str
+    path: Path, answer: object, code: str
 ) -> None:
     till, _, agent = desk(7)
-    result = await ran(location, agent, Made("clumsy", after_tool=answering(answer)))
+    result = await ran(path, agent, Made("clumsy", after_tool=answering(answer)))
     assert (codes(result), till.charged, result.text) == ([code], [7], "Done.")
 
 
@@ -225,11 +225,9 @@ async def test_one_plugin_says_what_the_model_is_shown_and_the_record_keeps_the_
 @pytest.mark.parametrize(
     "wrong", [lambda *_: 7, lambda *_: [], lambda *_: 1 / 0, lambda *_: exit(3)], ids=range(4)
 )
-async def test_an_answer_that_cannot_be_shown_is_kept_all_the_same(
-    location: str | Path, wrong: Any
-) -> None:
+async def test_an_answer_that_cannot_be_shown_is_kept_all_the_same(path: Path, wrong: Any) -> None:
     _, model, agent = desk(7)
-    result = await ran(location, agent, Made("clumsy", show=wrong))
+    result = await ran(path, agent, Made("clumsy", show=wrong))
     assert values(result) == ["charged 7"]
     (shown,) = shown_to(model)
     assert shown.startswith("[The answer could not be shown: ")

@@ -25,7 +25,7 @@ from plugin_harness import (
 from session_harness import told
 
 import lash
-from lash.events import ToolCallCompleted
+from lash.events import PluginEmitted, ToolCallCompleted
 from lash.plugins import Abort, Answer, Deny, Hold, Plugin, ReplaceArgs, Say, ToolCallHook
 from lash.testing import calls, reply
 from lash.turn.tools import ToolFailed, ToolFailure
@@ -351,10 +351,10 @@ NONSENSE: list[tuple[object, str]] = [
     ("answer", "code"), NONSENSE, ids=[f"{type(each).__name__}-{code}" for each, code in NONSENSE]
 )
 async def test_a_hook_that_goes_wrong_fails_its_call_and_names_the_plugin(
-    location: str | Path, answer: object, code: str
+    path: Path, answer: object, code: str
 ) -> None:
     till, _, agent = desk(7)
-    result = await ran(location, agent, Made("clumsy", before_tool=answering(answer)))
+    result = await ran(path, agent, Made("clumsy", before_tool=answering(answer)))
     (failure,) = failures(result)
     assert failure.code == code
     if code != "duration_invalid":
@@ -446,3 +446,53 @@ async def test_watchers_hear_of_a_denied_call_once(location: str | Path) -> None
         heard = [event async for event in live if isinstance(event, ToolCallCompleted)]
     (event,) = heard
     assert isinstance(event.call.output.outcome, ToolFailed)
+
+
+# --- telling of conflicts -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", [("a", "b", "c"), ("c", "b", "a")])
+async def test_watchers_hear_once_whose_word_did_not_hold(
+    path: Path, order: tuple[str, ...]
+) -> None:
+    words = {"a": Answer(1), "b": Deny("no"), "c": Hold()}
+    made = [Made(name, before_tool=answering(words[name])) for name in order]
+    async with opened(path, desk(7)[2], *made) as runtime:
+        async with runtime.session("s").stream("Go.", turn_id="t") as live:
+            heard = [event async for event in live if isinstance(event, PluginEmitted)]
+        await runtime.replay("s", "t")
+    assert [(event.plugin_id, event.name, event.payload) for event in heard] == [
+        (
+            "b",
+            "before_tool.directive_conflict",
+            {
+                "winner_plugin_id": "b",
+                "winner_directive": "deny",
+                "ignored_plugin_id": ignored,
+                "ignored_directive": directive,
+            },
+        )
+        for ignored, directive in (("a", "answer"), ("c", "hold"))
+    ]
+
+
+async def test_nobody_hears_of_conflicts_where_all_agree(location: str | Path) -> None:
+    made = [Made("a", before_tool=answering(None)), Made("b", before_tool=answering(Deny("no")))]
+    async with (
+        opened(location, desk(7)[2], *made) as runtime,
+        runtime.session("s").stream("Go.") as live,
+    ):
+        heard = [event async for event in live if isinstance(event, PluginEmitted)]
+    assert heard == []
+
+
+async def test_watchers_hear_which_of_two_aborts_did_not_hold(location: str | Path) -> None:
+    made = [Made(name, before_turn=answering(Abort("no", name))) for name in ("a", "b")]
+    async with (
+        opened(location, desk(7)[2], *made) as runtime,
+        runtime.session("s").stream("Go.") as live,
+    ):
+        heard = [event async for event in live if isinstance(event, PluginEmitted)]
+    assert [(event.plugin_id, event.name) for event in heard] == [
+        ("b", "before_turn.directive_conflict")
+    ]

@@ -94,10 +94,10 @@ NO: list[tuple[object, str]] = [
 
 
 @pytest.mark.parametrize("word", YES, ids=str)
-async def test_a_yes_lets_the_call_pass(location: str | Path, word: object) -> None:
+async def test_a_yes_lets_the_call_pass(path: Path, word: object) -> None:
     people = Desk()
     till, _, agent = desk(100)
-    async with opened(location, agent, Approvals("charge", ask=people.ask)) as runtime:
+    async with opened(path, agent, Approvals("charge", ask=people.ask)) as runtime:
         turn = asyncio.create_task(runtime.session("s").run("Go.", turn_id="t"))
         key = await people.key(100)
         await waits(runtime)
@@ -116,11 +116,11 @@ async def test_a_yes_lets_the_call_pass(location: str | Path, word: object) -> N
 
 @pytest.mark.parametrize(("word", "said"), NO, ids=[str(word) for word, _ in NO])
 async def test_anything_else_is_a_no_and_the_model_is_told_the_reason(
-    location: str | Path, word: object, said: str
+    path: Path, word: object, said: str
 ) -> None:
     people = Desk()
     till, _, agent = desk(100)
-    async with opened(location, agent, Approvals("charge", ask=people.ask)) as runtime:
+    async with opened(path, agent, Approvals("charge", ask=people.ask)) as runtime:
         turn = asyncio.create_task(runtime.session("s").run("Go."))
         await runtime.completions.resolve(await people.key(100), word)
         (failure,) = failures(await turn)
@@ -436,14 +436,12 @@ async def test_a_word_about_other_arguments_is_no_word(location: str | Path, ord
 
 
 @pytest.mark.parametrize("wrong", [OSError("no line"), SystemExit(1), asyncio.CancelledError()])
-async def test_a_call_that_nobody_was_asked_about_fails(
-    location: str | Path, wrong: BaseException
-) -> None:
+async def test_a_call_that_nobody_was_asked_about_fails(path: Path, wrong: BaseException) -> None:
     async def ask(request: ApprovalRequest) -> None:
         raise wrong
 
     till, _, agent = desk(100)
-    async with opened(location, agent, Approvals("charge", ask=ask)) as runtime:
+    async with opened(path, agent, Approvals("charge", ask=ask)) as runtime:
         (failure,) = failures(await runtime.session("s").run("Go."))
     assert failure.code == "before_tool_call_failed"
     assert "'approvals'" in failure.message

@@ -267,7 +267,7 @@ NONSENSE: list[tuple[object, str]] = [
     ("answer", "code"), NONSENSE, ids=[f"{type(each).__name__}-{code}" for each, code in NONSENSE]
 )
 async def test_a_hook_that_goes_wrong_ends_its_turn_and_nothing_else(
-    location: str | Path, hook: str, answer: object, code: str
+    path: Path, hook: str, answer: object, code: str
 ) -> None:
     asked: list[str] = []
 
@@ -275,7 +275,7 @@ async def test_a_hook_that_goes_wrong_ends_its_turn_and_nothing_else(
         asked.append(hooked.turn_id)
         return await answering(answer)() if hooked.turn_id == "t" else None
 
-    async with opened(location, desk(7)[2], Made("clumsy", **{hook: once})) as runtime:
+    async with opened(path, desk(7)[2], Made("clumsy", **{hook: once})) as runtime:
         session = runtime.session("s")
         result = await session.run("Go.", turn_id="t")
         assert [issue.code for issue in result.issues] == [code]

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plugin_harness import Made, Till, answering, desk, location, opened, path
+from plugin_harness import Made, Till, answering, desk, location, opened, path, state_of
 
 import lash
 from lash.contrib.approvals import ApprovalRequest, Approvals
 from lash.effects.waits.model import AwaitEventKey
 from lash.plugins import Answer, Deny, Plugin, ReplaceArgs, ToolCallHook
 from lash.processes.outcomes import ProcessFailure, ProcessSuccess
+from lash.testing import reply
 
 __all__ = ["location", "path"]
 
@@ -107,4 +108,52 @@ async def test_a_process_waits_for_a_word_over_a_restart(path: Path) -> None:
         ended = await runtime.processes.handle("p").outcome(timeout=20)
         assert keys.empty()
     assert isinstance(ended, ProcessSuccess)
+    assert till.charged == [7]
+
+
+# --- the session that it works for --------------------------------------------------------------------------
+
+
+async def test_hooks_see_what_the_session_says_and_remembers_and_change_nothing_of_it(
+    location: str | Path,
+) -> None:
+    seen: list[object] = []
+
+    async def before_tool(call: ToolCallHook) -> None:
+        seen.append((call.session.options, call.session.state))
+        call.session.remember("of the process")
+
+    async def after_tool(call: ToolCallHook, output: Any) -> None:
+        seen.append(call.session.state)
+
+    async def before_turn(turn: Any) -> None:
+        turn.session.remember("of the session")
+
+    plugin = Made("p", before_tool=before_tool, after_tool=after_tool, before_turn=before_turn)
+    _, _, agent = desk(script=[reply("Hm.")])
+    async with opened(location, agent, plugin) as runtime:
+        session = runtime.session("s")
+        await session.configure(plugins={"p": {"limit": 3}})
+        await session.run("Hello.")
+        handle = await session.processes.start_tool("charge", {"amount": 7})
+        assert isinstance(await handle.outcome(timeout=20), ProcessSuccess)
+        assert seen == [({"limit": 3}, "of the session"), "of the process"]
+        assert await state_of(runtime) == {"p": "of the session"}
+
+
+async def test_a_tool_that_is_withheld_in_the_session_is_not_run_as_a_process(
+    location: str | Path,
+) -> None:
+    till, _, agent = desk()
+    plugin = Made("p", offers=lambda tool, session: session.options.get("may") == tool)
+    async with opened(location, agent, plugin) as runtime:
+        ended = []
+        for session_id, may in (("s", "charge"), ("other", "else")):
+            session = runtime.session(session_id)
+            await session.configure(plugins={"p": {"may": may}})
+            handle = await session.processes.start_tool("charge", {"amount": 7})
+            ended.append(await handle.outcome(timeout=20))
+    assert isinstance(ended[0], ProcessSuccess)
+    assert isinstance(ended[1], ProcessFailure)
+    assert ended[1].code == "tool_unavailable"
     assert till.charged == [7]

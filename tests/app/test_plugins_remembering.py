@@ -24,7 +24,7 @@ from session_harness import Gate, stop_word
 
 import lash
 from lash.plugins import Abort, Deny, PluginSession, ToolCallHook
-from lash.testing import reply
+from lash.testing import ScriptedModel, calls, reply
 from lash.turn.prompt import PromptLayer
 
 __all__ = ["location", "path"]
@@ -129,7 +129,7 @@ async def test_what_a_refusing_hook_remembers_is_kept(location: str | Path) -> N
 @pytest.mark.parametrize("hook", ["before_turn", "at_checkpoint"])
 @pytest.mark.parametrize("end", [Abort("enough"), ValueError("oh")], ids=["aborts", "raises"])
 async def test_what_a_hook_remembers_that_ends_the_turn_is_kept(
-    location: str | Path, hook: str, end: object
+    path: Path, hook: str, end: object
 ) -> None:
     async def ending(told: Any) -> object:
         told.session.remember((told.session.state or 0) + 1)
@@ -137,7 +137,7 @@ async def test_what_a_hook_remembers_that_ends_the_turn_is_kept(
             raise end
         return end
 
-    async with opened(location, desk(7)[2], Made("p", **{hook: ending})) as runtime:
+    async with opened(path, desk(7)[2], Made("p", **{hook: ending})) as runtime:
         await runtime.session("s").run("Go.")
         await runtime.session("s").run("Go.")
         assert await state_of(runtime) == {"p": 2}
@@ -386,3 +386,48 @@ async def test_a_compaction_asks_no_plugin_and_keeps_what_they_remember(
         await session.run("Go on.", turn_id="u")
         assert await state_of(runtime) == {"counter": 2}
     assert ended == ["t", "u"]
+
+
+# --- turns without their agent, and children ----------------------------------------------------------------
+
+
+async def test_a_turn_that_is_stopped_without_its_agent_keeps_what_was_remembered(
+    path: Path,
+) -> None:
+    gate = Gate()
+    agent = desk(7)[2]
+    slow = Made("slow", at_checkpoint=lambda _: gate.passed())
+    async with opened(path, agent, counting(), slow) as runtime:
+        await runtime.session("s").enqueue("Go.")
+        await gate.reached.wait()
+    other = lash.Agent("other", model=agent.model)
+    async with opened(path, other) as runtime:
+        await runtime.session("s").cancel()
+        await runtime.idle()
+        assert [stop_word(turn) for turn in await runtime.session("s").turns()] == ["cancelled"]
+        assert await state_of(runtime) == {"counter": 1}
+
+
+async def test_a_child_session_begins_with_nothing_remembered_and_no_options(
+    location: str | Path,
+) -> None:
+    seen: list[object] = []
+
+    async def before_turn(turn: Any) -> None:
+        seen.append((turn.session.state, turn.session.options))
+        turn.session.remember("seen")
+
+    @lash.tool
+    async def ask(ctx: lash.ToolContext) -> str:
+        """Ask another agent."""
+        return (await ctx.child("helper", "Help.")).text
+
+    lead = lash.Agent(
+        "lead", model=ScriptedModel([calls(("ask", {})), reply("Done.")]), tools=[ask]
+    )
+    helper = lash.Agent("helper", model=ScriptedModel([reply("There.")]))
+    async with opened(location, [lead, helper], Made("p", before_turn=before_turn)) as runtime:
+        session = runtime.session("s", agent="lead")
+        await session.configure(plugins={"p": {"limit": 3}})
+        await session.run("Go.")
+    assert seen == [(None, {"limit": 3}), (None, {})]

@@ -12,6 +12,7 @@ from lash.app.agent import Agent
 from lash.app.attachments import RuntimeAttachments
 from lash.app.completions import Completions
 from lash.app.model import ModelLike, Models
+from lash.app.plugins import RuntimePlugin
 from lash.app.processes import Processes
 from lash.app.session import ParkedSession, Session
 from lash.app.triggers import Triggers
@@ -118,7 +119,8 @@ class Runtime:
         _check_drift_policy(on_drift)
         _check_attachment_policy(attachment_policy)
         self._location = store
-        everywhere = PluginSet(plugins).plugins
+        self._everywhere = PluginSet(plugins)
+        everywhere = self._everywhere.plugins
         self._agents = AgentRegistry(agent.define(everywhere) for agent in agents)
         self._models = Models(self._agents)
         self._environment = Environment(
@@ -243,6 +245,14 @@ class Runtime:
         if agent is not None:
             self._agents.newest(agent)
         return Session(self, session_id, agent)
+
+    def plugin(self, plugin_id: str) -> RuntimePlugin:
+        """One of the runtime's own plugins, to be asked what concerns no session.
+
+        Raises:
+            LashError: `plugin_unknown`. Plugins of single agents are asked through `Session.plugin`.
+        """
+        return RuntimePlugin(self._everywhere, plugin_id)
 
     def resume(self, parked: ParkedSession) -> Session:
         """Take up a session again that was parked, in this runtime or another one.

@@ -8,6 +8,7 @@ from typing import Protocol, Self, TypeVar, overload
 
 from lash.app.attachments import SessionAttachments
 from lash.app.live import LiveTurn, TypedLiveTurn
+from lash.app.plugins import SessionPlugin
 from lash.app.queued import QueuedInput
 from lash.app.results import (
     HistoryMessage,
@@ -56,6 +57,7 @@ from lash.sessions.model import (
     AgentRef,
     CompactContext,
     ConfigureSession,
+    RunOperation,
     SessionCommand,
     SessionHead,
     SessionSummary,
@@ -468,6 +470,27 @@ class Session:
     def triggers(self) -> SessionTriggers:
         """What the session has subscribed to; it ends with the session."""
         return SessionTriggers(lambda: self._engine, self.id)
+
+    def plugin(self, plugin_id: str) -> SessionPlugin:
+        """One plugin of the session's agent, to be asked by its operations' names.
+
+        Used as `await session.plugin("notes").call("add", {"note": "Ring back."})`.
+        """
+
+        async def queue(command: RunOperation, source_key: str | None) -> QueuedInput:
+            if source_key is not None:
+                check_id(source_key, "source_key_invalid", "A source key")
+            work = CommandWork(command=command)
+            return await self._queue(work, "operation", source_key=source_key)
+
+        return SessionPlugin(
+            plugin_id,
+            self.id,
+            lambda: self._engine,
+            arriving=lambda: self._arriving(recorded_will_do=True),
+            queue=queue,
+            stop=self.cancel,
+        )
 
     # --- the session itself ---------------------------------------------------------------------
 

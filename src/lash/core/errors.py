@@ -177,7 +177,17 @@ CATALOGUE: Mapping[str, CodeInfo] = {
     "plugin_start_failed": CodeInfo(
         "A plugin could not be started, so the runtime was not opened.", "code"
     ),
-    "plugin_failed": CodeInfo("A hook of a plugin raised.", "code"),
+    "plugin_failed": CodeInfo("A hook or an operation of a plugin raised.", "code"),
+    "plugin_unknown": CodeInfo("There is no plugin of that id.", "caller", terminal=True),
+    "plugin_operation_unknown": CodeInfo(
+        "A plugin has no operation of that name.", "caller", terminal=True
+    ),
+    "plugin_operation_args_invalid": CodeInfo(
+        "The arguments do not fit the operation's schema.", "caller", terminal=True
+    ),
+    "plugin_operation_without_session": CodeInfo(
+        "An operation was asked without a session, and needs one.", "caller", terminal=True
+    ),
     "plugin_directive_invalid": CodeInfo(
         "A hook answered with what means nothing there.", "code", terminal=True
     ),

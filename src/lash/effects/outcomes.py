@@ -139,12 +139,29 @@ class CheckpointOutcome(Data, tag_field="type", tag="checkpoint"):
     plugin_state: Mapping[str, StateChange] = {}
 
 
+class QueuedPrompt(Data):
+    """A turn that a plugin has the session take, once the one that it belongs to is committed."""
+
+    prompt: str
+    source_key: str | None = None
+
+
+class PluginAnswer(Data):
+    """What an operation of a plugin came to."""
+
+    value: JsonValue = None
+    queued: tuple[QueuedPrompt, ...] = ()
+
+
 class SyncExecutionEnvironmentOutcome(Data, tag_field="type", tag="sync_execution_environment"):
     """The changed environment, None when nothing changed, or an error.
 
     `max_turns` is the limit that holds from here on. It is recorded, so that a turn whose limit was
     lowered while it was interrupted still uses the answers it has paid for. `messages` and
-    `transient_messages` are what plugins put in before the first model call.
+    `transient_messages` are what plugins put in before the first model call. `answer` is what a plugin
+    answered a host, where the turn is one that asks it. `shown_from` is the message from which on the
+    model is shown the conversation, if not from its beginning; `compact` what a summary is to keep that is
+    to be made after the turn, if one is.
     """
 
     environment: ExecutionEnvironment | None = None
@@ -153,6 +170,9 @@ class SyncExecutionEnvironmentOutcome(Data, tag_field="type", tag="sync_executio
     messages: tuple[Message, ...] = ()
     transient_messages: tuple[Message, ...] = ()
     plugin_state: Mapping[str, StateChange] = {}
+    answer: PluginAnswer | None = None
+    shown_from: str | None = None
+    compact: str | None = None
 
 
 class SleepOutcome(Data, tag_field="type", tag="sleep"):

@@ -1,15 +1,17 @@
 """What hooks are told, and what they may do besides answering."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from lash.core.errors import LashError
-from lash.core.json import JsonObject, JsonValue, to_json
+from lash.core.json import Data, JsonObject, JsonValue, to_json
+from lash.effects.outcomes import QueuedPrompt
 from lash.effects.waits.model import Resolution
 from lash.llm.usage import Usage
 from lash.tools.manifest import MATERIALIZE, ArgumentProjection
 from lash.turn.driver import CheckpointKind
+from lash.turn.messages import Role
 from lash.turn.outcome import TurnOutcome
 
 
@@ -77,6 +79,22 @@ class PluginSession:
 
 
 @dataclass(frozen=True, slots=True)
+class OperationSession(PluginSession):
+    """A session, as a command or a task of a plugin sees it."""
+
+    _queued: list[QueuedPrompt] = field(default_factory=list, repr=False)
+
+    def queue_turn(self, prompt: str, *, source_key: str | None = None) -> None:
+        """Have the session take a turn once this is done, together with what is remembered or not at all.
+
+        Args:
+            prompt: What is said, as if the user had said it.
+            source_key: An idempotency key; one that was used in the session before queues nothing.
+        """
+        self._queued.append(QueuedPrompt(prompt=prompt, source_key=source_key))
+
+
+@dataclass(frozen=True, slots=True)
 class TurnHook:
     """A turn, as its hooks see it.
 
@@ -91,6 +109,41 @@ class TurnHook:
     turn_id: str
     iteration: int
     input: str = ""
+
+
+class HistoryEntry(Data):
+    """A message of the conversation, as far as it matters what a model is shown of it.
+
+    Attributes:
+        id: The message.
+        role: Whose it is.
+        size: How many bytes of JSON it is to a model.
+        begins: Whether what is shown may begin here: the user says something, and no tool call of
+            before is without its answer.
+    """
+
+    id: str
+    role: Role
+    size: int
+    begins: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryHook:
+    """The committed conversation that a turn goes on from, as its hook sees it.
+
+    Attributes:
+        session: The session.
+        turn_id: The turn.
+        messages: The conversation, oldest first, without what the turn itself adds. A summary that it
+            begins with is always shown.
+        context_window_tokens: The model's window, where it is known.
+    """
+
+    session: PluginSession
+    turn_id: str
+    messages: Sequence[HistoryEntry]
+    context_window_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

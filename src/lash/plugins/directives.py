@@ -93,9 +93,32 @@ class Hold:
             await told
 
 
+@dataclass(frozen=True, slots=True)
+class ShowFrom:
+    """Show the model the conversation from this message on; what is stored stays as it is.
+
+    Attributes:
+        message_id: Where what is shown begins: a message that `begins`.
+    """
+
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Compact:
+    """Have the conversation summarised once this turn is committed, as `Session.compact` does.
+
+    Attributes:
+        instructions: What the summary must keep, beside what it keeps anyway.
+    """
+
+    instructions: str = ""
+
+
 BeforeTool: TypeAlias = Abort | Deny | Answer | ReplaceArgs | Hold
 AfterTool: TypeAlias = Abort | Deny | Answer
 InTurn: TypeAlias = Abort | Say
+OfHistory: TypeAlias = ShowFrom | Compact
 
 #: Directives that settle a tool call, the strongest first.
 Settling: TypeAlias = Abort | Deny | Answer

@@ -17,12 +17,13 @@ from typing import Protocol, TypeAlias
 from lash.core.clock import Clock
 from lash.plugins.contexts import (
     CheckpointHook,
+    HistoryHook,
     PluginSession,
     ToolCallHook,
     TurnEnded,
     TurnHook,
 )
-from lash.plugins.directives import AfterTool, BeforeTool, InTurn
+from lash.plugins.directives import AfterTool, BeforeTool, InTurn, OfHistory
 from lash.tools.model import Tool
 from lash.tools.provider import ToolProvider
 from lash.turn.prompt import PromptLayer
@@ -92,6 +93,14 @@ class Plugin:
         del turn
         return None
 
+    def history(self, history: HistoryHook) -> OfHistory | None:
+        """Asked once, before the first model call: what a model is shown of the conversation.
+
+        None for all of it. One plugin may do this.
+        """
+        del history
+        return None
+
     async def at_checkpoint(self, checkpoint: CheckpointHook) -> TurnAnswers:
         """Asked after each round of tool calls and before the turn ends."""
         del checkpoint
@@ -100,6 +109,15 @@ class Plugin:
     async def after_turn(self, turn: TurnEnded) -> None:
         """Told once a turn is committed, by the runtime that did; lost if it dies just then."""
         del turn
+
+    def rewrite(self, text: str, session: PluginSession) -> str | None:
+        """What is kept and shown in the place of a text that a model said; None for the text as it is.
+
+        Asked once of each text, before it is recorded. While a plugin is asked, text is shown live only as a
+        whole. Reasoning and the arguments of tool calls are not asked about.
+        """
+        del text, session
+        return None
 
     # --- tool calls --------------------------------------------------------------------------------------
 
@@ -126,13 +144,15 @@ class Plugin:
 
 
 #: Methods that answer at once, without awaiting anything.
-AT_ONCE = ("tools", "providers", "prompt", "offers", "show")
+AT_ONCE = ("tools", "providers", "prompt", "offers", "history", "rewrite", "show")
 
 #: Methods that count only where they are overridden.
 HOOKS = (
     "prompt",
     "offers",
     "before_turn",
+    "history",
+    "rewrite",
     "at_checkpoint",
     "after_turn",
     "before_tool",

@@ -3,8 +3,9 @@
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 
-from lash.core.errors import ConfigurationError
+from lash.core.errors import ConfigurationError, LashError
 from lash.core.text import is_utf8
+from lash.plugins.operations import Operation, operation_of, operations_of
 from lash.plugins.plugin import AT_ONCE, HOOKS, Plugin, overrides
 
 
@@ -34,6 +35,8 @@ class PluginSet:
             for hook in HOOKS
         }
         self._check_exclusive("show", "what the model is shown of a tool's answer")
+        self._check_exclusive("history", "what the model is shown of the conversation")
+        self._operations = {plugin.id: operations_of(plugin) for plugin in self.plugins}
 
     def __bool__(self) -> bool:
         return bool(self.plugins)
@@ -41,6 +44,35 @@ class PluginSet:
     def at(self, hook: str) -> Sequence[Plugin]:
         """Those that do something at a hook, in order."""
         return self._hooks[hook]
+
+    def operations(self, plugin_id: str) -> Mapping[str, Operation]:
+        """What may be asked of a plugin, by name.
+
+        Raises:
+            LashError: `plugin_unknown`, naming those there are.
+        """
+        self.plugin(plugin_id)
+        return self._operations[plugin_id]
+
+    def operation(self, plugin_id: str, name: str) -> Operation:
+        """What may be asked of a plugin under a name.
+
+        Raises:
+            LashError: `plugin_unknown`, `plugin_operation_unknown`.
+        """
+        return operation_of(self.plugin(plugin_id), self._operations[plugin_id], name)
+
+    def plugin(self, plugin_id: str) -> Plugin:
+        """The plugin of an id. Raises as `operations`."""
+        for plugin in self.plugins:
+            if plugin.id == plugin_id:
+                return plugin
+        known = ", ".join(repr(each.id) for each in self.plugins) or "none"
+        raise LashError(
+            "plugin_unknown",
+            f"There is no plugin {plugin_id!r} here; there are: {known}. Nothing was done.",
+            plugin_id=plugin_id,
+        )
 
     @property
     def shows(self) -> Plugin | None:

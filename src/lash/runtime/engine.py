@@ -234,6 +234,9 @@ class Engine:
         frame = commit.frame.frame_id if commit.frame else None
         messages = (*commit.messages, *commit.frame_messages)
         self.observations.committed(receipt.record, messages, frame)
+        if commit.queued:
+            items = [item.item_id for item in commit.queued]
+            self.observations.queue_changed(session_id, "enqueued", items)
         agent = self.agents.find(receipt.head.agent)
         is_command = receipt.record.command is not None  # which is no turn to plugins
         if agent is not None and agent.plugins.at("after_turn") and not is_command:

@@ -7,11 +7,16 @@ not what came before it.
 from collections import OrderedDict
 from collections.abc import Sequence
 
+from lash.core.json import digest, encode
 from lash.llm.request import HistoryRef
+from lash.plugins.contexts import HistoryEntry
 from lash.sessions.model import SessionHead, messages_of
 from lash.sessions.store import SessionStore
-from lash.turn.messages import Message
-from lash.turn.projection import Projection
+from lash.turn.messages import Message, text_message
+from lash.turn.projection import Projection, render_message
+
+#: What stands in the place of what a model is not shown.
+_LEFT_OUT = text_message("m_left_out", "system", "Earlier messages are left out here.")
 
 #: Sessions whose history stays in memory. Each costs what its transcript weighs.
 _RESIDENT = 256
@@ -20,13 +25,16 @@ _RESIDENT = 256
 class History:
     """The committed messages of one session at one revision. Grows by whole turns."""
 
-    __slots__ = ("_projection", "head", "messages")
+    __slots__ = ("_entries", "_open_calls", "_projection", "_window", "head", "messages")
 
     def __init__(self, head: SessionHead, messages: Sequence[Message]) -> None:
         self.head = head
         self.messages = list(messages)
         self._projection = Projection()
         self._projection.extend(self.messages)
+        self._entries: list[HistoryEntry] = []
+        self._open_calls: set[str | None] = set()
+        self._window: tuple[str, Projection] | None = None
 
     @property
     def projection(self) -> Projection:
@@ -39,6 +47,49 @@ class History:
         return HistoryRef(
             count=len(self._projection.extend(self.messages)), digest=self.head.leaf_digest
         )
+
+    @property
+    def entries(self) -> Sequence[HistoryEntry]:
+        """The committed messages, as far as it matters what a model is shown of them."""
+        for message in self.messages[len(self._entries) :]:
+            rendered = render_message(message)
+            answers = any(part.kind == "tool_result" for part in message.parts)
+            entry = HistoryEntry(
+                id=message.id,
+                role=message.role,
+                size=0 if rendered is None else len(encode(rendered)),
+                begins=message.role == "user" and not answers and not self._open_calls,
+            )
+            self._entries.append(entry)
+            for part in message.parts:
+                if part.kind == "tool_call":
+                    self._open_calls.add(part.tool_call_id)
+                elif part.kind == "tool_result":
+                    self._open_calls.discard(part.tool_call_id)
+        return self._entries
+
+    def from_message(self, message_id: str) -> tuple[HistoryRef, Projection]:
+        """The rendering from a message on, behind a summary that the conversation begins with.
+
+        The same whenever it is asked for, and longer by what was added, so that a provider's prompt cache
+        keeps working while the message stays the same.
+        """
+        if self._window is None or self._window[0] != message_id:
+            self._window = message_id, self._windowed(message_id)
+        projection = self._window[1]
+        count = len(projection.extend(self.messages))
+        named = digest("history-from", [self.head.leaf_digest, message_id])
+        return HistoryRef(count=count, digest=named), projection
+
+    def _windowed(self, message_id: str) -> Projection:
+        entries = self.entries
+        first = next((at for at, each in enumerate(entries) if each.begins), 0)
+        place = next((at for at, each in enumerate(entries) if each.id == message_id), first)
+        if place <= first:
+            return self._projection.fork()
+        shown = [*self.messages[:first], _LEFT_OUT, *self.messages[place:]]
+        rendered = [each for each in map(render_message, shown) if each is not None]
+        return Projection(rendered, len(self.messages))
 
     def grow(self, head: SessionHead, added: Sequence[Message]) -> None:
         """Take in a turn that was just committed on top, in the same frame."""

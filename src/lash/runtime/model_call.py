@@ -4,7 +4,9 @@ Attempts are never separate effects: the outcome, with the ledger of every attem
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import msgspec
 
@@ -50,6 +52,7 @@ from lash.runtime.events import (
     RetryScheduled,
     TextDelta,
 )
+from lash.turn.messages import join_prose
 
 #: A ledger keeps the beginning of a provider's message; some echo the whole request.
 _DIAGNOSTIC_LIMIT = 1024
@@ -74,8 +77,15 @@ class _Attempt:
         return bool(self.text or self.parts or self.shown)
 
 
+#: What is kept and shown in the place of a text; raises `LashError` where that cannot be said.
+Rewrite: TypeAlias = Callable[[str], str]
+
+
 class ModelCall:
-    """Asks a provider until it answers, or until the ladder ends."""
+    """Asks a provider until it answers, or until the ladder ends.
+
+    With `rewrite`, text is shown once the answer is complete, as it is kept.
+    """
 
     def __init__(
         self,
@@ -84,7 +94,10 @@ class ModelCall:
         policy: RetryPolicy,
         clock: Clock,
         announce: Announce,
+        *,
+        rewrite: Rewrite | None = None,
     ) -> None:
+        self._rewrite = rewrite
         self._provider = provider
         self._request = request
         self._told = request
@@ -129,6 +142,12 @@ class ModelCall:
 
     def _answered(self, attempt: _Attempt, response: LlmResponse, wasted: Usage) -> LlmCallOutcome:
         self._close(attempt, response, None)
+        if self._rewrite is not None:
+            try:
+                response = self._rewritten(self._rewrite, attempt, response)
+            except LashError as error:
+                failure = _unwritten(error, response)
+                return LlmCallOutcome(record=self._ledger(), failure=failure, wasted=wasted)
         size = len(encode(response.parts)) + len(response.full_text)
         if size > _ANSWER_LIMIT:
             failure = _too_large(response, size)
@@ -139,6 +158,22 @@ class ModelCall:
             text_streamed=bool(attempt.text),
             wasted=wasted,
         )
+
+    def _rewritten(self, rewrite: Rewrite, attempt: _Attempt, response: LlmResponse) -> LlmResponse:
+        """An answer with other texts, shown as a whole if it would have been shown piece by piece."""
+        parts = tuple(
+            msgspec.structs.replace(part, text=rewrite(part.text))
+            if isinstance(part, TextPart)
+            else part
+            for part in response.parts
+        )
+        said = [part.text for part in parts if isinstance(part, TextPart)]
+        # Where there are texts in parts, this is the same once more, as it was.
+        full_text = rewrite(response.full_text) if response.full_text and not said else ""
+        text = join_prose(said) or full_text
+        if attempt.text and text:
+            self._announce(TextDelta(text=text, correlation_id=f"{attempt.correlation_id}:text"))
+        return msgspec.structs.replace(response, parts=parts, full_text=full_text)
 
     # --- one attempt ----------------------------------------------------------------------------
 
@@ -173,6 +208,8 @@ class ModelCall:
         match event:
             case TextStreamed(text=text) if text:
                 attempt.text.append(text)
+                if self._rewrite is not None:
+                    return  # nobody is shown it as it is
                 text = well_formed(text)  # a half of something is shown as such, and kept whole
                 correlation = f"{attempt.correlation_id}:text"
                 attempt.shown.add(correlation)
@@ -305,6 +342,18 @@ def _well_formed(part: ResponsePart) -> ResponsePart:
             input_json=well_formed(part.input_json),
         )
     return msgspec.structs.replace(part, text=well_formed(part.text))
+
+
+def _unwritten(error: LashError, response: LlmResponse) -> LlmFailure:
+    """The failure of an answer whose text may not be kept as it is; what it cost is kept."""
+    return LlmFailure(
+        kind="validation",
+        message=error.message,
+        retryable=False,
+        code=str(error.code),
+        usage=response.usage,
+        evidence=response.evidence,
+    )
 
 
 def _too_large(response: LlmResponse, size: int) -> LlmFailure:

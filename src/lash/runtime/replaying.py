@@ -31,6 +31,7 @@ from lash.runtime.turn_drive import DriveContext, TurnDrive
 from lash.sessions.accepting import KnownTurn
 from lash.sessions.committing import CommitReceipt, TurnCommit
 from lash.sessions.model import AcceptedTurn, AgentRef, SessionHead, TurnRecord, messages_of
+from lash.sessions.remembering import config_of
 from lash.turn.messages import Message
 
 Verdict: TypeAlias = Literal["identical", "drifted", "diverged"]
@@ -208,7 +209,7 @@ async def _history_before(
         leaf_id=leaf.node_id if leaf else None,
         leaf_digest=leaf.digest if leaf else "",
         turn_index=record.turn_index - 1,
-        config=record.config,
+        config=config_of(record, await store.list_turns(head.session_id)),
     )
     frame = next((place for place in reversed(range(first)) if nodes[place].frame), 0)
     return History(standing, messages_of(before[frame:]))

@@ -15,6 +15,7 @@ from lash.llm.retry import LlmCallRecord
 from lash.llm.usage import Usage
 from lash.runtime.turn_setup import TurnSetup
 from lash.sessions.committing import TurnCommit
+from lash.sessions.ingress import EnqueueRequest
 from lash.sessions.model import (
     AcceptedTurn,
     ChildUsage,
@@ -57,6 +58,7 @@ class TurnLedger:
     issues: list[TurnIssue] = field(default_factory=list)
     drift: Sequence[Drift] = ()
     plugin_state: JsonObject | None = None
+    queued: Sequence[EnqueueRequest] = ()
 
 
 def commit_of(
@@ -107,6 +109,7 @@ def commit_of(
         children_usage=tuple(ledger.children),
         provider_id=setup.model.provider.kind if ledger.llm_calls else None,
         plugin_state=ledger.plugin_state,
+        queued=tuple(ledger.queued),
     )
 
 
@@ -125,6 +128,7 @@ def cancelled(commit: TurnCommit, setup: TurnSetup, cancellation: Cancellation) 
         cancellation=cancellation,
         frame=None,
         frame_messages=(),
+        queued=(),
     )
 
 
@@ -137,10 +141,12 @@ def bare_cancelled(
     fence: Fence,
     scope_key: str,
     cancellation: Cancellation,
+    plugin_state: JsonObject | None = None,
 ) -> TurnCommit:
     """A turn that is to stop and cannot be driven here, because nobody here has its agent.
 
-    What its recorded model calls have cost is booked; what they said cannot be made a history of.
+    What its recorded model calls have cost is booked; what they said cannot be made a history of. What
+    plugins remember of it is kept.
     """
     assembled = assemble(outcome=None, done=True, messages=(), cancellation=cancellation)
     spent = [UsageEntry(source="turn", model=call.record.model, usage=call.spent) for call in calls]
@@ -159,6 +165,7 @@ def bare_cancelled(
         ledger=merge(spent),
         issues=tuple(_restart_issues(turn)),
         cancellation=cancellation,
+        plugin_state=plugin_state,
     )
 
 

@@ -48,7 +48,8 @@ from lash.runtime.direct import ResolveModel
 from lash.runtime.events import Announce, ModelRequestStarted, UsageReported
 from lash.runtime.history import History
 from lash.runtime.model_call import ModelCall
-from lash.runtime.plugins.drive import REMEMBERING, TurnPlugins
+from lash.runtime.plugins.drive import REMEMBERING, TurnPlugins, remembered
+from lash.runtime.plugins.operating import Operating
 from lash.runtime.stopping import StopRequested, check_stop, unless_stopped, with_grace
 from lash.runtime.stores import Store
 from lash.runtime.tool_answers import call_record
@@ -166,7 +167,8 @@ class TurnDrive:
             TurnPlugins(
                 agent,
                 turn,
-                history.head,
+                history,
+                window=setup.config.model.context_window_tokens,
                 announce=context.announce,
                 message_scope=setup.message_scope,
                 told=ExecutionEnvironment(
@@ -176,6 +178,7 @@ class TurnDrive:
             if agent.plugins and turn.input.command is None
             else None
         )
+        self._operating = Operating.of(agent.plugins, turn, history.head, context.announce)
         self._checkpoints = Checkpoints(
             context.store, context.authority, turn.turn_id, context.announce, context.seams
         )
@@ -258,6 +261,8 @@ class TurnDrive:
             return
         if self._plugins is not None:
             await self._remember(self._plugins, effect, outcome)
+        if self._operating is not None:
+            self._operating.took_place(outcome)
         if isinstance(outcome, EffectFailed):
             issue = TurnIssue(
                 kind="runtime_effect_controller", code=outcome.code, message=outcome.message
@@ -278,6 +283,8 @@ class TurnDrive:
                 if each.kind in REMEMBERING
             )
         plugins.took_place(outcome)
+        if begins and plugins.shown_from is not None:
+            self._machine.show(*self._history.from_message(plugins.shown_from))
 
     async def _outcome_of(self, effect: OwedEffect) -> EffectOutcome:
         match effect:
@@ -345,7 +352,12 @@ class TurnDrive:
             context.announce(ModelRequestStarted(protocol_iteration=iteration))
             context.seams("model.before")
             call = ModelCall(
-                model.provider, effect.request, model.retry, context.clock, context.announce
+                model.provider,
+                effect.request,
+                model.retry,
+                context.clock,
+                context.announce,
+                rewrite=None if self._plugins is None else self._plugins.rewrites,
             )
             outcome = await unless_stopped(context.cancel, context.clock, call.run())
             context.seams("model.after")
@@ -419,6 +431,8 @@ class TurnDrive:
     async def _synced(self) -> EffectOutcome:
         """Without plugins an agent's prompt and tools are fixed while its version runs."""
         limit = self._setup.max_turns  # which may be changed meanwhile
+        if self._operating is not None:
+            return await self._unless_stopped(self._operating.performed(limit))
         if self._plugins is None:
             return SyncExecutionEnvironmentOutcome(max_turns=limit)
         asked = self._plugins.synced(self._machine.iteration, limit)
@@ -491,6 +505,9 @@ class TurnDrive:
         ledger.drift = context.controller.drift
         if self._plugins is not None:
             ledger.plugin_state = self._plugins.states.to_commit
+            ledger.queued = self._plugins.queued
+        if self._operating is not None:
+            self._operating.book(ledger)
         stopped = isinstance(ledger.outcome, Stopped) and isinstance(
             ledger.outcome.reason, Cancelled
         )
@@ -510,7 +527,12 @@ class TurnDrive:
 
     def as_cancelled(self, commit: TurnCommit, cancellation: Cancellation) -> TurnCommit:
         """The commit of this turn as one that was asked to stop before it landed."""
-        return cancelled(commit, self._setup, cancellation)
+        commit = cancelled(commit, self._setup, cancellation)
+        if self._operating is None:
+            return commit
+        return msgspec.structs.replace(
+            commit, plugin_state=None
+        )  # whoever asked it was told nothing
 
     async def _land(self, commit: TurnCommit) -> CommitReceipt:
         """Commit and tell, as one: also a drive that is being cancelled tells that it committed."""
@@ -537,7 +559,7 @@ async def commit_undriven(
     outcomes = [
         decode_outcome(record.replay_key, record.outcome)
         for record in await context.store.load_journal(context.scope_key)
-        if record.kind == "llm_call"
+        if record.kind == "llm_call" or record.kind in REMEMBERING
     ]
     commit = bare_cancelled(
         turn,
@@ -547,6 +569,7 @@ async def commit_undriven(
         fence=context.authority.fence,
         scope_key=context.scope_key,
         cancellation=cancellation,
+        plugin_state=None if turn.input.command else remembered(head, outcomes),
     )
     await shielded(_landed(context, commit))
 

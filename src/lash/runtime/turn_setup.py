@@ -16,6 +16,7 @@ from lash.sessions.model import (
     CompactContext,
     ConfigureSession,
     ForkedSession,
+    RunOperation,
     SessionCommand,
     SessionHead,
 )
@@ -111,6 +112,8 @@ def _driver(command: SessionCommand | None, head: SessionHead) -> ProtocolDriver
         case ConfigureSession(tools=tools):
             late = tools is not None and not fits(head.tools, tools)
             return ConfigureProtocol(_changed_meanwhile(head) if late else None)
+        case RunOperation():
+            return ConfigureProtocol()
 
 
 def _changed_meanwhile(head: SessionHead) -> TurnIssue:

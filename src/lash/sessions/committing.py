@@ -27,6 +27,7 @@ from lash.core.leases import (
 from lash.effects.journal import JournalRecord
 from lash.llm.retry import LlmCallRecord
 from lash.llm.usage import Usage
+from lash.sessions.ingress import EnqueueRequest
 from lash.sessions.model import (
     AcceptedTurn,
     AgentFrameTask,
@@ -41,6 +42,7 @@ from lash.sessions.model import (
     TurnRecord,
     TurnTiming,
 )
+from lash.sessions.remembering import kept_with_turn, remembered_after
 from lash.sessions.tools import changed, fits
 from lash.sessions.usage import UsageEntry
 from lash.turn.assembly import OutputState
@@ -78,6 +80,8 @@ class TurnCommit(Data):
         plugin_state: What the plugins remember of the session from here on; None for no change.
         attachments: Ids that it keeps besides those that were put for it. The session must refer to
             each of them already.
+        queued: What enters the session's queue with it. An item whose id or source key was used before
+            is left out.
     """
 
     session_id: str
@@ -103,6 +107,7 @@ class TurnCommit(Data):
     output_state: OutputState = "usable"
     plugin_state: JsonObject | None = None
     attachments: tuple[str, ...] = ()
+    queued: tuple[EnqueueRequest, ...] = ()
 
 
 class CommitReceipt(Data, tag_field="status", tag="committed"):
@@ -271,9 +276,7 @@ def _config_after(head: SessionHead, turn: AcceptedTurn, commit: TurnCommit) -> 
             config = msgspec.structs.replace(config, tools=changed(head.tools, command.tools))
     if commit.provider_id is not None:
         config = msgspec.structs.replace(config, provider_id=commit.provider_id)
-    if commit.plugin_state is not None:
-        config = msgspec.structs.replace(config, plugin_state=commit.plugin_state)
-    return config
+    return remembered_after(config, commit.plugin_state, head.revision)
 
 
 def _follow_turn(turn: AcceptedTurn, commit: TurnCommit, now_ms: int) -> AcceptedTurn | None:
@@ -403,7 +406,7 @@ def _record(
         children_usage=commit.children_usage,
         cancellation=commit.cancellation,
         output_state=commit.output_state,
-        config=facts.head.config if facts.head else SessionConfig(),
+        config=kept_with_turn(facts.head) if facts.head else SessionConfig(),
         command=str(turn.input.command.__struct_config__.tag) if turn.input.command else None,
     )
 

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from lash.core.json import Data
 from lash.sessions.model import ForkedSession, SessionHead, SessionNode
+from lash.sessions.remembering import begun_anew
 
 
 class ForkRequest(Data):
@@ -172,6 +173,6 @@ def _head(
         leaf_id=leaf_id,
         leaf_digest=leaf_digest,
         frame_id=frame_id,
-        config=source.config,
+        config=begun_anew(source.config),
         relation=ForkedSession(session_id=source.session_id, node_id=leaf_id),
     )

@@ -58,7 +58,15 @@ class ConfigureSession(Data, tag_field="type", tag="configure_session"):
     tools: ChangeTools | None = None
 
 
-SessionCommand: TypeAlias = CompactContext | ConfigureSession
+class RunOperation(Data, tag_field="type", tag="plugin_operation"):
+    """Ask a plugin for one of its commands or tasks, with these arguments."""
+
+    plugin_id: str
+    name: str
+    args: Mapping[str, JsonValue] = {}
+
+
+SessionCommand: TypeAlias = CompactContext | ConfigureSession | RunOperation
 
 
 class AgentFrameTask(Data):
@@ -174,6 +182,9 @@ class SessionConfig(Data):
         plugin_options: What each plugin is told about the session, by the plugin's id.
         plugin_state: What each plugin remembers of the session, by the plugin's id.
         tools: What it says about its tools; None as long as it said nothing.
+        plugin_state_since: Since which revision of the session it remembers just that. A committed turn
+            keeps what a plugin remembered when it began only where the turn before had changed it, which
+            is the turn whose record has the revision after this one; see `lash.sessions.remembering`.
     """
 
     model: str | None = None
@@ -182,6 +193,7 @@ class SessionConfig(Data):
     plugin_options: Mapping[str, JsonValue] = {}
     plugin_state: Mapping[str, JsonValue] = {}
     tools: SessionToolState | None = None
+    plugin_state_since: Mapping[str, int] = {}
 
 
 def initial_frame(session_id: str) -> str:

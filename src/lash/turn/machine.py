@@ -21,7 +21,7 @@ The rules:
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from lash.core.cancel import Cancellation
@@ -294,6 +294,11 @@ class TurnMachine:
     def limit_turns(self, limit: int | None) -> None:
         """Set how many iterations the turn may make, from what was recorded with its environment."""
         self._max_turns = limit
+
+    def show(self, history: HistoryRef, projection: Projection) -> None:
+        """Show the model another rendering of the history, from what was recorded at the beginning."""
+        self._config = replace(self._config, history=history)
+        self._projection = projection.fork()
 
     def abort(self, issue: TurnIssue) -> None:
         """End the turn because its host cannot perform what it asks for. It still commits.

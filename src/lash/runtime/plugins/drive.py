@@ -1,8 +1,9 @@
 """What the plugins of an agent do during one drive of a turn, in one place."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from lash.core.errors import LashError
+from lash.core.json import JsonObject
 from lash.core.text import spelled_out
 from lash.effects.outcomes import (
     CheckpointOutcome,
@@ -12,14 +13,17 @@ from lash.effects.outcomes import (
     SyncExecutionEnvironmentOutcome,
     ToolAttemptOutcome,
 )
-from lash.plugins.directives import Abort
+from lash.plugins.directives import Abort, Compact, OfHistory, ShowFrom
 from lash.runtime.agents import AgentDefinition
 from lash.runtime.events import Announce
+from lash.runtime.history import History
+from lash.runtime.model_call import Rewrite
 from lash.runtime.plugins.offering import OfferedTools
 from lash.runtime.plugins.states import EffectStates, PluginStates
 from lash.runtime.plugins.tool_hooks import ToolHooks
 from lash.runtime.plugins.turn_hooks import TurnHooks
-from lash.sessions.model import AcceptedTurn, SessionHead
+from lash.sessions.ingress import CommandWork, EnqueueRequest
+from lash.sessions.model import AcceptedTurn, CompactContext, SessionHead
 from lash.turn.driver import CheckpointKind
 from lash.turn.exchange import CheckpointDelivery, ExecutionEnvironment
 from lash.turn.prompt import PromptLayer, render_prompt
@@ -33,11 +37,14 @@ class TurnPlugins:
         tools: The tools on offer.
         tool_hooks: Who is asked around tool calls; None where nobody is.
         resumed: Whether the turn was driven before: its beginning was replayed.
+        shown_from: The message from which on the model is shown the conversation; None for all of it.
+        compact: What a summary is to keep that is to be made after the turn; None for none.
 
     Args:
         agent: Whose plugins.
         turn: The turn.
-        head: The session, as the turn finds it.
+        history: The session, as the turn finds it.
+        window: The tokens that the model has room for, where that is known.
         announce: Told what plugins say to those who watch.
         message_scope: What the ids of messages derive from.
         told: The prompt and the tools that the turn begins with if nothing else is recorded.
@@ -47,18 +54,21 @@ class TurnPlugins:
         self,
         agent: AgentDefinition,
         turn: AcceptedTurn,
-        head: SessionHead,
+        history: History,
         *,
+        window: int | None,
         announce: Announce,
         message_scope: str,
         told: ExecutionEnvironment,
     ) -> None:
         self._agent = agent
         self._turn = turn
-        self._head = head
-        self.states = PluginStates(head, announce)
+        self._history = history
+        self._head = history.head
+        self._window = window
+        self.states = PluginStates(history.head, announce)
         self._hooks = TurnHooks(agent.plugins, self.states, turn.turn_id, message_scope)
-        self.tools = OfferedTools(agent, head.tools, self._hooks)
+        self.tools = OfferedTools(agent, history.head.tools, self._hooks)
         asked = agent.plugins.asks_before_tools
         self.tool_hooks = ToolHooks(agent.plugins, self.states) if asked else None
         self._told = self._begun = told
@@ -66,6 +76,8 @@ class TurnPlugins:
             agent.providers or agent.plugins.at("prompt") or agent.plugins.at("offers")
         )
         self.resumed = True
+        self.shown_from: str | None = None
+        self.compact: str | None = None
 
     async def synced(self, iteration: int, max_turns: int | None) -> EffectOutcome:
         """The environment of the next model call, and before the first one what plugins say."""
@@ -78,6 +90,7 @@ class TurnPlugins:
             said = await self._hooks.before_turn(self._turn.input.text, iteration, states)
             if said.abort is not None:
                 return _aborted(said.abort, states)
+            shown = self._shown(states)
             environment = self._environment()  # in which what was remembered just now counts
         except LashError as error:
             return _failed(error, states)
@@ -87,7 +100,30 @@ class TurnPlugins:
             messages=tuple(said.messages),
             transient_messages=tuple(said.transient),
             plugin_state=states.changes,
+            shown_from=shown.message_id if isinstance(shown, ShowFrom) else None,
+            compact=shown.instructions if isinstance(shown, Compact) else None,
         )
+
+    def _shown(self, states: EffectStates) -> OfHistory | None:
+        """What the model is to be shown of the conversation."""
+        if not self._agent.plugins.at("history"):
+            return None
+        return self._hooks.history(tuple(self._history.entries), self._window, states)
+
+    @property
+    def rewrites(self) -> Rewrite | None:
+        """What is made of what the model says; None where nobody is asked."""
+        return self._hooks.rewritten if self._agent.plugins.at("rewrite") else None
+
+    @property
+    def queued(self) -> Sequence[EnqueueRequest]:
+        """What the session is to do after the turn."""
+        if self.compact is None:
+            return ()
+        command = CompactContext(instructions=self.compact)
+        item_id = f"{self._turn.turn_id}:compact"
+        work = CommandWork(command=command)
+        return [EnqueueRequest(session_id=self._turn.session_id, item_id=item_id, payload=work)]
 
     def _environment(self) -> ExecutionEnvironment | None:
         if not self._changes and self._told is self._begun:
@@ -125,6 +161,10 @@ class TurnPlugins:
         if isinstance(outcome, SyncExecutionEnvironmentOutcome) and outcome.environment is not None:
             self._told = outcome.environment
             self.tools.restore([tool.name for tool in outcome.environment.tools])
+        if isinstance(outcome, SyncExecutionEnvironmentOutcome) and outcome.shown_from is not None:
+            self.shown_from = outcome.shown_from
+        if isinstance(outcome, SyncExecutionEnvironmentOutcome) and outcome.compact is not None:
+            self.compact = outcome.compact
         self.recall((outcome,))
 
     def recall(self, outcomes: Iterable[EffectOutcome]) -> None:
@@ -146,6 +186,15 @@ _REMEMBERED = (
     ToolAttemptOutcome,
     EffectFailed,
 )
+
+
+def remembered(head: SessionHead, outcomes: Iterable[EffectOutcome]) -> JsonObject | None:
+    """What plugins remember of a turn whose agent nobody here has; None for no change."""
+    states = PluginStates(head, lambda _: None)
+    for outcome in outcomes:
+        if isinstance(outcome, _REMEMBERED):
+            states.took_place(outcome.plugin_state)
+    return states.to_commit
 
 
 def _failed(error: LashError, states: EffectStates) -> EffectFailed:

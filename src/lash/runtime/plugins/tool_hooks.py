@@ -35,7 +35,7 @@ from lash.runtime.plugins.states import EffectStates, PluginStates
 from lash.runtime.selfwaits import inside
 from lash.runtime.tool_calling import Word
 from lash.tools.manifest import MATERIALIZE, ArgumentProjection
-from lash.turn.tools import ToolFailed, ToolFailure, ToolOutput, ToolSuccess
+from lash.turn.tools import ToolFailed, ToolFailure, ToolOutput, ToolSuccess, failed
 
 T = TypeVar("T")
 
@@ -92,10 +92,19 @@ class HookedCall:
 
 
 class ToolHooks:
-    """The hooks around the tool calls of one drive."""
+    """The hooks around the tool calls of one drive.
 
-    def __init__(self, plugins: PluginSet, states: PluginStates) -> None:
+    Args:
+        plugins: Whom to ask.
+        states: What they remember.
+        asks_offers: Ask with each call whether its tool is on offer, because no model was told.
+    """
+
+    def __init__(
+        self, plugins: PluginSet, states: PluginStates, *, asks_offers: bool = False
+    ) -> None:
         self._plugins = plugins
+        self._asks_offers = asks_offers
         self.states = states
 
     @property
@@ -107,6 +116,9 @@ class ToolHooks:
         self, call: HookedCall, args: JsonObject, states: EffectStates
     ) -> BeforeOutcome:
         """What is to become of a call before its tool is run."""
+        withheld = self._withheld(call)
+        if withheld is not None:
+            return Answered(withheld)
 
         def ask(plugin: Plugin, subject: JsonObject) -> object:
             return plugin.before_tool(self._hook(plugin, call, subject, states))
@@ -124,6 +136,7 @@ class ToolHooks:
         try:
             with inside(self.states.session_id):
                 settled, changed = await composed.run(args)
+            composed.tell_conflicts("before_tool", states)
             if settled is not None:
                 return Answered(_output(settled))
         except _HookFailedError as failure:
@@ -133,6 +146,24 @@ class ToolHooks:
             hold, held = composed.holds[plugin_id]
             return Held(plugin_id, hold, held)
         return Passed(changed)
+
+    def _withheld(self, call: HookedCall) -> ToolOutput | None:
+        """Why a call's tool is not on offer, where nobody was asked before."""
+        if not self._asks_offers:
+            return None
+        for plugin in self._plugins.at("offers"):
+            session = self.states.session(plugin.id)
+            try:
+                offered = asked_at_once(plugin, partial(plugin.offers, call.tool, session))
+            except LashError as error:
+                failure = _HookFailedError(plugin.id, error.message, str(error.code))
+                return failure.output("before_tool_call_failed")
+            if not offered:
+                message = (
+                    f"The tool {call.tool!r} is not on offer now: plugin {plugin.id!r} says so."
+                )
+                return failed("unavailable", "tool_unavailable", message, source="plugin")
+        return None
 
     async def untold(self, held: Held, key: AwaitEventKey) -> ToolOutput | None:
         """Tell the outside by which key it answers; why that cannot be, if it cannot.
@@ -168,6 +199,7 @@ class ToolHooks:
         try:
             with inside(self.states.session_id):
                 settled, changed = await composed.run(output)
+            composed.tell_conflicts("after_tool", states)
             return changed if settled is None else _output(settled)
         except _HookFailedError as failure:
             return failure.output("after_tool_call_failed")
@@ -248,6 +280,7 @@ class _Composition(Generic[T]):
         self._settling = settling
         self._first_of_equals = first_of_equals
         self._settled: Settled | None = None
+        self._said: dict[str, str] = {}
         self.holds: dict[str, tuple[Hold, T]] = {}
 
     async def run(self, subject: T) -> tuple[Settled | None, T]:
@@ -274,6 +307,21 @@ class _Composition(Generic[T]):
                 if not isinstance(again, Answer):
                     self._take(earlier, again, subject)
         return self._settled, subject
+
+    def tell_conflicts(self, hook: str, states: EffectStates) -> None:
+        """Tell those who watch the session whose word did not hold, and whose did."""
+        if self._settled is None:
+            return
+        winner = self._settled.plugin_id
+        said = {**dict.fromkeys(self.holds, "hold"), **self._said}
+        for plugin_id in sorted(said.keys() - {winner}):
+            payload: JsonObject = {
+                "winner_plugin_id": winner,
+                "winner_directive": said[winner],
+                "ignored_plugin_id": plugin_id,
+                "ignored_directive": said[plugin_id],
+            }
+            states.emit(winner, f"{hook}.directive_conflict", payload)
 
     def _replaced(self, plugin: Plugin, directive: object) -> T | None:
         try:
@@ -308,6 +356,7 @@ class _Composition(Generic[T]):
                 "here.",
                 "plugin_directive_invalid",
             )
+        self._said[plugin.id] = type(directive).__name__.lower()
         self._settled = stronger(
             self._settled, plugin.id, directive, first_of_equals=self._first_of_equals
         )

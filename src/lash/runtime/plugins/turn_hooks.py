@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from lash.core.errors import LashError
+from lash.core.json import JsonObject
 from lash.core.text import spelled_out
-from lash.plugins.contexts import CheckpointHook, TurnHook
-from lash.plugins.directives import Abort, Say
+from lash.plugins.contexts import CheckpointHook, HistoryEntry, HistoryHook, TurnHook
+from lash.plugins.directives import Abort, Compact, OfHistory, Say, ShowFrom
 from lash.plugins.plugin import Plugin
 from lash.plugins.registration import PluginSet
 from lash.runtime.plugins.asking import asked, asked_at_once
@@ -25,6 +26,7 @@ class Said:
     messages: list[Message] = field(default_factory=list)
     transient: list[Message] = field(default_factory=list)
     abort: Abort | None = None
+    aborted_by: list[str] = field(default_factory=list)
 
 
 class TurnHooks:
@@ -80,7 +82,40 @@ class TurnHooks:
             session = self._states.session(plugin.id, states)
             return plugin.before_turn(TurnHook(session, self._turn_id, iteration, text))
 
-        return await self._ask(self._plugins.at("before_turn"), ask, f"begin.{iteration}")
+        plugins = self._plugins.at("before_turn")
+        said = await self._ask(plugins, ask, f"begin.{iteration}")
+        _tell_conflicts(said, "before_turn", states)
+        return said
+
+    def history(
+        self, messages: Sequence[HistoryEntry], window: int | None, states: EffectStates
+    ) -> OfHistory | None:
+        """What a model is to be shown of the conversation. Raises as `layers`."""
+        for plugin in self._plugins.at("history"):
+            session = self._states.session(plugin.id, states)
+            hook = HistoryHook(session, self._turn_id, messages, window)
+            answer = asked_at_once(plugin, partial(plugin.history, hook))
+            match answer:
+                case None | Compact(instructions=str()):
+                    return answer
+                case ShowFrom(message_id=from_id) if any(
+                    each.begins and each.id == from_id for each in messages
+                ):
+                    return answer
+                case _:
+                    raise _nonsense(plugin, answer)
+        return None
+
+    def rewritten(self, text: str) -> str:
+        """What is kept and shown in the place of a text of the model's. Raises as `layers`."""
+        for plugin in self._plugins.at("rewrite"):
+            session = self._states.session(plugin.id)
+            answer = asked_at_once(plugin, partial(plugin.rewrite, text, session))
+            if isinstance(answer, str):
+                text = spelled_out(answer)
+            elif answer is not None:
+                raise _nonsense(plugin, answer)
+        return text
 
     async def at_checkpoint(
         self, checkpoint: CheckpointKind, iteration: int, states: EffectStates
@@ -93,7 +128,9 @@ class TurnHooks:
             return plugin.at_checkpoint(hook)
 
         place = f"{checkpoint}.{iteration}"
-        return await self._ask(self._plugins.at("at_checkpoint"), ask, place)
+        said = await self._ask(self._plugins.at("at_checkpoint"), ask, place)
+        _tell_conflicts(said, "at_checkpoint", states)
+        return said
 
     async def _ask(
         self, plugins: Sequence[Plugin], ask: Callable[[Plugin], object], place: str
@@ -106,6 +143,7 @@ class TurnHooks:
                 match directive:
                     case Abort(message=str(), code=str()):
                         said.abort = directive  # the last one holds
+                        said.aborted_by.append(plugin.id)
                     case Say(text=str()):
                         number = len(said.messages) + len(said.transient)
                         message = self._message(plugin, directive, f"{place}.{number}")
@@ -127,6 +165,19 @@ class TurnHooks:
             spelled_out(said.text),
             origin=PluginOrigin(plugin_id=plugin.id, transient=bool(said.transient)),
         )
+
+
+def _tell_conflicts(said: Said, hook: str, states: EffectStates) -> None:
+    """Tell those who watch the session whose abort did not hold, and whose did."""
+    for ignored in dict.fromkeys(said.aborted_by):
+        if ignored != said.aborted_by[-1]:
+            payload: JsonObject = {
+                "winner_plugin_id": said.aborted_by[-1],
+                "winner_directive": "abort",
+                "ignored_plugin_id": ignored,
+                "ignored_directive": "abort",
+            }
+            states.emit(said.aborted_by[-1], f"{hook}.directive_conflict", payload)
 
 
 def _several(answers: object) -> Sequence[object]:

@@ -89,6 +89,7 @@ class ProcessSide:
                 environment.seams,
                 self.calls,
                 triggers=host.call_triggers,
+                load_head=store.load_head,
             ),
         ]
         self.engines = Engines([*own, *engines])

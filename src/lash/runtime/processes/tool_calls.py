@@ -1,5 +1,6 @@
 """The engine of tool calls: any tool of an agent, run as a process (process spec 5.7)."""
 
+from collections.abc import Awaitable, Callable
 from typing import Protocol, assert_never
 
 import msgspec
@@ -155,6 +156,7 @@ class ToolCallEngine:
         processes: ProcessesOfTools,
         *,
         triggers: BeginTriggers,
+        load_head: Callable[[str], Awaitable[SessionHead | None]],
     ) -> None:
         self._agents = agents
         self._effects = effects
@@ -162,6 +164,7 @@ class ToolCallEngine:
         self._seams = seams
         self._processes = processes
         self._triggers = triggers
+        self._load_head = load_head
 
     def refusal(self, record: ProcessRecord) -> LashError | None:
         """Nothing is known before the environment was read: a missing agent parks the process then."""
@@ -212,16 +215,28 @@ class ToolCallEngine:
             ),
             triggers=self._triggers,
             slot=run,
-            # What plugins remember here ends with the process: it is no turn of the session's.
-            hooks=ToolHooks(agent.plugins, PluginStates(head, _unheard))
-            if agent.plugins.asks_before_tools
-            else None,
+            hooks=await self._hooks(agent, head, env),
         )
         pending = PendingToolCall(call_id=call.call_id, tool_name=call.tool_name, args=call.args)
         (completed,) = await dispatch.run_batch(
             _parent(session_id, run.record.process_id), [pending]
         )
         return outcome_of(completed.output)
+
+    async def _hooks(
+        self, agent: AgentDefinition, head: SessionHead, env: ProcessEnv
+    ) -> ToolHooks | None:
+        """Who is asked about the call. They see what the session says and remembers just now.
+
+        What they remember here ends with the process: it is no turn of the session's.
+        """
+        plugins = agent.plugins
+        if not (plugins.asks_before_tools or plugins.at("offers")):
+            return None
+        session = await self._load_head(env.session_id) if env.session_id else None
+        if session is not None:
+            head = msgspec.structs.replace(head, config=session.config)
+        return ToolHooks(plugins, PluginStates(head, _unheard), asks_offers=True)
 
     def _agent_of(self, record: ProcessRecord, env: ProcessEnv) -> AgentDefinition:
         ref = AgentRef(name=env.agent_name or "", version=env.agent_version or "1")

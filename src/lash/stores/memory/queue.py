@@ -19,11 +19,13 @@ from lash.sessions.model import AcceptedTurn
 from lash.sessions.queueing import (
     CheckpointClaim,
     CheckpointFacts,
+    Enqueued,
     EnqueueFacts,
     after_restart,
     is_candidate,
     plan_cancel_input,
     plan_composition,
+    plan_enqueue,
     settled,
     would_take,
 )
@@ -167,6 +169,16 @@ def cancel_facts(
 
 
 # --- what belongs into the transactions of turns ------------------------------------------------------
+
+
+def put(session: HeldSession, request: EnqueueRequest, now_ms: int) -> bool:
+    """Put an item into the queue of a session that exists; whether it was new."""
+    result = plan_enqueue(enqueue_facts(session, request, now_ms, deleted=False), request)
+    if not isinstance(result, Enqueued):
+        return False
+    session.accepted = result.item.sequence
+    session.queue[result.item.item_id] = result.item
+    return True
 
 
 def compose(session: HeldSession, now_ms: int) -> AcceptedTurn | None:

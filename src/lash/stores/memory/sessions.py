@@ -56,6 +56,7 @@ from lash.stores.memory.queue import (
     find_by_source,
     first_waiting,
     move,
+    put,
     settle,
     stop_children,
     waiting,
@@ -205,6 +206,7 @@ class Sessions:
         )
         session.book(planned.ledger)
         settle(session, commit, planned.record.timing.committed_at_ms)
+        queued = [put(session, item, committed_at_ms) for item in commit.queued]
         following = planned.following
         if following is None:
             following = compose(session, planned.record.timing.committed_at_ms)
@@ -219,7 +221,7 @@ class Sessions:
             head=planned.head,
             lease_kept=lease_kept,
             following=following and session.with_cancellation(following),
-            accepted=facts.accepted,
+            accepted=facts.accepted + sum(queued),
         )
 
     def _commit_facts(self, session: HeldSession | None, commit: TurnCommit) -> CommitFacts:

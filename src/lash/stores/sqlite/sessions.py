@@ -45,12 +45,13 @@ from lash.sessions.model import (
     AcceptedTurn,
     Parked,
 )
+from lash.sessions.queueing import Enqueued
 from lash.sessions.stopping import for_child, for_restart
 from lash.stores.sqlite import graph, heads, queries, rows
 from lash.stores.sqlite.attachment_refs import commit_turn_refs, missing_refs
 from lash.stores.sqlite.columns import text
 from lash.stores.sqlite.journal import add_records, finish_scope, has_record
-from lash.stores.sqlite.queue import compose, concerns, find_item, move, settle
+from lash.stores.sqlite.queue import compose, concerns, enqueue, find_item, move, settle
 from lash.stores.sqlite.reading import is_live
 from lash.stores.sqlite.stopping import stop_children
 from lash.stores.sqlite.waits import cancel_scope_waits, cancel_waits
@@ -226,6 +227,7 @@ class SessionTables:
         commit_turn_refs(connection, session_id, turn_id, commit.attachments, now_ms)
         if facts.cancellation is not None:
             connection.execute(queries.SETTLE_CANCELLATION, (now_ms, session_id, turn_id))
+        queued = [enqueue(connection, item, now_ms) for item in commit.queued]
         following = self._following(connection, commit, planned)
         lease_kept = following is not None or facts.other_open_turns > 0
         if not lease_kept:
@@ -236,7 +238,7 @@ class SessionTables:
             head=head,
             lease_kept=lease_kept,
             following=following,
-            accepted=facts.accepted,
+            accepted=facts.accepted + sum(isinstance(each, Enqueued) for each in queued),
         )
 
     def _following(
