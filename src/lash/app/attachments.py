@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
-from lash.attachments.model import AttachmentRef
+from lash.attachments.model import Attachment, AttachmentRef
 from lash.attachments.transitions import AttachmentEntry
 from lash.core.durations import Duration, milliseconds
 from lash.runtime.attachment_reclaim import ReclaimReport
-from lash.runtime.attachments import Attachment, AttachmentContent, SessionAttachmentStore
+from lash.runtime.attachments import AttachmentContent, SessionAttachmentStore
 from lash.runtime.engine import Engine
 
 #: How long what nobody has taken up yet is left alone by a sweep, unless the host says otherwise.

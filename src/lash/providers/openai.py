@@ -14,7 +14,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from lash.core.attachments import ProviderScope
 from lash.core.errors import ConfigurationError
+from lash.core.json import JsonValue
 from lash.llm.classify import classify
 from lash.llm.request import LlmRequest
 from lash.llm.response import LlmFailure, LlmResponse, ProviderFailure
@@ -46,6 +48,8 @@ class OpenAICompatible:
             stream alive with comments alone.
         regenerates_safely: Whether an answer that broke off may be asked for again. True unless the
             server acts on its own while it answers.
+        credential_scope: Under which credentials the key sees uploaded files: a `ProviderFileSource`
+            of another scope is refused rather than sent.
 
     Raises:
         ConfigurationError: `provider_not_installed` or `provider_not_configured`.
@@ -61,6 +65,7 @@ class OpenAICompatible:
         chunk_timeout: float = 120.0,
         total_timeout: float | None = 1_800.0,
         regenerates_safely: bool = True,
+        credential_scope: str = "",
     ) -> None:
         # Looking for the SDK is quick; importing it is not, so that waits for the first call.
         if importlib.util.find_spec("openai") is None:
@@ -87,6 +92,7 @@ class OpenAICompatible:
         self._chunk_timeout = chunk_timeout
         self._total_timeout = total_timeout
         self._regenerates_safely = regenerates_safely
+        self._scope = ProviderScope(provider=kind, credential_scope=credential_scope)
         self._client: AsyncOpenAI | None = None
 
     @classmethod
@@ -127,12 +133,13 @@ class OpenAICompatible:
         Raises:
             ProviderFailure: The attempt failed; its data says how.
         """
+        body = request_body(request, self._scope)
         key = await self._key()
         call = _Call(self._open(key), key, emit)
         deadline = asyncio.timeout(self._total_timeout)
         try:
             async with deadline:
-                await call.run(request)
+                await call.run(body)
         except ProviderFailure as failed:
             # Once the server said why it ended, the answer is whole; what broke off was its trailer.
             if call.answer.finish_reason is None or failed.failure.kind not in _TRAILER_LOST:
@@ -187,9 +194,9 @@ class _Call:
         self._key = key
         self._emit = emit
 
-    async def run(self, request: LlmRequest) -> None:
+    async def run(self, body: dict[str, JsonValue]) -> None:
         """Send the request and take in the stream to its end."""
-        stream = await self._send(request)
+        stream = await self._send(body)
         headers = stream.response.headers
         self.answer = AnswerCollector(request_id=headers.get("x-request-id"))
         try:
@@ -214,7 +221,7 @@ class _Call:
 
         return self._failed(timed_out(f"The call took longer than its {seconds} s in all."))
 
-    async def _send(self, request: LlmRequest) -> "AsyncStream[object]":
+    async def _send(self, body: dict[str, JsonValue]) -> "AsyncStream[object]":
         from openai import AsyncStream
 
         try:
@@ -223,7 +230,7 @@ class _Call:
             return await self._client.post(
                 "/chat/completions",
                 cast_to=object,
-                body=request_body(request),
+                body=body,
                 options={
                     "headers": {
                         "Authorization": f"Bearer {self._key}",

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from lash.attachments.model import (
+    Attachment,
     AttachmentMeta,
     AttachmentOwner,
     AttachmentRef,
+    AttachmentSource,
     ProcessOwner,
     TurnOwner,
     check_attachment_id,
@@ -39,7 +41,6 @@ from lash.attachments.transitions import (
 )
 from lash.core.clock import Clock
 from lash.core.errors import ConflictError, LashError, StoreError
-from lash.core.json import Data
 from lash.core.leases import LeaseOwner
 from lash.core.seams import SeamObserver
 from lash.core.text import is_utf8
@@ -110,19 +111,6 @@ _ATTEMPTS = 64
 _YIELDS = 8
 _PAUSE_FIRST_S = 0.001
 _PAUSE_MAX_S = 0.25
-
-
-class Attachment(Data):
-    """Bytes, and what is said of them. The bytes show up in no representation of it."""
-
-    ref: AttachmentRef
-    data: bytes
-
-    def __repr__(self) -> str:
-        return f"Attachment({self.ref!r})"
-
-    def __rich_repr__(self) -> list[tuple[str, object]]:
-        return [("ref", self.ref)]
 
 
 class SessionAttachmentStore:
@@ -317,6 +305,25 @@ class SessionAttachmentStore:
         check_attachment_id(attachment_id)
         if await self._manifest.commit_refs(self._session_id, (attachment_id,)):
             raise _not_found(attachment_id)
+
+    def check(self, source: AttachmentSource, producer: AttachmentProducer) -> None:
+        """Refuse a source that the policy does not let in.
+
+        Raises:
+            LashError: `attachment_not_admitted`, `attachment_too_large`.
+        """
+        refused = self._policy.authorize(producer, source)
+        if refused is not None:
+            raise _refused(refused)
+
+    async def hold(self, attachment_id: str) -> AttachmentRef:
+        """Have the work that runs now refer to an attachment of this session, as if it put it again.
+
+        Raises:
+            LashError: `attachment_id_invalid`, `attachment_not_found`,
+                `attachment_reclamation_in_flight`. ConflictError: `session_deleted`.
+        """
+        return await self.share(attachment_id, self._session_id)
 
     async def share(self, attachment_id: str, session_id: str) -> AttachmentRef:
         """Have another session refer to an attachment of this one, as something that is put there now.

@@ -27,6 +27,7 @@ from lash.effects.journal import WriteAuthority
 from lash.effects.journaling import lease_lost
 from lash.effects.shielding import shielded
 from lash.runtime.agents import AgentDefinition, AgentRegistry, default_model
+from lash.runtime.attachment_side import AttachmentSide
 from lash.runtime.cancelling import being_cancelled
 from lash.runtime.children import ChildrenHost
 from lash.runtime.environment import Environment
@@ -58,6 +59,7 @@ class LaneHost(Protocol):
     environment: Environment
     agents: AgentRegistry
     histories: Histories
+    attachments: AttachmentSide
 
     @property
     def arrivals(self) -> ChildrenHost:
@@ -424,6 +426,7 @@ class Lane:
             resolve_model=environment.resolve_model,
             children=host.arrivals,
             processes=host.tool_processes,
+            attachments=host.attachments.of_session,
         )
         history = await host.histories.at(head)
         if agent is not None:

@@ -15,6 +15,7 @@ from lash.effects.outcomes import ChildTurn, DirectCall
 from lash.effects.waits.model import AwaitEventKey
 from lash.llm.direct import DirectResult, direct_request, output_contract, request_name
 from lash.llm.request import LlmScope
+from lash.runtime.attachments import SessionAttachmentStore
 from lash.runtime.children import Children, ChildRequest
 from lash.runtime.direct import ResolveModel, booked, complete, result_of
 from lash.sessions.model import TurnRecord
@@ -65,6 +66,7 @@ class AttemptServices:
         children: The call's child sessions.
         begin_processes: The call's processes; told how to book what turns among them use.
         minted: The completion key, once the body has asked for it.
+        attachments: The session's attachments.
     """
 
     session_id: str
@@ -78,6 +80,7 @@ class AttemptServices:
     direct_calls: list[DirectCall] = field(default_factory=list)
     child_turns: list[ChildTurn] = field(default_factory=list)
     minted: AwaitEventKey | None = None
+    attachments: SessionAttachmentStore | None = None
     _asked: int = 0
     _turns: dict[str, int] = field(default_factory=dict)
     _processes: ToolProcesses | None = None

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from lash.attachments.model import StoredSource
+from lash.attachments.values import decode_tool_value, stored_ids
 from lash.core.cancel import Cancellation
 from lash.core.json import JsonObject
 from lash.core.leases import Fence
@@ -26,7 +28,7 @@ from lash.sessions.model import (
 )
 from lash.sessions.usage import UsageEntry, merge
 from lash.turn.assembly import AssembledOutcome, assemble
-from lash.turn.messages import Message, text_message, visible_text
+from lash.turn.messages import Message, attachments_in, text_message, visible_text
 from lash.turn.outcome import (
     AgentFrameSwitch,
     AssistantMessage,
@@ -108,6 +110,19 @@ def commit_of(
         provider_id=setup.model.provider.kind if ledger.llm_calls else None,
         plugin_state=ledger.plugin_state,
     )
+
+
+def shown_attachments(commit: TurnCommit) -> Sequence[str]:
+    """The stored attachments that a turn's messages and tool calls show, each once."""
+    sources = [source for message in commit.messages for source in attachments_in(message)]
+    found = [each.attachment_ref.id for each in sources if isinstance(each, StoredSource)]
+    for call in commit.tool_calls:
+        match call.output.outcome:
+            case ToolSuccess(payload=payload, has_attachments=True):
+                found += stored_ids(decode_tool_value(payload))
+            case _:
+                pass
+    return tuple(dict.fromkeys(found))
 
 
 def cancelled(commit: TurnCommit, setup: TurnSetup, cancellation: Cancellation) -> TurnCommit:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
+from lash.core.attachments import AttachmentSource, StoredSource
 from lash.core.cancel import Cancellation
 from lash.core.json import Data, JsonObject, JsonValue
 from lash.llm.request import OutputSpec
@@ -10,7 +11,7 @@ from lash.llm.retry import LlmCallRecord
 from lash.llm.usage import Usage
 from lash.turn.assembly import OutputState
 from lash.turn.exchange import TurnCause
-from lash.turn.messages import Message
+from lash.turn.messages import Message, Pieces
 from lash.turn.outcome import TurnIssue, TurnOutcome
 from lash.turn.prompt import PromptLayer
 from lash.turn.tools import ToolOutput
@@ -27,6 +28,12 @@ class TextItem(Data, tag_field="type", tag="text"):
     """A piece of text in a turn's input."""
 
     text: str
+
+
+class AttachmentItem(Data, tag_field="type", tag="attachment"):
+    """A picture or a document in a turn's input, at its place. Never its bytes: those are stored."""
+
+    source: AttachmentSource
 
 
 class CompactContext(Data, tag_field="type", tag="compact_context"):
@@ -83,7 +90,7 @@ class TurnInput(Data):
         output: What the answer must look like.
     """
 
-    items: tuple[TextItem, ...] = ()
+    items: tuple[TextItem | AttachmentItem, ...] = ()
     causes: tuple[TurnCause, ...] = ()
     command: SessionCommand | None = None
     frame_task: AgentFrameTask | None = None
@@ -93,8 +100,25 @@ class TurnInput(Data):
 
     @property
     def text(self) -> str:
-        """The input as text."""
-        return "\n".join(item.text for item in self.items)
+        """The input as text; attachments are left out."""
+        return "\n".join(item.text for item in self.items if isinstance(item, TextItem))
+
+    @property
+    def pieces(self) -> Pieces:
+        """What the user says, in order."""
+        return tuple(
+            item.text if isinstance(item, TextItem) else item.source for item in self.items
+        )
+
+    @property
+    def attachment_ids(self) -> tuple[str, ...]:
+        """The stored attachments of the input, each once: what its session must refer to."""
+        found = (
+            item.source.attachment_ref.id
+            for item in self.items
+            if isinstance(item, AttachmentItem) and isinstance(item.source, StoredSource)
+        )
+        return tuple(dict.fromkeys(found))
 
 
 FrameReason: TypeAlias = Literal["initial", "continue_as", "compaction", "open"]

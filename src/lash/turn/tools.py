@@ -6,6 +6,7 @@ Failures are values: a tool that failed answers the model, it never ends a turn 
 from typing import Literal, TypeAlias
 
 from lash.core.json import Data, JsonObject, JsonValue, canonical
+from lash.turn.messages import Pieces
 
 FailureClass: TypeAlias = Literal[
     "invalid_request",
@@ -51,9 +52,14 @@ class ToolFailure(Data):
 
 
 class ToolSuccess(Data, tag_field="status", tag="success"):
-    """The tool returned `payload`."""
+    """The tool returned `payload`.
+
+    `has_attachments` says that attachments stand in it, each in the tagged form of
+    `lash.attachments.values`. Without it no object is one, whatever it looks like.
+    """
 
     payload: JsonValue = None
+    has_attachments: bool = False
 
 
 class ToolFailed(Data, tag_field="status", tag="failure"):
@@ -121,7 +127,10 @@ class PendingToolCall(Data):
 
 
 class CompletedToolCall(Data):
-    """A call with its answer. `model_text` is what the model is shown."""
+    """A call with its answer. `model_text` is what the model is shown.
+
+    `pieces` is what it is shown where attachments are among it; `model_text` then names them.
+    """
 
     call_id: str
     tool_name: str
@@ -130,6 +139,7 @@ class CompletedToolCall(Data):
     model_text: str
     duration_ms: int = 0
     attempts: int = 1
+    pieces: Pieces = ()
 
 
 def model_text(output: ToolOutput) -> str:

@@ -6,6 +6,7 @@ from typing import Protocol
 from lash.core.errors import LashError
 from lash.effects.hosts import EffectHost, StoreEffectHost
 from lash.runtime.agents import AgentRegistry
+from lash.runtime.attachment_side import AttachmentSide
 from lash.runtime.children import ChildrenHost
 from lash.runtime.environment import Environment
 from lash.runtime.processes.call_side import CallSide
@@ -28,6 +29,7 @@ class SideHost(WorkerHost, Protocol):
     agents: AgentRegistry
     environment: Environment
     effects: EffectHost
+    attachments: AttachmentSide
     closing: bool
 
     @property
@@ -76,7 +78,14 @@ class ProcessSide:
         own: list[ProcessEngine] = [
             PythonEngine(self.functions),
             SessionTurnEngine(host.arrivals),
-            ToolCallEngine(host.agents, self.effects, host.arrivals, environment.seams, self.calls),
+            ToolCallEngine(
+                host.agents,
+                self.effects,
+                host.arrivals,
+                environment.seams,
+                self.calls,
+                attachments=host.attachments.of_session,
+            ),
         ]
         self.engines = Engines([*own, *engines])
         self.worker = ProcessWorker(

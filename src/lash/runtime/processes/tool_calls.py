@@ -32,6 +32,7 @@ from lash.runtime.events import Announce, TurnEvent
 from lash.runtime.plugins.states import PluginStates
 from lash.runtime.plugins.tool_hooks import ToolHooks
 from lash.runtime.processes.run import ProcessRun
+from lash.runtime.tool_attachments import OpenAttachments
 from lash.runtime.tool_dispatch import ToolDispatch
 from lash.runtime.tool_services import CallWork
 from lash.sessions.model import AgentRef, SessionHead
@@ -130,12 +131,15 @@ class ToolCallEngine:
         host: ChildrenHost,
         seams: SeamObserver,
         processes: ProcessesOfTools,
+        *,
+        attachments: OpenAttachments | None = None,
     ) -> None:
         self._agents = agents
         self._effects = effects
         self._host = host
         self._seams = seams
         self._processes = processes
+        self._attachments = attachments
 
     def refusal(self, record: ProcessRecord) -> LashError | None:
         """Nothing is known before the environment was read: a missing agent parks the process then."""
@@ -188,6 +192,7 @@ class ToolCallEngine:
             hooks=ToolHooks(agent.plugins, PluginStates(head, _unheard))
             if agent.plugins.asks_before_tools
             else None,
+            attachments=self._attachments,
         )
         pending = PendingToolCall(call_id=call.call_id, tool_name=call.tool_name, args=call.args)
         (completed,) = await dispatch.run_batch(

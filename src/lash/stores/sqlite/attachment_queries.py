@@ -45,7 +45,9 @@ UNCOMMITTED = f"""
     ORDER BY intent_at_ms, session_id, attachment_id, owner_kind, owner_id
 """  # noqa: S608  our own columns
 
-# What `is_live` does not keep. A turn that nobody has ever heard of is not known to be over.
+# What `is_live` does not keep. A turn that nobody has ever heard of is not known to be over. Input is
+# looked through for the id itself, which nothing else looks like; text that happens to hold it keeps a
+# content longer than needed, and nothing else.
 FORGET_AGED = """
     DELETE FROM attachment_refs
     WHERE committed_at_ms IS NULL AND intent_at_ms <= ? AND CASE owner_kind
@@ -58,7 +60,14 @@ FORGET_AGED = """
             SELECT 1 FROM processes p WHERE p.process_id = attachment_refs.owner_id
         )
         ELSE owner_kind = ''
-    END
+    END AND NOT EXISTS (
+        SELECT 1 FROM inputs i WHERE i.session_id = attachment_refs.session_id
+            AND i.committed = 0 AND instr(i.input, attachment_refs.attachment_id) > 0
+    ) AND NOT EXISTS (
+        SELECT 1 FROM queue q WHERE q.session_id = attachment_refs.session_id
+            AND q.state IN ('pending_active', 'deferred_next_turn', 'accepted')
+            AND instr(q.payload, attachment_refs.attachment_id) > 0
+    )
 """
 
 # A fork refers to what its source had committed, as nobody's in particular.
