@@ -158,7 +158,7 @@ async def test_a_sweep_leaves_what_accepted_input_shows_and_takes_what_was_taken
         return await ctx.defer(keys.append)
 
     keys: list[lash.AwaitEventKey] = []
-    model = ScriptedModel([calls(("wait", {})), reply("done")])
+    model = ScriptedModel(lambda _: reply("done") if keys else calls(("wait", {})))
     async with lash.Runtime(
         location, agents=[agent(model, wait)], process_lifetime_keys=True
     ) as runtime:
@@ -183,7 +183,7 @@ async def test_a_sweep_leaves_what_accepted_input_shows_and_takes_what_was_taken
         entries = await session.attachments.list()
         assert [each.committed_at_ms is not None for each in entries] == [True, True, True]
         texts = [(each.text, len(each.attachments)) for each in await session.history()]
-        assert texts == [("", 1), ("", 0), ("", 0), ("See", 1), ("done", 0), ("", 1), ("", 0), ("", 0), ("done", 0)] or texts
+        assert texts == [("", 1), ("", 0), ("", 0), ("See", 1), ("done", 0), ("", 1), ("done", 0)]
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -316,6 +316,8 @@ async def test_a_fork_reads_the_pictures_of_the_history_it_begins_with(location:
         session = runtime.session("s")
         await session.run(["What is it?", lash.InlineSource(data=PNG)])
         fork = await session.fork("f")
+        await runtime.delete_session("s")
+        assert (await runtime.attachments.reclaim(0)).reclaimed == 0
         assert (await fork.run("And now?")).text == "A cat."
         first = model.requests[-1].messages[0]
         assert shown(PNG, "image/png") in first.blocks
