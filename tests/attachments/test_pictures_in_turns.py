@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ from lash.llm.request import (
     TextBlock,
     ToolResultBlock,
 )
+from lash.sessions.model import ToolCallRecord
 from lash.testing import ScriptedModel, calls, reply
+from lash.turn.tools import ToolFailed
 
 #: A PNG of three by two pixels, as far as its header goes.
 PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x03\x00\x00\x00\x02\x08\x02\x00\x00\x00"
@@ -41,6 +44,12 @@ def shown(picture: bytes, media_type: str, label: str | None = None) -> Attachme
     return AttachmentBlock(
         source=lash.InlineSource(data=picture, media_type=media_type, label=label)
     )
+
+
+def why(call: ToolCallRecord) -> tuple[str, str]:
+    """Why a call failed, and who says so."""
+    assert isinstance(call.output.outcome, ToolFailed)
+    return call.output.outcome.payload.code, call.output.outcome.payload.source
 
 
 async def code_of(call: object) -> str:
@@ -119,7 +128,7 @@ async def test_what_the_session_does_not_hold_is_refused_and_nothing_is_accepted
 @pytest.mark.parametrize("prompt", [[], [" "], ["a", 7], 7, b"picture", [b"picture"]])
 async def test_prompts_that_are_none_are_refused(prompt: object) -> None:
     async with lash.Runtime(":memory:", agents=[agent(ScriptedModel([]))]) as runtime:
-        code = await code_of(runtime.session("s").run(prompt))  # type: ignore[arg-type]  # on purpose
+        code = await code_of(runtime.session("s").run(prompt))  # type: ignore[call-overload]  # on purpose
         assert code in {"turn_input_empty", "turn_input_invalid"}
 
 
@@ -189,7 +198,7 @@ async def test_a_sweep_leaves_what_accepted_input_shows_and_takes_what_was_taken
 async def until(true: Callable[[], bool]) -> None:
     """Give others their turns until something holds."""
     async with asyncio.timeout(20):
-        while not true():
+        while not true():  # noqa: ASYNC110  the condition is the test's own
             await asyncio.sleep(0.005)
 
 
@@ -238,7 +247,10 @@ async def test_a_model_is_shown_a_tools_picture_where_it_stands_in_the_tools_val
 
 
 async def test_data_that_looks_like_an_attachment_is_data() -> None:
-    looks = {"$lash_tool_value": "attachment", "source": {"source": "external_url", "url": "x"}}
+    looks: dict[str, object] = {
+        "$lash_tool_value": "attachment",
+        "source": {"source": "external_url", "url": "x"},
+    }
 
     @lash.tool
     async def fetch() -> dict[str, object]:
@@ -284,13 +296,11 @@ async def test_what_the_policy_does_not_take_from_a_tool_is_the_calls_failure() 
         ":memory:", agents=[agent(model, draw, point)], attachment_policy=policy
     ) as runtime:
         result = await runtime.session("s").run("Draw.")
-        refused, _ = (each.output.outcome.payload for each in result.tool_calls)
-        assert refused.code == "attachment_source_policy_denied"
-        assert refused.source == "policy"
+        assert why(result.tool_calls[0]) == ("attachment_source_policy_denied", "policy")
     model = ScriptedModel([calls(("point", {})), reply("done")])
     async with lash.Runtime(":memory:", agents=[agent(model, point)]) as runtime:
         result = await runtime.session("s").run("Point.")
-        assert result.tool_calls[0].output.outcome.payload.code == "attachment_not_found"
+        assert why(result.tool_calls[0]) == ("attachment_not_found", "runtime")
 
 
 async def test_a_turn_whose_picture_is_gone_fails_and_goes_on_once_it_is_put_again(
@@ -336,5 +346,99 @@ async def test_requests_of_a_session_with_pictures_extend_the_same_prefix() -> N
         await session.run("Again.")
     sent: list[LlmRequest] = model.requests
     assert [len(each.messages) for each in sent] == [1, 3, 5, 7]
-    for shorter, longer in zip(sent, sent[1:], strict=False):
+    for shorter, longer in pairwise(sent):
         assert longer.messages[: len(shorter.messages)] == shorter.messages
+
+
+async def test_an_answer_from_outside_may_show_pictures_like_any_other(location: str) -> None:
+    @lash.tool
+    async def photograph(ctx: lash.ToolContext) -> object:
+        """Have somebody take a picture."""
+        return await ctx.defer(keys.append)
+
+    keys: list[lash.AwaitEventKey] = []
+    model = ScriptedModel([calls(("photograph", {})), reply("done")])
+    async with lash.Runtime(
+        location, agents=[agent(model, photograph)], process_lifetime_keys=True
+    ) as runtime:
+        session = runtime.session("s")
+        running = asyncio.ensure_future(session.run("Show me."))
+        await until(lambda: bool(keys))
+        answer = {"picture": lash.InlineSource(data=PNG, label="me.png")}
+        await runtime.completions.resolve(keys[0], answer)
+        result = await running
+        (block,) = last(model)
+        assert isinstance(block, ToolResultBlock)
+        assert block.pieces == (
+            TextBlock(text='{"picture":'),
+            shown(PNG, "image/png", "me.png"),
+            TextBlock(text="}"),
+        )
+        assert (await runtime.attachments.reclaim(0)).reclaimed == 0
+        (entry,) = await session.attachments.list()
+        assert entry.committed_at_ms is not None
+        assert result.tool_calls[0].output.outcome.payload == {
+            "picture": {
+                "$lash_tool_value": "attachment",
+                "source": {
+                    "source": "stored",
+                    "attachment_ref": {
+                        "id": entry.ref.id,
+                        "media_type": "image/png",
+                        "byte_len": len(PNG),
+                        "type_metadata": {"type": "image", "width": 3, "height": 2},
+                        "label": "me.png",
+                    },
+                },
+            }
+        }
+        late = await runtime.completions.resolve(keys[0].token + "x", answer)
+        assert type(late).__name__ == "UnknownOrRevoked"
+
+
+async def test_a_tool_that_runs_as_a_process_keeps_its_pictures_as_long_as_the_process(
+    location: str,
+) -> None:
+    @lash.tool
+    async def draw(ctx: lash.ToolContext) -> list[object]:
+        """Draw."""
+        return [await ctx.attachments.put(PNG + b"put"), lash.InlineSource(data=PNG)]
+
+    painter = lash.Agent("painter", model=ScriptedModel([]), tools=[draw])
+    async with lash.Runtime(location, agents=[painter]) as runtime:
+        handle = await runtime.processes.start_tool("painter", "draw", {}, id="p")
+        first, second = await handle.result()
+        assert first["$lash_tool_value"] == second["$lash_tool_value"] == "attachment"
+        assert (await runtime.attachments.reclaim(0)).reclaimed == 0
+        attachments = runtime.session("process-env:p").attachments
+        found = await attachments.get(second["source"]["attachment_ref"]["id"])
+        assert found.data == PNG
+
+
+async def test_a_process_puts_once_and_reads_on_every_run(tmp_path: Path) -> None:
+    runs = 0
+    source = tmp_path / "picture.png"
+    source.write_bytes(PNG)
+
+    @lash.process
+    async def paint(ctx: lash.ProcessContext) -> list[str | int | None]:
+        """Paint."""
+        nonlocal runs
+        ref = await ctx.attachments.put(source)
+        other = await ctx.attachments.put(b"text", label="notes")
+        runs += 1
+        source.unlink(missing_ok=True)
+        await ctx.signal("go")
+        return [ref.media_type, other.label, len((await ctx.attachments.get(ref.id)).data)]
+
+    db = str(tmp_path / "a.db")
+    async with lash.Runtime(db, processes=[paint]) as runtime:
+        handle = await runtime.processes.start(paint, id="p")
+        await until(lambda: runs == 1)
+        await runtime.idle(timeout=20)
+    async with lash.Runtime(db, processes=[paint]) as runtime:
+        assert (await runtime.attachments.reclaim(0)).reclaimed == 0
+        handle = runtime.processes.handle("p", paint)
+        await handle.signal("go", None, id="1")
+        assert await handle.result(timeout=20) == ["image/png", "notes", len(PNG)]
+        assert runs == 2

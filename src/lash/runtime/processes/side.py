@@ -96,6 +96,7 @@ class ProcessSide:
             agents=host.agents,
             engines=self.engines,
             services=services,
+            attachments=host.attachments.of_session,
             clock=environment.clock,
             timings=environment.timings,
             concurrency=environment.process_concurrency,
