@@ -80,7 +80,7 @@ class ProcessAttachments:
         return await self._store().get(attachment_id)
 
 
-def _given(content: AttachmentContent) -> JsonValue:
+def _given(content: object) -> JsonValue:
     """What tells one content from another, without its bytes."""
     if isinstance(content, Path):
         return {"path": str(content)}

@@ -101,8 +101,12 @@ class RunHost(Protocol):
     agents: AgentRegistry
     engines: Engines
     services: CodeServices
-    attachments: OpenAttachments
     clock: Clock
+
+    @property
+    def attachments(self) -> OpenAttachments:
+        """Opens the attachments of a session, or of a process."""
+        ...
 
     async def register(
         self, request: RegisterRequest
