@@ -46,7 +46,7 @@ async def said(db: str, seam: str, nth: str) -> None:
     model = ScriptedModel([reply("a cat")])
     agent = lash.Agent("a", model=model)
     async with lash.Runtime(db, agents=[agent], seams=killer(seam, int(nth))) as runtime:
-        prompt = ["What?", lash.InlineSource(data=PNG + b"said")]
+        prompt: list[str | lash.InlineSource] = ["What?", lash.InlineSource(data=PNG + b"said")]
         result = await runtime.session("s").run(prompt, turn_id="t1")
         say(text=result.text, pictures=pictures(model) if model.requests else None)
 

@@ -82,7 +82,7 @@ def _pieces(prompt: object) -> Sequence[str | Path | AttachmentSource]:
     if not isinstance(prompt, list | tuple):
         raise LashError(
             "turn_input_invalid",
-            f"The prompt must be text, or a list of text and attachments, not {type(prompt).__name__}; "
+            f"The prompt must be text, not {type(prompt).__name__}, or a list of text and attachments; "
             "nothing was accepted.",
         )
     pieces: list[str | Path | AttachmentSource] = []
