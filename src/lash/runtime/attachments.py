@@ -6,7 +6,7 @@ nothing else hands out the bytes behind an id.
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -284,13 +284,35 @@ class SessionAttachmentStore:
         else:
             digest = _sha256(data)
         if digest != attachment_id:
-            raise StoreError(
-                "attachment_corrupt",
-                f"The bytes of attachment {attachment_id} are not those that were stored. Restore them "
-                "from a backup.",
-                attachment_id=attachment_id,
-            )
+            raise _corrupt(attachment_id)
         return Attachment(ref=ref, data=data)
+
+    async def stream(self, attachment_id: str) -> AsyncIterator[bytes]:
+        """The bytes of an attachment that this session refers to, in pieces of 256 KiB.
+
+        However large it is, no more than a piece is held at once. Whether the bytes are still those that
+        were stored is known behind the last of them.
+
+        Raises:
+            LashError: As `get`, before the first piece; `attachment_not_found` when it is deleted
+                meanwhile. StoreError: `attachment_corrupt`, behind the last piece.
+        """
+        await self.find(attachment_id)
+        digest, at = hashlib.sha256(), 0
+        while True:
+            try:
+                piece = await self._blobs.read_at(attachment_id, at, CHUNK_BYTES)
+            except LashError as error:
+                if error.code != "attachment_not_found":
+                    raise
+                raise _not_found(attachment_id) from error
+            if not piece:
+                break
+            digest.update(piece)
+            at += len(piece)
+            yield piece
+        if digest.hexdigest() != attachment_id:
+            raise _corrupt(attachment_id)
 
     async def list(self) -> Sequence[AttachmentEntry]:
         """What this session refers to, by id."""
@@ -399,6 +421,15 @@ def _refused(refused: AttachmentRefused | None) -> LashError:
     code = refused.code if refused else "attachment_not_admitted"
     message = refused.message if refused else "The attachment is not admitted."
     return LashError(code, f"{message} Nothing was stored.")
+
+
+def _corrupt(attachment_id: str) -> StoreError:
+    return StoreError(
+        "attachment_corrupt",
+        f"The bytes of attachment {attachment_id} are not those that were stored. Restore them from a "
+        "backup.",
+        attachment_id=attachment_id,
+    )
 
 
 def _not_found(attachment_id: str) -> LashError:

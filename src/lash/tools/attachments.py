@@ -1,5 +1,6 @@
 """The attachments of a session as the body of a tool handles them."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Protocol
 
@@ -37,6 +38,10 @@ class ToolAttachments(Protocol):
         Raises:
             LashError: `attachment_id_invalid`, `attachment_not_found`. StoreError: `attachment_corrupt`.
         """
+        ...
+
+    def stream(self, attachment_id: str) -> AsyncIterator[bytes]:
+        """The bytes in pieces, however large it is. Raises as `get`, `attachment_corrupt` at the end."""
         ...
 
     async def find(self, attachment_id: str) -> AttachmentRef:

@@ -152,6 +152,15 @@ class Attachments:
             case None:
                 return "nobody"
 
+    def committed(self) -> Sequence[tuple[str, str]]:
+        """What is to stay, each content with a session that it stays for."""
+        found = {
+            (key.session_id, key.attachment_id)
+            for key, entry in self._kept.refs.items()
+            if entry.committed_at_ms is not None
+        }
+        return [(attachment_id, session_id) for session_id, attachment_id in sorted(found)]
+
     async def roots(self) -> frozenset[str]:
         """Every content that anybody refers to."""
         return frozenset(key.attachment_id for key in self._kept.refs)
@@ -228,6 +237,10 @@ class MemoryBlobs:
         if known is None:
             raise not_found(attachment_id)
         return known[0]
+
+    async def read_at(self, attachment_id: str, offset: int, size: int) -> bytes:
+        """Some of the bytes."""
+        return (await self.get(attachment_id))[offset : offset + size]
 
     async def delete(self, attachment_id: str) -> None:
         """Remove the bytes, if they are there."""

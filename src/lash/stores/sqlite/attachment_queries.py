@@ -17,6 +17,11 @@ COMMIT = """
     UPDATE attachment_refs SET committed_at_ms = ?
     WHERE session_id = ? AND attachment_id = ? AND committed_at_ms IS NULL
 """
+# What is to stay, with a session that it stays for.
+COMMITTED = """
+    SELECT DISTINCT attachment_id, session_id FROM attachment_refs
+    WHERE committed_at_ms IS NOT NULL ORDER BY session_id, attachment_id
+"""
 HOLDS = "SELECT 1 FROM attachment_refs WHERE session_id = ? AND attachment_id = ? LIMIT 1"
 HAS_ROOT = "SELECT 1 FROM attachment_refs WHERE attachment_id = ? LIMIT 1"
 ROOTS = "SELECT DISTINCT attachment_id FROM attachment_refs"
@@ -100,6 +105,7 @@ TOUCH_BLOB = "UPDATE attachment_blobs SET stored_at_ms = ? WHERE attachment_id =
 ADD_BLOB = "INSERT INTO attachment_blobs (attachment_id, stored_at_ms, byte_len) VALUES (?, ?, ?)"
 ADD_BYTES = "INSERT OR REPLACE INTO attachment_bytes (attachment_id, content) VALUES (?, ?)"
 BYTES = "SELECT content FROM attachment_bytes WHERE attachment_id = ?"
+BYTES_AT = "SELECT substr(content, ?, ?) FROM attachment_bytes WHERE attachment_id = ?"
 BLOB = "SELECT attachment_id, byte_len, stored_at_ms FROM attachment_blobs WHERE attachment_id = ?"
 BLOBS = "SELECT attachment_id, byte_len, stored_at_ms FROM attachment_blobs ORDER BY attachment_id"
 DROP_BLOB = "DELETE FROM attachment_blobs WHERE attachment_id = ?"
