@@ -145,6 +145,21 @@ async def test_the_policy_decides_what_users_may_attach() -> None:
         assert await session.attachments.list() == []
 
 
+async def test_input_that_was_accepted_is_known_again_when_its_picture_is_gone(
+    location: str,
+) -> None:
+    model = ScriptedModel([reply("A cat.")])
+    async with lash.Runtime(location, agents=[agent(model)]) as runtime:
+        session = runtime.session("s")
+        ref = await session.attachments.put(PNG)
+        await session.run([ref], turn_id="t")
+        await session.attachments.delete(ref.id)
+        assert (await session.run([ref], turn_id="t")).text == "A cat."
+        assert await code_of(session.run([ref])) == "attachment_not_found"
+        forged = lash.AttachmentRef(id="../x", media_type="image/png", byte_len=1)
+        assert await code_of(session.run([forged])) == "attachment_id_invalid"
+
+
 async def test_the_same_picture_under_the_same_turn_id_is_the_same_input_and_another_is_not(
     location: str,
 ) -> None:
@@ -297,6 +312,19 @@ async def test_what_the_policy_does_not_take_from_a_tool_is_the_calls_failure() 
     ) as runtime:
         result = await runtime.session("s").run("Draw.")
         assert why(result.tool_calls[0]) == ("attachment_source_policy_denied", "policy")
+
+    @lash.tool
+    async def link() -> lash.ExternalUrlSource:
+        """Point at something outside."""
+        return lash.ExternalUrlSource(media_type="text/html", url="https://example.com/")
+
+    model = ScriptedModel([calls(("link", {})), reply("done")])
+    policy = lash.AttachmentPolicy(sources=["inline", "stored"])
+    async with lash.Runtime(
+        ":memory:", agents=[agent(model, link)], attachment_policy=policy
+    ) as runtime:
+        result = await runtime.session("s").run("Link.")
+        assert why(result.tool_calls[0]) == ("attachment_source_policy_denied", "policy")
     model = ScriptedModel([calls(("point", {})), reply("done")])
     async with lash.Runtime(":memory:", agents=[agent(model, point)]) as runtime:
         result = await runtime.session("s").run("Point.")
@@ -318,6 +346,26 @@ async def test_a_turn_whose_picture_is_gone_fails_and_goes_on_once_it_is_put_aga
         assert len(model.requests) == 1  # nobody was asked
         await session.attachments.put(PNG)
         assert (await session.run("And now?")).text == "A cat."
+
+
+async def test_a_turn_whose_picture_is_deleted_while_it_runs_is_committed_all_the_same(
+    location: str,
+) -> None:
+    @lash.tool
+    async def drop(ctx: lash.ToolContext) -> str:
+        """Delete everything."""
+        for entry in await runtime.session(ctx.session_id).attachments.list():
+            await runtime.session(ctx.session_id).attachments.delete(entry.ref.id)
+        return "gone"
+
+    model = ScriptedModel([calls(("drop", {})), reply("?")])
+    async with lash.Runtime(location, agents=[agent(model, drop)]) as runtime:
+        session = runtime.session("s")
+        result = await session.run([lash.InlineSource(data=PNG)])
+        assert [issue.code for issue in result.issues] == ["attachment_resolution_failed"]
+        assert len(await session.turns()) == 1
+        assert (await session.history())[0].attachments != ()
+        assert await session.attachments.list() == []
 
 
 async def test_a_fork_reads_the_pictures_of_the_history_it_begins_with(location: str) -> None:

@@ -12,6 +12,7 @@ from lash.attachments.model import (
     InlineSource,
     ProviderFileSource,
     StoredSource,
+    check_attachment_id,
 )
 from lash.attachments.policy import TurnIngressProducer
 from lash.attachments.returned import source_of
@@ -63,8 +64,7 @@ class Said:
         """The input of a turn: what was inline, or a file, is stored, and nothing holds bytes.
 
         Raises:
-            LashError: `attachment_not_found`: a reference that the session does not hold; what putting
-                raises. ConflictError: `session_deleted`. StoreError: It could not be stored.
+            LashError: `attachment_id_invalid`, `attachment_not_admitted`, what putting raises. ConflictError: `session_deleted`. StoreError: It could not be stored.
         """
         if all(isinstance(each, str) for each in self._pieces):
             return self._plain
@@ -119,8 +119,8 @@ async def _item(
             ref = await put_source(piece, attachments, _INGRESS)
         case StoredSource(attachment_ref=named):
             attachments.check(piece, _INGRESS)
-            ref = named
-            await attachments.find(named.id)
+            check_attachment_id(named.id)
+            ref = named  # whether the session holds it is found out where the input is accepted
         case _:
             attachments.check(piece, _INGRESS)
             return AttachmentItem(source=piece)
