@@ -19,7 +19,7 @@ from lash.llm.request import (
 from lash.llm.response import ProviderFailure
 from lash.providers._openai_wire import request_body
 from lash.providers.openai import OpenAICompatible
-from lash.testing.openai_server import Answer, OpenAIServer
+from lash.testing.openai_server import Answer, HttpError, OpenAIServer
 
 #: The first bytes of a PNG, and what they are in base64.
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -166,3 +166,14 @@ async def test_a_request_without_the_bytes_is_refused_before_anything_is_sent() 
         await provider.aclose()
         assert raised.value.failure.code == "stored_attachment_not_resolved"
         assert not server.requests
+
+
+async def test_a_server_that_repeats_what_it_was_sent_has_no_bytes_recorded() -> None:
+    echo = f"invalid image: {PNG_URL} is broken"
+    async with OpenAIServer([HttpError(400, message=echo)]) as server:
+        provider = OpenAICompatible(api_key="sk-test", base_url=server.base_url)
+        with pytest.raises(ProviderFailure) as raised:
+            await provider.complete(request(said(PICTURE)), lambda _: None)
+        await provider.aclose()
+    assert "data:image/png;base64,… is broken" in raised.value.failure.message
+    assert "iVBOR" not in repr(raised.value.failure)

@@ -361,6 +361,8 @@ class Session:
     ) -> QueuedInput:
         """Queue input for the next turn, also while another process drives the session.
 
+        The prompt is text, or a list of text and attachments as for `run`.
+
         Input that waits together is taken together, by one turn. The turn is made and driven without
         anybody waiting for it; `await queued.result()` waits.
 
@@ -385,7 +387,7 @@ class Session:
         end. What it does not take any more goes to the next turn; nothing is lost.
 
         Args:
-            prompt: What the user says.
+            prompt: What the user says: text, or a list of text and attachments as for `run`.
             turn_id: The turn; by default the one that comes first now, or the next if there is none.
             boundary: The earliest checkpoint that may take it: `after_work`, or `before_completion`
                 for what is only to be said once the model thinks it is done.

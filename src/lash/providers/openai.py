@@ -8,6 +8,7 @@ attempt, and the retry ladder above decides about the next. Every failure is rai
 import asyncio
 import importlib.util
 import os
+import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Self, TypeAlias
 from urllib.parse import urlsplit
@@ -266,7 +267,8 @@ class _Call:
 
     def _failed(self, failure: LlmFailure) -> ProviderFailure:
         """The failure with what was reported before it, and without the key some servers echo."""
-        message, code = failure.message, failure.code
+        # Some servers repeat what they were sent; bytes of attachments are kept nowhere.
+        message, code = _ENCODED.sub(";base64,…", failure.message), failure.code
         if len(self._key) >= _SHORTEST_SECRET:
             message = message.replace(self._key, "[api key]")
             code = code.replace(self._key, "[api key]") if code else code
@@ -280,6 +282,9 @@ class _Call:
             )
         )
 
+
+#: Bytes in a URL, as requests hold them.
+_ENCODED = re.compile(r";base64,[A-Za-z0-9+/=]+")
 
 #: A shorter key is a stand-in for servers that want none; hiding it would only garble the text.
 _SHORTEST_SECRET = 8

@@ -8,9 +8,7 @@ import msgspec
 from lash.attachments.model import (
     OCTETS,
     AttachmentRef,
-    AttachmentSource,
     InlineSource,
-    StoredSource,
 )
 from lash.attachments.policy import AttachmentProducer, ToolProducer
 from lash.attachments.values import (
@@ -25,7 +23,6 @@ from lash.attachments.values import (
 )
 from lash.core.attachments import named_attachment
 from lash.core.errors import LashError, StoreError
-from lash.core.json import JsonValue
 from lash.runtime.attachments import SessionAttachmentStore
 from lash.turn.messages import Pieces
 from lash.turn.tools import FinishControl, ToolOutput, ToolSuccess, failed, model_text
@@ -109,15 +106,3 @@ def shown_text(output: ToolOutput, pieces: Pieces) -> str:
     if not pieces:
         return model_text(output)
     return "".join(each if isinstance(each, str) else named_attachment(each) for each in pieces)
-
-
-def ids_of(sources: tuple[AttachmentSource, ...]) -> tuple[str, ...]:
-    """The ids of the stored ones among sources, each once."""
-    return tuple(
-        dict.fromkeys(each.attachment_ref.id for each in sources if isinstance(each, StoredSource))
-    )
-
-
-def ids_in(payload: JsonValue) -> tuple[str, ...]:
-    """The ids of the stored attachments in a kept tool value, each once."""
-    return stored_ids(decode_tool_value(payload))

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 import msgspec
 
 from lash.attachments.model import StoredSource
-from lash.attachments.values import decode_tool_value, stored_ids
 from lash.core.cancel import Cancellation
 from lash.core.json import JsonObject
 from lash.core.leases import Fence
@@ -115,13 +114,8 @@ def commit_of(
 def shown_attachments(commit: TurnCommit) -> Sequence[str]:
     """The stored attachments that a turn's messages and tool calls show, each once."""
     sources = [source for message in commit.messages for source in attachments_in(message)]
+    sources += [source for call in commit.tool_calls for source in call.attachments]
     found = [each.attachment_ref.id for each in sources if isinstance(each, StoredSource)]
-    for call in commit.tool_calls:
-        match call.output.outcome:
-            case ToolSuccess(payload=payload, has_attachments=True):
-                found += stored_ids(decode_tool_value(payload))
-            case _:
-                pass
     return tuple(dict.fromkeys(found))
 
 

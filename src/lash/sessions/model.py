@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
+from lash.attachments.values import attachments_of, decode_tool_value
 from lash.core.attachments import AttachmentSource, StoredSource
 from lash.core.cancel import Cancellation
 from lash.core.json import Data, JsonObject, JsonValue
@@ -14,7 +15,7 @@ from lash.turn.exchange import TurnCause
 from lash.turn.messages import Message, Pieces
 from lash.turn.outcome import TurnIssue, TurnOutcome
 from lash.turn.prompt import PromptLayer
-from lash.turn.tools import ToolOutput
+from lash.turn.tools import ToolOutput, ToolSuccess
 
 
 class AgentRef(Data):
@@ -300,6 +301,15 @@ class ToolCallRecord(Data):
     output: ToolOutput
     duration_ms: int = 0
     attempts: int = 1
+
+    @property
+    def attachments(self) -> tuple[AttachmentSource, ...]:
+        """The attachments in what the tool answered, in the order in which a model is shown them."""
+        match self.output.outcome:
+            case ToolSuccess(payload=payload, has_attachments=True):
+                return tuple(attachments_of(decode_tool_value(payload)))
+            case _:
+                return ()
 
 
 class TurnTiming(Data):
