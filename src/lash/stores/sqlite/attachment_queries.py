@@ -105,7 +105,9 @@ TOUCH_BLOB = "UPDATE attachment_blobs SET stored_at_ms = ? WHERE attachment_id =
 ADD_BLOB = "INSERT INTO attachment_blobs (attachment_id, stored_at_ms, byte_len) VALUES (?, ?, ?)"
 ADD_BYTES = "INSERT OR REPLACE INTO attachment_bytes (attachment_id, content) VALUES (?, ?)"
 BYTES = "SELECT content FROM attachment_bytes WHERE attachment_id = ?"
-BYTES_AT = "SELECT substr(content, ?, ?) FROM attachment_bytes WHERE attachment_id = ?"
+BYTES_AT = (
+    "SELECT coalesce(substr(content, ?, ?), x'') FROM attachment_bytes WHERE attachment_id = ?"
+)
 BLOB = "SELECT attachment_id, byte_len, stored_at_ms FROM attachment_blobs WHERE attachment_id = ?"
 BLOBS = "SELECT attachment_id, byte_len, stored_at_ms FROM attachment_blobs ORDER BY attachment_id"
 DROP_BLOB = "DELETE FROM attachment_blobs WHERE attachment_id = ?"
