@@ -490,3 +490,21 @@ async def test_a_process_puts_once_and_reads_on_every_run(tmp_path: Path) -> Non
         await handle.signal("go", None, id="1")
         assert await handle.result(timeout=20) == ["image/png", "notes", len(PNG)]
         assert runs == 2
+
+
+async def test_bytes_are_kept_as_attachments_and_nowhere_else(tmp_path: Path) -> None:
+    @lash.tool
+    async def draw() -> list[object]:
+        """Draw."""
+        return ["here", lash.InlineSource(data=PNG + b"drawn")]
+
+    model = ScriptedModel([calls(("draw", {})), reply("done")])
+    db = tmp_path / "a.db"
+    async with lash.Runtime(str(db), agents=[agent(model, draw)]) as runtime:
+        session = runtime.session("s")
+        await session.run(["Look", lash.InlineSource(data=PNG)], turn_id="t")
+        assert "iVBOR" not in repr(await runtime.journal("s", "t"))
+        assert "PNG" not in repr(model.requests)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    # What a PNG begins with, in base64.
+    assert not [path for path in files if b"iVBORw0KGgo" in path.read_bytes()]
