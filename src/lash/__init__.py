@@ -17,7 +17,15 @@ from lash.app.session import ParkedSession, Session
 from lash.app.session_processes import SessionProcesses
 from lash.app.session_tools import SessionTool, SessionTools
 from lash.app.stopping import CancelReceipt
-from lash.attachments.model import AttachmentRef
+from lash.attachments.model import (
+    Attachment,
+    AttachmentRef,
+    ExternalUrlSource,
+    InlineSource,
+    ProviderFileSource,
+    ProviderScope,
+    StoredSource,
+)
 from lash.attachments.policy import AttachmentPolicy
 from lash.contrib.subagents import subagents
 from lash.core.errors import (
@@ -45,7 +53,6 @@ from lash.llm.schema_projection import SchemaOverride, SchemaProjection
 from lash.llm.usage import Usage
 from lash.plugins.plugin import Plugin
 from lash.runtime.attachment_reclaim import ReclaimReport
-from lash.runtime.attachments import Attachment
 from lash.runtime.operations import Operation
 from lash.runtime.plugins.installed import installed_plugins
 from lash.runtime.processes.child import ChildProcess, TurnAnswer
@@ -92,10 +99,12 @@ __all__ = [
     "DirectError",
     "DirectResult",
     "EmitReport",
+    "ExternalUrlSource",
     "Fail",
     "Finish",
     "Finished",
     "HistoryMessage",
+    "InlineSource",
     "LashError",
     "LeaseLostError",
     "LeaseTimings",
@@ -114,6 +123,8 @@ __all__ = [
     "ProcessRef",
     "ProcessView",
     "PromptLayer",
+    "ProviderFileSource",
+    "ProviderScope",
     "QueuedInput",
     "ReclaimReport",
     "ReconcileReport",
@@ -135,6 +146,7 @@ __all__ = [
     "StepRetry",
     "Stopped",
     "StoreError",
+    "StoredSource",
     "SwitchFrame",
     "ToolContext",
     "ToolError",

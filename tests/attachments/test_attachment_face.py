@@ -343,3 +343,40 @@ async def test_putting_does_not_hold_up_the_event_loop(tmp_path: Path) -> None:
         ref = await putting
         assert ref.id == hashlib.sha256(source.read_bytes()).hexdigest()
         assert steps > 10
+
+
+async def test_a_large_attachment_is_read_in_pieces_and_checked_at_its_end(tmp_path: Path) -> None:
+    large, piece = bytes(range(256)) * 3000, 256 * 1024
+    async with opened(str(tmp_path / "a.db")) as runtime:
+        attachments = runtime.session("s").attachments
+        small, ref = await attachments.put(b"hello"), await attachments.put(large)
+        assert [each async for each in attachments.stream(small.id)] == [b"hello"]
+        pieces = [each async for each in attachments.stream(ref.id)]
+        assert [len(each) for each in pieces] == [piece, piece, len(large) - 2 * piece]
+        assert b"".join(pieces) == large
+
+        foreign = runtime.session("other").attachments.stream(ref.id)
+        assert await code_of(anext(foreign)) == "attachment_not_found"
+        (file,) = [path for path in tmp_path.rglob(ref.id) if path.is_file()]
+        file.write_bytes(large[:-1] + b"!")
+        changed = attachments.stream(ref.id)
+        assert [len(await anext(changed)) for _ in range(3)] == [len(each) for each in pieces]
+        assert await code_of(anext(changed)) == "attachment_corrupt"
+
+
+async def test_a_check_finds_what_is_to_stay_and_is_not_there(tmp_path: Path) -> None:
+    async with opened(str(tmp_path / "a.db")) as runtime:
+        attachments = runtime.session("s").attachments
+        ref = await attachments.put(bytes(300_000))
+        draft = await attachments.put(bytes(300_001))
+        await attachments.keep(ref.id)
+        assert await runtime.check() == []
+        for each in (ref.id, draft.id):
+            next(path for path in tmp_path.rglob(each) if path.is_file()).unlink()
+        (finding,) = await runtime.check()
+        assert (finding.code, finding.severity, finding.session_id) == (
+            "attachment_bytes_missing",
+            "warning",
+            "s",
+        )
+        assert ref.id in finding.message

@@ -1,6 +1,7 @@
 """The tools for files: what they show and change, and that nothing outside their folder is ever touched."""
 
 import asyncio
+import base64
 import ctypes
 import os
 import sys
@@ -110,15 +111,32 @@ async def test_a_folder_is_listed_in_order(desk: Desk) -> None:
     ("data", "code"),
     [
         (b"text\0more", "file_is_binary"),
-        (b"\x89PNG\r\n\x1a\n....", "file_is_media"),
         (b"%PDF-1.7", "file_is_media"),
-        (b"RIFF....WEBPVP8 ", "file_is_media"),
     ],
 )
 async def test_what_is_no_text_is_refused(desk: Desk, data: bytes, code: str) -> None:
     desk.put("a", data)
     assert await desk.code("read_file", path="a") == code
     assert await desk.code("edit", path="a", edits=[{"oldText": "a", "newText": "b"}]) == code
+
+
+async def test_a_picture_is_looked_at_and_not_edited(desk: Desk) -> None:
+    picture = b"RIFF....WEBPVP8 "
+    desk.put("a", picture)
+    kept = await desk("read_file", path="a")
+    assert kept == {
+        "$lash_tool_value": "attachment",
+        "source": {
+            "source": "inline",
+            "data": base64.b64encode(picture).decode(),
+            "label": "a",
+        },
+    }
+    assert await desk.code("edit", path="a", edits=[{"oldText": "a", "newText": "b"}]) == (
+        "file_is_media"
+    )
+    desk.put("large", b"\x89PNG\r\n\x1a\n" + bytes(20 * 1024 * 1024))
+    assert await desk.code("read_file", path="large") == "file_too_large"
 
 
 async def test_a_mark_of_the_byte_order_is_not_shown_and_bad_bytes_are_marked(desk: Desk) -> None:

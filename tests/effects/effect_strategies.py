@@ -32,6 +32,7 @@ _SIMPLE: dict[type[msgspec.inspect.Type], st.SearchStrategy[Any]] = {
     msgspec.inspect.IntType: st.integers(-(2**63), 2**63 - 1),
     msgspec.inspect.FloatType: st.floats(allow_nan=False, allow_infinity=False),
     msgspec.inspect.BoolType: st.booleans(),
+    msgspec.inspect.BytesType: st.binary(max_size=8),
     msgspec.inspect.NoneType: st.none(),
     msgspec.inspect.AnyType: json_values,
 }

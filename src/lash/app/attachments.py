@@ -1,13 +1,13 @@
 """Attachments as an application handles them: `session.attachments` and `runtime.attachments`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import timedelta
 
-from lash.attachments.model import AttachmentRef
+from lash.attachments.model import Attachment, AttachmentRef
 from lash.attachments.transitions import AttachmentEntry
 from lash.core.durations import Duration, milliseconds
 from lash.runtime.attachment_reclaim import ReclaimReport
-from lash.runtime.attachments import Attachment, AttachmentContent, SessionAttachmentStore
+from lash.runtime.attachments import AttachmentContent, SessionAttachmentStore
 from lash.runtime.engine import Engine
 
 #: How long what nobody has taken up yet is left alone by a sweep, unless the host says otherwise.
@@ -72,6 +72,16 @@ class SessionAttachments:
                 it, whether others do or not. StoreError: `attachment_corrupt`.
         """
         return await self._store.get(attachment_id)
+
+    def stream(self, attachment_id: str) -> AsyncIterator[bytes]:
+        """The bytes in pieces, however large it is: `async for piece in attachments.stream(ref.id)`.
+
+        Raises:
+            LashError: As `get`, before the first piece; `attachment_not_found` when it is deleted
+                meanwhile. StoreError: `attachment_corrupt`, behind the last piece: what was read before
+                is not to be trusted then.
+        """
+        return self._store.stream(attachment_id)
 
     async def list(self) -> Sequence[AttachmentEntry]:
         """What the session refers to, by id: `ref`, since when, and whether it stays."""

@@ -1,7 +1,9 @@
 """Answering what waits for the outside: tool calls that were deferred, waits of operations."""
 
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeAlias
 
+from lash.attachments.returned import Kept, kept_value
 from lash.core.errors import LashError
 from lash.core.json import to_json
 from lash.core.text import spelled_out
@@ -28,6 +30,10 @@ class CompletionsHost(Protocol):
         ...
 
 
+#: Stores the attachments of an answer for who waits for it.
+KeepAnswer: TypeAlias = Callable[[AwaitEventKey, Kept], Awaitable[Kept]]
+
+
 class Completions:
     """Resolves promises by their key, in any process over the same store.
 
@@ -36,16 +42,38 @@ class Completions:
     `UnknownOrRevoked`, which does not tell them apart.
     """
 
-    def __init__(self, host: CompletionsHost) -> None:
+    def __init__(self, host: CompletionsHost, keep: KeepAnswer | None = None) -> None:
         self._host = host
+        self._keep = keep
 
     async def resolve(self, key: AwaitEventKey | str, value: object = None) -> ResolveOutcome:
         """Answer with a value, which must have a JSON form.
 
+        Attachments may stand anywhere in it, as in what a tool returns; they are stored first.
+
         Raises:
-            LashError: `value_not_json`.
+            LashError: `value_not_json`; of attachments `attachment_not_admitted`,
+                `attachment_too_large`, `attachment_not_found`, and `attachment_invalid` where no tool
+                call waits.
         """
-        return await self._resolve(key, ResolvedOk(payload=to_json(value)))
+        kept = kept_value(value)
+        found = _key(key)
+        if kept.has_attachments and found is not None:
+            kept = await self._kept(found, kept)
+        answer = ResolvedOk(payload=kept.payload, has_attachments=kept.has_attachments)
+        return await self._resolve(key, answer)
+
+    async def _kept(self, key: AwaitEventKey, answer: Kept) -> Kept:
+        """The answer without bytes in it. Nothing is stored for a key that is none."""
+        if self._keep is None:
+            raise LashError("attachment_invalid", "Attachments cannot be answered from here.")
+        try:
+            await self._host.effects.peek_await_event(key)
+        except LashError as error:
+            if error.code == "await_event_unknown_or_revoked":
+                return Kept(payload=None)
+            raise
+        return await self._keep(key, answer)
 
     async def fail(
         self, key: AwaitEventKey | str, message: str, *, code: str = "external", raw: object = None

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Literal, Self, TypeVar, cast
 
+from lash.core.attachments import AttachmentSource
 from lash.core.cancel import Cancellation
 from lash.core.errors import LashError
 from lash.core.json import JsonValue, encode
@@ -12,7 +13,7 @@ from lash.llm.retry import LlmCallRecord
 from lash.llm.usage import Usage
 from lash.sessions.model import ChildUsage, ToolCallRecord, TurnRecord, TurnTiming
 from lash.turn.assembly import OutputState
-from lash.turn.messages import Message, visible_text
+from lash.turn.messages import Message, attachments_in, visible_text
 from lash.turn.outcome import FinalValue, Finished, Stopped, ToolValue, TurnIssue, TurnOutcome
 
 T_co = TypeVar("T_co", covariant=True)
@@ -172,6 +173,8 @@ class HistoryMessage:
         text: Its visible text.
         tool_calls: The calls it makes.
         tool_results: The answers it gives.
+        attachments: The pictures and documents it shows, those of its tool results included: each a
+            `StoredSource` with its `attachment_ref`, an `ExternalUrlSource` or a `ProviderFileSource`.
     """
 
     id: str
@@ -179,6 +182,7 @@ class HistoryMessage:
     text: str
     tool_calls: Sequence[ToolCallView] = ()
     tool_results: Sequence[ToolResultView] = ()
+    attachments: Sequence[AttachmentSource] = ()
 
 
 def history_message(message: Message) -> HistoryMessage:
@@ -193,4 +197,6 @@ def history_message(message: Message) -> HistoryMessage:
         for part in message.parts
         if part.kind == "tool_result"
     )
-    return HistoryMessage(message.id, message.role, visible_text(message), calls, results)
+    return HistoryMessage(
+        message.id, message.role, visible_text(message), calls, results, attachments_in(message)
+    )

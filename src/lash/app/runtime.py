@@ -427,7 +427,7 @@ class Runtime:
     @property
     def completions(self) -> Completions:
         """Answers what waits for the outside."""
-        return Completions(self.engine)
+        return Completions(self.engine, self.engine.attachments.answer)
 
     # --- looking at what was recorded -------------------------------------------------------------
 

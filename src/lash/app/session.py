@@ -9,6 +9,7 @@ from typing import Protocol, Self, TypeVar, overload
 from lash.app.attachments import SessionAttachments
 from lash.app.live import LiveTurn, TypedLiveTurn
 from lash.app.plugins import SessionPlugin
+from lash.app.prompts import Prompt, Said
 from lash.app.queued import QueuedInput
 from lash.app.results import (
     HistoryMessage,
@@ -35,9 +36,9 @@ from lash.core.durations import milliseconds
 from lash.core.errors import LashError
 from lash.core.json import JsonObject, JsonValue, to_json
 from lash.core.tiers import DurabilityTier
-from lash.llm.direct import OutputContract, output_contract
+from lash.llm.direct import output_contract
 from lash.runtime.agents import AgentDefinition
-from lash.runtime.checks import check_id, check_prompt, check_storable, check_turn_id
+from lash.runtime.checks import check_id, check_storable, check_turn_id
 from lash.runtime.engine import Engine
 from lash.runtime.events import TurnEvent
 from lash.runtime.followers import Ticket
@@ -61,7 +62,6 @@ from lash.sessions.model import (
     SessionCommand,
     SessionHead,
     SessionSummary,
-    TextItem,
     TurnInput,
     messages_of,
 )
@@ -151,7 +151,7 @@ class Session:
     @overload
     async def run(
         self,
-        prompt: str,
+        prompt: Prompt,
         *,
         turn_id: str | None = None,
         source_key: str | None = None,
@@ -161,7 +161,7 @@ class Session:
     @overload
     async def run(
         self,
-        prompt: str,
+        prompt: Prompt,
         *,
         output: type[T],
         turn_id: str | None = None,
@@ -172,7 +172,7 @@ class Session:
     @overload
     async def run(
         self,
-        prompt: str,
+        prompt: Prompt,
         *,
         output: JsonObject,
         turn_id: str | None = None,
@@ -182,7 +182,7 @@ class Session:
 
     async def run(
         self,
-        prompt: str,
+        prompt: Prompt,
         *,
         output: object = None,
         turn_id: str | None = None,
@@ -196,7 +196,10 @@ class Session:
         result is that of the turn that finished it.
 
         Args:
-            prompt: What the user says.
+            prompt: What the user says: text, or a list of text and attachments in order. An attachment
+                is a reference that `attachments.put` gave, the `Path` of a file, or a
+                `lash.InlineSource`, `ExternalUrlSource` or `ProviderFileSource`. Files and bytes are
+                stored before anything is accepted, and stay as long as the input waits.
             output: What the answer is to be: a type, `dict` for any JSON object, or a JSON schema.
                 An answer that does not fit is sent back to the model, twice at most; the result's
                 `output` is the answer, read.
@@ -217,11 +220,12 @@ class Session:
                 asked for.
             LashError: `turn_input_empty`, `turn_input_invalid`, `turn_id_invalid`,
                 `source_key_invalid`, `agent_unknown`, `agent_ambiguous`, `runtime_closed`,
-                `session_closed`; the code of an earlier turn of the session that cannot go on.
+                `session_closed`; `attachment_not_found`, for a reference that the session does not
+                hold, and what putting an attachment raises; the code of an earlier turn of the session that cannot go on.
         """
         contract = output_contract(output)
-        turn_input = _input(prompt, contract, prompt_layer)
-        ticket = await self._submit(turn_input, turn_id, source_key, None)
+        said = Said(prompt, contract, prompt_layer)
+        ticket = await self._submit(said, turn_id, source_key, None)
         try:
             result = turn_result(await ticket.record(), ticket.durability)
         finally:
@@ -231,7 +235,7 @@ class Session:
     @overload
     def stream(
         self,
-        prompt: str,
+        prompt: Prompt,
         *,
         turn_id: str | None = None,
         source_key: str | None = None,
@@ -241,7 +245,7 @@ class Session:
     @overload
     def stream(
         self,
-        prompt: str,
+        prompt: Prompt,
         *,
         output: type[T],
         turn_id: str | None = None,
@@ -252,7 +256,7 @@ class Session:
     @overload
     def stream(
         self,
-        prompt: str,
+        prompt: Prompt,
         *,
         output: JsonObject,
         turn_id: str | None = None,
@@ -262,7 +266,7 @@ class Session:
 
     def stream(
         self,
-        prompt: str,
+        prompt: Prompt,
         *,
         output: object = None,
         turn_id: str | None = None,
@@ -277,8 +281,8 @@ class Session:
         contract = output_contract(output)
 
         async def submit(hear: Callable[[TurnEvent], None]) -> Ticket:
-            turn_input = _input(prompt, contract, prompt_layer)
-            return await self._submit(turn_input, turn_id, source_key, hear)
+            said = Said(prompt, contract, prompt_layer)
+            return await self._submit(said, turn_id, source_key, hear)
 
         async def stop(followed: str) -> object:
             return await self.cancel(followed, origin="stream", reason="the stream was closed")
@@ -365,12 +369,14 @@ class Session:
 
     async def enqueue(
         self,
-        prompt: str,
+        prompt: Prompt,
         *,
         source_key: str | None = None,
         prompt_layer: PromptLayer | None = None,
     ) -> QueuedInput:
         """Queue input for the next turn, also while another process drives the session.
+
+        The prompt is text, or a list of text and attachments as for `run`.
 
         Input that waits together is taken together, by one turn. The turn is made and driven without
         anybody waiting for it; `await queued.result()` waits.
@@ -379,12 +385,12 @@ class Session:
             ConflictError: `turn_input_conflict`, `session_agent_mismatch`, `session_deleted`.
             LashError: `turn_input_empty`, `turn_input_invalid`, `source_key_invalid`.
         """
-        turn_input = _input(prompt, output_contract(None), prompt_layer)
-        return await self._enqueue(turn_input, NextTurn(), source_key)
+        said = Said(prompt, output_contract(None), prompt_layer)
+        return await self._enqueue(said, NextTurn(), source_key)
 
     async def inject(
         self,
-        prompt: str,
+        prompt: Prompt,
         *,
         turn_id: str | None = None,
         boundary: CheckpointKind = "after_work",
@@ -396,7 +402,7 @@ class Session:
         end. What it does not take any more goes to the next turn; nothing is lost.
 
         Args:
-            prompt: What the user says.
+            prompt: What the user says: text, or a list of text and attachments as for `run`.
             turn_id: The turn; by default the one that comes first now, or the next if there is none.
             boundary: The earliest checkpoint that may take it: `after_work`, or `before_completion`
                 for what is only to be said once the model thinks it is done.
@@ -406,12 +412,12 @@ class Session:
             ConflictError: `turn_input_conflict`, `session_agent_mismatch`, `session_deleted`.
             LashError: `turn_unknown`, `turn_input_empty`, `turn_input_invalid`, `source_key_invalid`.
         """
-        turn_input = _input(prompt, output_contract(None), None)
+        said = Said(prompt, output_contract(None), None)
         if turn_id is not None:
             check_id(turn_id, "turn_id_invalid", "A turn id")
         ingress = ActiveTurn(turn_id=turn_id or "", min_boundary=boundary)
         check_storable(ingress, "turn_input_invalid", "Where the input is to enter")
-        return await self._enqueue(turn_input, ingress, source_key)
+        return await self._enqueue(said, ingress, source_key)
 
     async def pending(self) -> Sequence[QueuedInput]:
         """Input that waits and that no turn has taken, in order."""
@@ -480,8 +486,9 @@ class Session:
         async def queue(command: RunOperation, source_key: str | None) -> QueuedInput:
             if source_key is not None:
                 check_id(source_key, "source_key_invalid", "A source key")
+            agent = await self._arriving(recorded_will_do=True)
             work = CommandWork(command=command)
-            return await self._queue(work, "operation", source_key=source_key)
+            return await self._queue(work, agent, "operation", source_key=source_key)
 
         return SessionPlugin(
             plugin_id,
@@ -703,9 +710,19 @@ class Session:
                 self.id, self._agent, recorded_will_do=recorded_will_do
             )
 
+    async def _arriving_with(
+        self, said: Said, *, recorded_will_do: bool = False
+    ) -> tuple[AgentRef, TurnInput]:
+        """The same, with the input as it is accepted: what is attached to it is stored before."""
+        async with self._runtime.arrival(self.id):
+            agent = await self._runtime.agent_for(
+                self.id, self._agent, recorded_will_do=recorded_will_do
+            )
+            return agent, await said.stored(self._engine.attachments.of_session(self.id))
+
     async def _submit(
         self,
-        turn_input: TurnInput,
+        said: Said,
         turn_id: str | None,
         source_key: str | None,
         hear: Callable[[TurnEvent], None] | None,
@@ -715,17 +732,17 @@ class Session:
         if source_key is not None:
             check_id(source_key, "source_key_invalid", "A source key")
         engine = self._engine
-        agent = await self._arriving()
+        agent, turn_input = await self._arriving_with(said)
         return await engine.arrivals.submit(
             self.id, agent, turn_input, turn_id=turn_id, source_key=source_key, observer=hear
         )
 
-    async def _enqueue(
-        self, turn_input: TurnInput, ingress: Ingress, source_key: str | None
-    ) -> QueuedInput:
+    async def _enqueue(self, said: Said, ingress: Ingress, source_key: str | None) -> QueuedInput:
         if source_key is not None:
             check_id(source_key, "source_key_invalid", "A source key")
-        return await self._queue(UserInput(input=turn_input), "input", ingress, source_key)
+        agent, turn_input = await self._arriving_with(said, recorded_will_do=True)
+        payload = UserInput(input=turn_input)
+        return await self._queue(payload, agent, "input", ingress, source_key)
 
     async def _standing(self) -> tuple[AgentDefinition, SessionHead]:
         """Whose session it is here, and where it stands."""
@@ -753,18 +770,19 @@ class Session:
         return session_tools(agent, head)
 
     async def _command(self, command: SessionCommand) -> TurnResult:
-        return await (await self._queue(CommandWork(command=command), "command")).result()
+        agent = await self._arriving(recorded_will_do=True)
+        return await (await self._queue(CommandWork(command=command), agent, "command")).result()
 
     async def _queue(
         self,
         payload: Payload,
+        agent: AgentRef,
         name: str,
         ingress: Ingress = NextTurn(),  # noqa: B008  a value
         source_key: str | None = None,
     ) -> QueuedInput:
         """Put something into the session's queue, also where another process has the agent."""
         engine = self._engine
-        agent = await self._arriving(recorded_will_do=True)
         request = EnqueueRequest(
             session_id=self.id,
             item_id=self._runtime.ids.new(name),
@@ -815,10 +833,3 @@ class ParkedSession:
     def resume(self) -> Session:
         """A handle on the session again."""
         return Session(self._runtime, self.session_id, self.agent)
-
-
-def _input(prompt: object, contract: OutputContract, prompt_layer: PromptLayer | None) -> TurnInput:
-    turn_input = TurnInput(
-        items=(TextItem(text=check_prompt(prompt)),), prompt=prompt_layer, output=contract.spec
-    )
-    return check_storable(turn_input, "turn_input_invalid", "The input")

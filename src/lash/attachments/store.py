@@ -67,6 +67,14 @@ class BlobStore(Protocol):
         """
         ...
 
+    async def read_at(self, attachment_id: str, offset: int, size: int) -> bytes:
+        """Some of the bytes: `size` from `offset` on, fewer at their end, none behind it.
+
+        Raises:
+            LashError: `attachment_not_found`.
+        """
+        ...
+
     async def delete(self, attachment_id: str) -> None:
         """Remove the bytes, if they are there."""
         ...

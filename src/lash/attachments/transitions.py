@@ -54,12 +54,15 @@ class AttachmentEntry(Data):
 OwnerState: TypeAlias = Literal["nobody", "under_way", "over", "gone", "unknown"]
 
 
-def is_live(entry: AttachmentEntry, owner: OwnerState, before_ms: int) -> bool:
+def is_live(
+    entry: AttachmentEntry, owner: OwnerState, before_ms: int, *, awaited: bool = False
+) -> bool:
     """Whether a reference keeps its content. `before_ms` is what a sweep takes for long ago.
 
-    Time alone ends only what nobody owns: a turn that waits may go on after weeks.
+    Time alone ends only what nobody owns: a turn that waits may go on after weeks. What accepted input
+    shows that is not committed yet (`awaited`) stays, whoever put it.
     """
-    if entry.committed_at_ms is not None or entry.intent_at_ms > before_ms:
+    if awaited or entry.committed_at_ms is not None or entry.intent_at_ms > before_ms:
         return True
     return owner in {"under_way", "unknown"}
 

@@ -189,6 +189,14 @@ def _add_run(commands: Commands) -> None:
         formatter_class=RawDescriptionHelpFormatter,
     )
     run.add_argument("prompt", type=text, metavar="PROMPT", help="what to say to the agent")
+    run.add_argument(
+        "--attach",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="show the model a picture or a document behind PROMPT; may be given again",
+    )
     add_db(run)
     run.add_argument(
         "--session",

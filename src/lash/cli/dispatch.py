@@ -31,6 +31,7 @@ def _run(options: Namespace) -> int:
             instructions=options.instructions,
             attempts=options.attempts,
             as_json=options.json,
+            attach=tuple(options.attach),
         )
     )
 

@@ -31,6 +31,8 @@ _REMEDIES = {
     "process_lease_kept": "Nothing needs to be done: nobody runs what has ended.",
     "process_missing": "The rows cost space only. Restore from a backup if the process is missed.",
     "trigger_row_mismatch": "Keep a copy of the file and report it. Subscribe again, or emit again.",
+    "attachment_bytes_missing": "Put the same bytes again, or restore the directory beside the database "
+    "from its backup. A tool that was killed before it wrote them leaves the same; nobody misses those.",
     "usage_mismatch": "History is whole; only the token counts of the session cannot be relied on.",
 }
 

@@ -1,6 +1,8 @@
 """What waits in a session's queue, as the commands tell it."""
 
+from lash.core.attachments import named_attachment
 from lash.sessions.ingress import CommandWork, QueuedItem, UserInput
+from lash.sessions.model import TurnInput
 
 
 def item_kind(item: QueuedItem) -> str:
@@ -16,7 +18,14 @@ def item_kind(item: QueuedItem) -> str:
 
 def item_text(item: QueuedItem) -> str:
     """What an item of user input says."""
-    return item.payload.input.text if isinstance(item.payload, UserInput) else ""
+    return said_text(item.payload.input) if isinstance(item.payload, UserInput) else ""
+
+
+def said_text(turn_input: TurnInput) -> str:
+    """What a user says as text alone: attachments are named."""
+    return "\n".join(
+        piece if isinstance(piece, str) else named_attachment(piece) for piece in turn_input.pieces
+    )
 
 
 def enters_text(item: QueuedItem) -> str:

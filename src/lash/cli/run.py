@@ -6,9 +6,11 @@ import shlex
 import sys
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 from lash.app.agent import Agent
 from lash.app.model import ModelLike
+from lash.app.prompts import Prompt
 from lash.app.results import TurnResult
 from lash.app.runtime import MEMORY, Runtime
 from lash.app.session import Session
@@ -44,6 +46,7 @@ class RunRequest:
     instructions: str
     attempts: int | None
     as_json: bool
+    attach: tuple[Path, ...] = ()
 
 
 def run(request: RunRequest) -> int:
@@ -123,7 +126,8 @@ class _Command:
             session = runtime.session(request.session_id, agent=AGENT)
             if printer is not None:
                 await _tell_unfinished(session)
-            async with session.stream(request.prompt, turn_id=self._turn_id) as live:
+            prompt: Prompt = [request.prompt, *request.attach] if request.attach else request.prompt
+            async with session.stream(prompt, turn_id=self._turn_id) as live:
                 self._accepted = True
                 async for event in live:
                     if printer is not None:

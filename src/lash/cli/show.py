@@ -11,7 +11,7 @@ from lash.app.results import HistoryMessage
 from lash.cli.awaiting import awaited_text
 from lash.cli.json_output import write_json
 from lash.cli.output import console
-from lash.cli.queued import enters_text, item_kind, item_text
+from lash.cli.queued import enters_text, item_kind, item_text, said_text
 from lash.cli.reading import now_ms, reading
 from lash.cli.transcript import (
     CommittedTurn,
@@ -40,6 +40,7 @@ from lash.cli.wording import (
     usage_text,
     waits_for_text,
 )
+from lash.core.attachments import named_attachment
 from lash.sessions.ingress import QueuedItem
 from lash.sessions.model import ToolCallRecord
 
@@ -160,6 +161,9 @@ def _message_rows(
     if message.text:
         style = "bold cyan" if message.role == "user" else "bold"
         yield Text(message.role, style=style), Text(printable(message.text))
+    if not message.tool_results:  # those of results are named in their text
+        for source in message.attachments:
+            yield Text("attached", style="cyan"), Text(printable(named_attachment(source)))
     for call in message.tool_calls:
         record = calls.get(call.call_id)
         if record is None:
@@ -183,7 +187,7 @@ def _print_open(out: Console, item: OpenTurn) -> None:
         told = command.replace("_", " ")
         rows.add_row(Text("command", style="yellow"), Text(told, style="yellow"))
     else:
-        rows.add_row(Text("user", style="bold cyan"), Text(printable(turn.input.text)))
+        rows.add_row(Text("user", style="bold cyan"), Text(printable(said_text(turn.input))))
     if turn.cancellation is not None:
         who = f"asked to stop {cancelled_text(turn.cancellation)}"
         rows.add_row(Text("stop", style="yellow"), Text(printable(who), style="yellow"))

@@ -9,6 +9,7 @@ from lash.contrib.output_budget import OutputBudget, shown
 from lash.core.json import JsonObject
 from lash.plugins.contexts import ToolCallHook
 from lash.plugins.plugin import Plugin
+from lash.runtime.tool_attachments import pieces_of, shown_text
 from lash.turn.tools import ToolOutput, ToolSuccess
 
 #: Of what commands print the end tells most.
@@ -43,7 +44,8 @@ class ToolOutputBudget(Plugin):
         if not isinstance(output.outcome, ToolSuccess):
             return None
         budget = _of(self._by_tool.get(call.tool, self._budget), call.session.options)
-        cut = shown(output.outcome.payload, budget)
+        pieces = pieces_of(output)  # of what is cut only the text is left, which names attachments
+        cut = shown(shown_text(output, pieces) if pieces else output.outcome.payload, budget)
         return cut.text if cut.omitted_bytes else None
 
 

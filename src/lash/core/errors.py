@@ -605,6 +605,22 @@ CATALOGUE: Mapping[str, CodeInfo] = {
     "attachment_roots_unreadable": CodeInfo(
         "Who refers to what could not be read, so nothing was deleted.", "store", retryable=True
     ),
+    "attachment_resolution_failed": CodeInfo(
+        "A model could not be shown an attachment whose bytes are gone.", "caller"
+    ),
+    "attachment_source_policy_denied": CodeInfo(
+        "The runtime's policy does not take what a tool attached.", "tool"
+    ),
+    "provider_binding_mismatch": CodeInfo(
+        "A file that lies at one provider was to be shown to a model of another.",
+        "caller",
+        terminal=True,
+    ),
+    "stored_attachment_not_resolved": CodeInfo(
+        "A provider was given a request without the bytes of its attachments.",
+        "code",
+        terminal=True,
+    ),
     "tool_value_malformed": CodeInfo(
         "A kept tool value holds tags that mean nothing.", "store", terminal=True
     ),

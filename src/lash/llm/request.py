@@ -2,6 +2,7 @@
 
 from typing import Literal, TypeAlias
 
+from lash.core.attachments import AttachmentSource
 from lash.core.json import Data, JsonObject, JsonValue
 from lash.llm.schema_projection import SchemaProjection
 
@@ -15,6 +16,16 @@ class TextBlock(Data, tag_field="type", tag="text"):
     text: str
 
 
+class AttachmentBlock(Data, tag_field="type", tag="attachment"):
+    """A picture or a document.
+
+    What is asked for, recorded and hashed names a stored one by its id. A provider is given a copy of
+    the request in which its bytes stand instead (`InlineSource`), and keeps nothing of it.
+    """
+
+    source: AttachmentSource
+
+
 class ToolCallBlock(Data, tag_field="type", tag="tool_call"):
     """A call the model made. `input_json` is its argument text, byte for byte as it came."""
 
@@ -25,11 +36,16 @@ class ToolCallBlock(Data, tag_field="type", tag="tool_call"):
 
 
 class ToolResultBlock(Data, tag_field="type", tag="tool_result"):
-    """What a call was answered with."""
+    """What a call was answered with.
+
+    `pieces` is empty for text alone; else it is the whole answer, with each attachment at its place,
+    and `content` the same with the attachments named.
+    """
 
     call_id: str
     content: str
     tool_name: str | None = None
+    pieces: tuple[TextBlock | AttachmentBlock, ...] = ()
 
 
 class ReasoningBlock(Data, tag_field="type", tag="reasoning"):
@@ -39,7 +55,7 @@ class ReasoningBlock(Data, tag_field="type", tag="reasoning"):
     replay: JsonValue
 
 
-LlmBlock: TypeAlias = TextBlock | ToolCallBlock | ToolResultBlock | ReasoningBlock
+LlmBlock: TypeAlias = TextBlock | AttachmentBlock | ToolCallBlock | ToolResultBlock | ReasoningBlock
 
 
 class LlmMessage(Data):

@@ -317,6 +317,7 @@ def _tool_results(turn: TurnView, results: Sequence[CompletedToolCall]) -> Messa
             content=result.model_text,
             tool_call_id=result.call_id,
             tool_name=result.tool_name,
+            pieces=result.pieces,
         )
         for index, result in enumerate(results)
     )

@@ -10,8 +10,10 @@ from typing import TypeAlias
 
 import msgspec
 
+from lash.core.attachments import ProviderScope
 from lash.core.json import Data, JsonObject, JsonValue
 from lash.llm.request import (
+    AttachmentBlock,
     JsonObjectOutput,
     LlmMessage,
     LlmRequest,
@@ -37,6 +39,7 @@ from lash.llm.stream import (
     UsageReported,
 )
 from lash.llm.usage import Usage
+from lash.providers._openai_content import content_parts, text_part, tool_result
 
 _FINISH_REASONS: Mapping[str, TerminalReason] = {
     "stop": "stop",
@@ -67,8 +70,17 @@ _REASONING: Sequence[_Path] = (("completion_tokens_details", "reasoning_tokens")
 # --- what is sent ---------------------------------------------------------------------------------
 
 
-def request_body(request: LlmRequest) -> dict[str, JsonValue]:
-    """The JSON body of a streaming request. What grows with the session stands last."""
+def request_body(
+    request: LlmRequest,
+    scope: ProviderScope = ProviderScope(provider="openai"),  # noqa: B008  a value
+) -> dict[str, JsonValue]:
+    """The JSON body of a streaming request. What grows with the session stands last.
+
+    `scope` says which provider's files may be named in it.
+
+    Raises:
+        ProviderFailure: It shows something that cannot be sent there.
+    """
     body: dict[str, JsonValue] = {
         "model": request.model.name,
         "stream": True,
@@ -104,7 +116,7 @@ def request_body(request: LlmRequest) -> dict[str, JsonValue]:
     if request.instructions:
         messages.append({"role": "system", "content": _texts([request.instructions])})
     for message in request.messages:
-        messages.extend(_messages(message))
+        messages.extend(_messages(message, scope))
     body["messages"] = messages
     return body
 
@@ -120,24 +132,24 @@ def _response_format(output: OutputSpec) -> JsonValue:
     return {"type": "json_schema", "json_schema": described}
 
 
-def _messages(message: LlmMessage) -> list[JsonValue]:
+def _messages(message: LlmMessage, scope: ProviderScope) -> list[JsonValue]:
     """One message of ours: its tool results first, as they must follow their calls, then the rest.
 
     Reasoning is left out: this format has no field in which every server takes it back.
     """
-    sent: list[JsonValue] = [
-        {"role": "tool", "tool_call_id": block.call_id, "content": block.content}
-        for block in message.blocks
-        if isinstance(block, ToolResultBlock)
-    ]
-    texts = [block.text for block in message.blocks if isinstance(block, TextBlock)]
+    sent: list[JsonValue] = []
+    parts: list[JsonValue] = []
+    for block in message.blocks:
+        if isinstance(block, ToolResultBlock):
+            answer, behind = tool_result(block, scope)
+            sent.append(answer)
+            parts += behind
+    shown = [each for each in message.blocks if isinstance(each, TextBlock | AttachmentBlock)]
+    parts += content_parts(shown, scope)
     calls = [_call(block) for block in message.blocks if isinstance(block, ToolCallBlock)]
-    if not texts and not calls:
+    if not parts and not calls:
         return sent
-    said: dict[str, JsonValue] = {
-        "role": message.role,
-        "content": _texts(texts) if texts else None,
-    }
+    said: dict[str, JsonValue] = {"role": message.role, "content": parts or None}
     if calls:
         said["tool_calls"] = calls
     return [*sent, said]
@@ -145,7 +157,7 @@ def _messages(message: LlmMessage) -> list[JsonValue]:
 
 def _texts(texts: Sequence[str]) -> JsonValue:
     """Text content, always as an array: a shape that depended on the text would break prefixes."""
-    return [{"type": "text", "text": text} for text in texts]
+    return [text_part(text) for text in texts]
 
 
 def _call(block: ToolCallBlock) -> JsonValue:

@@ -8,13 +8,16 @@ attempt, and the retry ladder above decides about the next. Every failure is rai
 import asyncio
 import importlib.util
 import os
+import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Self, TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
 
+from lash.core.attachments import ProviderScope
 from lash.core.errors import ConfigurationError
+from lash.core.json import JsonValue
 from lash.llm.classify import classify
 from lash.llm.dialects import SchemaDialects
 from lash.llm.request import LlmRequest
@@ -60,6 +63,8 @@ class OpenAICompatible:
             `null` for whatever may be left out, which counts as left out.
         dialects: How schemas are told, for a server that takes other ones than OpenAI's; replaces what
             `strict_schemas` says.
+        credential_scope: Under which credentials the key sees uploaded files: a `ProviderFileSource`
+            of another scope is refused rather than sent.
 
     Raises:
         ConfigurationError: `provider_not_installed` or `provider_not_configured`.
@@ -77,6 +82,7 @@ class OpenAICompatible:
         regenerates_safely: bool = True,
         strict_schemas: bool = False,
         dialects: SchemaDialects | None = None,
+        credential_scope: str = "",
     ) -> None:
         # Looking for the SDK is quick; importing it is not, so that waits for the first call.
         if importlib.util.find_spec("openai") is None:
@@ -104,6 +110,7 @@ class OpenAICompatible:
         self._total_timeout = total_timeout
         self._regenerates_safely = regenerates_safely
         self._dialects = dialects or (_STRICT if strict_schemas else _LOOSE)
+        self._scope = ProviderScope(provider=kind, credential_scope=credential_scope)
         self._client: AsyncOpenAI | None = None
 
     @classmethod
@@ -149,12 +156,13 @@ class OpenAICompatible:
         Raises:
             ProviderFailure: The attempt failed; its data says how.
         """
+        body = request_body(request, self._scope)
         key = await self._key()
         call = _Call(self._open(key), key, emit)
         deadline = asyncio.timeout(self._total_timeout)
         try:
             async with deadline:
-                await call.run(request)
+                await call.run(body)
         except ProviderFailure as failed:
             # Once the server said why it ended, the answer is whole; what broke off was its trailer.
             if call.answer.finish_reason is None or failed.failure.kind not in _TRAILER_LOST:
@@ -209,9 +217,9 @@ class _Call:
         self._key = key
         self._emit = emit
 
-    async def run(self, request: LlmRequest) -> None:
+    async def run(self, body: dict[str, JsonValue]) -> None:
         """Send the request and take in the stream to its end."""
-        stream = await self._send(request)
+        stream = await self._send(body)
         headers = stream.response.headers
         self.answer = AnswerCollector(request_id=headers.get("x-request-id"))
         try:
@@ -236,7 +244,7 @@ class _Call:
 
         return self._failed(timed_out(f"The call took longer than its {seconds} s in all."))
 
-    async def _send(self, request: LlmRequest) -> "AsyncStream[object]":
+    async def _send(self, body: dict[str, JsonValue]) -> "AsyncStream[object]":
         from openai import AsyncStream
 
         try:
@@ -245,7 +253,7 @@ class _Call:
             return await self._client.post(
                 "/chat/completions",
                 cast_to=object,
-                body=request_body(request),
+                body=body,
                 options={
                     "headers": {
                         "Authorization": f"Bearer {self._key}",
@@ -281,7 +289,8 @@ class _Call:
 
     def _failed(self, failure: LlmFailure) -> ProviderFailure:
         """The failure with what was reported before it, and without the key some servers echo."""
-        message, code = failure.message, failure.code
+        # Some servers repeat what they were sent; bytes of attachments are kept nowhere.
+        message, code = _ENCODED.sub(";base64,…", failure.message), failure.code
         if len(self._key) >= _SHORTEST_SECRET:
             message = message.replace(self._key, "[api key]")
             code = code.replace(self._key, "[api key]") if code else code
@@ -295,6 +304,9 @@ class _Call:
             )
         )
 
+
+#: Bytes in a URL, as requests hold them.
+_ENCODED = re.compile(r";base64,[A-Za-z0-9+/=]+")
 
 #: A shorter key is a stand-in for servers that want none; hiding it would only garble the text.
 _SHORTEST_SECRET = 8

@@ -32,6 +32,7 @@ from lash.sessions.accepting import (
     AgentMismatch,
     AlreadyAccepted,
     AlreadyQueued,
+    AttachmentsMissing,
     InputConflict,
     KnownTurn,
     ProviderDiffers,
@@ -46,6 +47,7 @@ from lash.sessions.ingress import (
     EnqueueRequest,
     InputCancelled,
     QueuedItem,
+    attachments_missing,
 )
 from lash.sessions.model import (
     AcceptedTurn,
@@ -190,6 +192,9 @@ class Arrivals:
                 raise provider_differs(session_id, recorded, request.provider_id or "")
             case SessionGone():
                 raise deleted(session_id)
+            case AttachmentsMissing(attachment_ids=ids):
+                message = attachments_missing(ids)
+                raise LashError("attachment_not_found", message, session_id=session_id)
             case SessionBusy(holder=holder):
                 raise busy(session_id, holder)
             case SessionBlocked(turn=turn):

@@ -6,16 +6,18 @@ nothing else hands out the bytes behind an id.
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from lash.attachments.model import (
+    Attachment,
     AttachmentMeta,
     AttachmentOwner,
     AttachmentRef,
+    AttachmentSource,
     ProcessOwner,
     TurnOwner,
     check_attachment_id,
@@ -39,7 +41,6 @@ from lash.attachments.transitions import (
 )
 from lash.core.clock import Clock
 from lash.core.errors import ConflictError, LashError, StoreError
-from lash.core.json import Data
 from lash.core.leases import LeaseOwner
 from lash.core.seams import SeamObserver
 from lash.core.text import is_utf8
@@ -110,19 +111,6 @@ _ATTEMPTS = 64
 _YIELDS = 8
 _PAUSE_FIRST_S = 0.001
 _PAUSE_MAX_S = 0.25
-
-
-class Attachment(Data):
-    """Bytes, and what is said of them. The bytes show up in no representation of it."""
-
-    ref: AttachmentRef
-    data: bytes
-
-    def __repr__(self) -> str:
-        return f"Attachment({self.ref!r})"
-
-    def __rich_repr__(self) -> list[tuple[str, object]]:
-        return [("ref", self.ref)]
 
 
 class SessionAttachmentStore:
@@ -296,13 +284,35 @@ class SessionAttachmentStore:
         else:
             digest = _sha256(data)
         if digest != attachment_id:
-            raise StoreError(
-                "attachment_corrupt",
-                f"The bytes of attachment {attachment_id} are not those that were stored. Restore them "
-                "from a backup.",
-                attachment_id=attachment_id,
-            )
+            raise _corrupt(attachment_id)
         return Attachment(ref=ref, data=data)
+
+    async def stream(self, attachment_id: str) -> AsyncIterator[bytes]:
+        """The bytes of an attachment that this session refers to, in pieces of 256 KiB.
+
+        However large it is, no more than a piece is held at once. Whether the bytes are still those that
+        were stored is known behind the last of them.
+
+        Raises:
+            LashError: As `get`, before the first piece; `attachment_not_found` when it is deleted
+                meanwhile. StoreError: `attachment_corrupt`, behind the last piece.
+        """
+        await self.find(attachment_id)
+        digest, at = hashlib.sha256(), 0
+        while True:
+            try:
+                piece = await self._blobs.read_at(attachment_id, at, CHUNK_BYTES)
+            except LashError as error:
+                if error.code != "attachment_not_found":
+                    raise
+                raise _not_found(attachment_id) from error
+            if not piece:
+                break
+            digest.update(piece)
+            at += len(piece)
+            yield piece
+        if digest.hexdigest() != attachment_id:
+            raise _corrupt(attachment_id)
 
     async def list(self) -> Sequence[AttachmentEntry]:
         """What this session refers to, by id."""
@@ -317,6 +327,25 @@ class SessionAttachmentStore:
         check_attachment_id(attachment_id)
         if await self._manifest.commit_refs(self._session_id, (attachment_id,)):
             raise _not_found(attachment_id)
+
+    def check(self, source: AttachmentSource, producer: AttachmentProducer) -> None:
+        """Refuse a source that the policy does not let in.
+
+        Raises:
+            LashError: `attachment_not_admitted`, `attachment_too_large`.
+        """
+        refused = self._policy.authorize(producer, source)
+        if refused is not None:
+            raise _refused(refused)
+
+    async def hold(self, attachment_id: str) -> AttachmentRef:
+        """Have the work that runs now refer to an attachment of this session, as if it put it again.
+
+        Raises:
+            LashError: `attachment_id_invalid`, `attachment_not_found`,
+                `attachment_reclamation_in_flight`. ConflictError: `session_deleted`.
+        """
+        return await self.share(attachment_id, self._session_id)
 
     async def share(self, attachment_id: str, session_id: str) -> AttachmentRef:
         """Have another session refer to an attachment of this one, as something that is put there now.
@@ -392,6 +421,15 @@ def _refused(refused: AttachmentRefused | None) -> LashError:
     code = refused.code if refused else "attachment_not_admitted"
     message = refused.message if refused else "The attachment is not admitted."
     return LashError(code, f"{message} Nothing was stored.")
+
+
+def _corrupt(attachment_id: str) -> StoreError:
+    return StoreError(
+        "attachment_corrupt",
+        f"The bytes of attachment {attachment_id} are not those that were stored. Restore them from a "
+        "backup.",
+        attachment_id=attachment_id,
+    )
 
 
 def _not_found(attachment_id: str) -> LashError:

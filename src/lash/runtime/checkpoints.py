@@ -8,11 +8,12 @@ from lash.effects.journaling import lease_lost
 from lash.effects.outcomes import CheckpointOutcome, EffectOutcome
 from lash.runtime.events import Announce, QueuedInputAccepted
 from lash.sessions.ingress import ProcessWake, QueuedItem, UserInput, message_id_of
+from lash.sessions.model import TurnInput
 from lash.sessions.queueing import CheckpointClaim, Taken
 from lash.sessions.store import SessionStore
 from lash.turn.driver import CheckpointKind
 from lash.turn.exchange import CheckpointDelivery
-from lash.turn.messages import Message, TurnInputOrigin, text_message
+from lash.turn.messages import Message, TurnInputOrigin, message_of_pieces
 
 
 class Checkpoints:
@@ -62,7 +63,7 @@ def delivery_of(turn_id: str, items: Sequence[QueuedItem]) -> CheckpointDelivery
     """What a checkpoint delivers of the items it took."""
     return CheckpointDelivery(
         committed_user_messages=tuple(
-            _user_message(turn_id, item.item_id, item.payload.input.text)
+            _user_message(turn_id, item.item_id, item.payload.input)
             for item in items
             if isinstance(item.payload, UserInput)
         ),
@@ -72,6 +73,6 @@ def delivery_of(turn_id: str, items: Sequence[QueuedItem]) -> CheckpointDelivery
     )
 
 
-def _user_message(turn_id: str, input_id: str, text: str) -> Message:
+def _user_message(turn_id: str, input_id: str, said: TurnInput) -> Message:
     origin = TurnInputOrigin(turn_id=turn_id, input_id=input_id)
-    return text_message(message_id_of(input_id), "user", text, origin=origin)
+    return message_of_pieces(message_id_of(input_id), "user", said.pieces, origin=origin)

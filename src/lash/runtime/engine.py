@@ -92,10 +92,10 @@ class Engine:
         self.observations = Observations(
             store, environment.clock, environment.ids.new("replay"), drives=self.drives
         )
+        self.attachments = AttachmentSide(store, environment, self.claim_request)
         self.arrivals = Arrivals(self)
         self.processes = ProcessSide(self, self.operations, environment.process_engines)
         self.triggers = TriggerRouter(self)
-        self.attachments = AttachmentSide(store, environment, self.claim_request)
         self.sweep = Sweep(self)
 
     # --- life -----------------------------------------------------------------------------------

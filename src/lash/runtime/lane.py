@@ -28,6 +28,7 @@ from lash.effects.journaling import lease_lost
 from lash.effects.shielding import shielded
 from lash.effects.trigger_commands import TriggerEmission
 from lash.runtime.agents import AgentDefinition, AgentRegistry, default_model
+from lash.runtime.attachment_side import AttachmentSide
 from lash.runtime.cancelling import being_cancelled
 from lash.runtime.children import ChildrenHost
 from lash.runtime.environment import Environment
@@ -60,6 +61,7 @@ class LaneHost(Protocol):
     environment: Environment
     agents: AgentRegistry
     histories: Histories
+    attachments: AttachmentSide
 
     @property
     def arrivals(self) -> ChildrenHost:
@@ -431,6 +433,7 @@ class Lane:
             children=host.arrivals,
             processes=host.tool_processes,
             triggers=host.call_triggers,
+            attachments=host.attachments.of_session,
         )
         history = await host.histories.at(head)
         if agent is not None:

@@ -271,6 +271,16 @@ def _untold(error: LashError) -> LlmFailure:
     return LlmFailure(kind="validation", message=error.message, retryable=False, code=error.code)
 
 
+def unasked(request: LlmRequest, failure: LlmFailure) -> LlmCallOutcome:
+    """The outcome of a call that failed before any provider was asked."""
+    record = LlmCallRecord(
+        call_id=request.scope.request_id,
+        model=f"{request.model.provider}:{request.model.name}",
+        attempts=(),
+    )
+    return LlmCallOutcome(record=record, failure=failure)
+
+
 def _miscounted(error: LashError) -> LlmFailure:
     return LlmFailure(kind="validation", message=error.message, retryable=False, code=error.code)
 

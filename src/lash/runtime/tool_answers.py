@@ -34,8 +34,8 @@ _OUTPUT = msgspec.json.Decoder(ToolOutput)
 def output_of(resolution: Resolution) -> ToolOutput:
     """What the outside's answer is to the model (tools spec 1.7)."""
     match resolution:
-        case ResolvedOk(payload=payload):
-            return ToolOutput(outcome=ToolSuccess(payload=payload))
+        case ResolvedOk(payload=payload, has_attachments=has_attachments):
+            return ToolOutput(outcome=ToolSuccess(payload=payload, has_attachments=has_attachments))
         case ResolvedErr(payload=error):
             failure = ToolFailure(
                 failure_class="execution", code=error.code, message=error.message, raw=error.raw

@@ -1,6 +1,7 @@
 """One attempt at a tool call: the atom that is recorded, refusals and what plugins say included."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeAlias
 
 import msgspec
 
@@ -24,7 +25,7 @@ from lash.effects.outcomes import (
 )
 from lash.effects.waits.board import Parking
 from lash.effects.waits.model import AwaitEventKey
-from lash.runtime.attachments import produced_by_tool
+from lash.runtime.attachments import SessionAttachmentStore, produced_by_tool
 from lash.runtime.containing import contained
 from lash.runtime.direct import ResolveModel
 from lash.runtime.events import Announce, ToolCallStarted
@@ -39,12 +40,16 @@ from lash.runtime.plugins.tool_hooks import (
 from lash.runtime.selfwaits import inside
 from lash.runtime.stopping import check_stop
 from lash.runtime.tool_answers import fitting, uncontained, wrong_outcome
+from lash.runtime.tool_attachments import OpenAttachments, stored_output
 from lash.runtime.tool_calling import BeginChildren, BeginTriggers, Call, MintKey, Resting
 from lash.runtime.tool_services import AttemptServices, BeginProcesses, CallWork
 from lash.tools.manifest import MATERIALIZE, argument_projection_of
 from lash.tools.model import Tool, ToolContext, ToolServices
 from lash.tools.transitions import RetryTool, after_attempt
 from lash.turn.tools import ToolOutput, failed
+
+#: Makes an output one that can be recorded.
+Fitting: TypeAlias = Callable[[Call, ToolOutput], Awaitable[ToolOutput]]
 
 
 class ToolAttempts:
@@ -66,6 +71,7 @@ class ToolAttempts:
         triggers: BeginTriggers,
         slot: Resting | None,
         hooks: ToolHooks | None,
+        attachments: OpenAttachments | None,
     ) -> None:
         self._tools = tools
         self._controller = controller
@@ -80,6 +86,7 @@ class ToolAttempts:
         self._begin_triggers = triggers
         self._slot = slot
         self._hooks = hooks
+        self._attachments = attachments
 
     async def make(self, call: Call, attempt: int) -> ToolAttemptOutcome:
         """Make an attempt, or give what it came to when it was made before."""
@@ -113,7 +120,7 @@ class ToolAttempts:
             begun = self._clock.monotonic()
             cancel = CancelToken(self._cancel)
             services = self._services(call, envelope.replay_key, cancel, executor.parking)
-            asked = _Asked(self._hooks, call, attempt)
+            asked = _Asked(self._hooks, call, attempt, self._fitting)
             try:
                 context = _context(call, attempt, services, cancel)
                 made = await self._made(call, asked, context, services)
@@ -156,7 +163,7 @@ class ToolAttempts:
         if not call.passed:
             before = await asked.before(args)
             if isinstance(before, Answered):
-                output = fitting(call.pending.tool_name, before.output)
+                output = await self._fitting(call, before.output)
                 return ToolAttemptOutcome(output=output, shown=asked.shown(args, output))
             if isinstance(before, Held):
                 return await self._held(call, asked, before)
@@ -221,7 +228,7 @@ class ToolAttempts:
         async def execute() -> EffectOutcome:
             check_stop(self._cancel)
             call.executed = True
-            asked = _Asked(self._hooks, call, attempt)
+            asked = _Asked(self._hooks, call, attempt, self._fitting)
             final = await asked.after(call.args, fitting(pending.tool_name, output))
             return ToolAttemptOutcome(
                 output=final, shown=asked.shown(call.args, final), plugin_state=asked.changes
@@ -263,6 +270,7 @@ class ToolAttempts:
             key=lambda: self._mint(call.place),
             models=self._models,
             clock=self._clock,
+            attachments=self._attachments_of(call),
             children=lambda: self._begin_children(call.pending.call_id, call.key, cancel),
             begin_processes=lambda book: self._begin_processes(
                 CallWork(
@@ -312,14 +320,25 @@ class ToolAttempts:
         with inside(context.session_id), produced_by_tool(tool.name):
             answer = await contained(tool, args, context, self._clock)
         self._seams("tool.after")
-        return answer if isinstance(answer, PendingCompletion) else fitting(tool.name, answer)
+        return (
+            answer if isinstance(answer, PendingCompletion) else await self._fitting(call, answer)
+        )
+
+    async def _fitting(self, call: Call, output: ToolOutput) -> ToolOutput:
+        """An output as it is recorded: its attachments are stored before that."""
+        name = call.pending.tool_name
+        return fitting(name, await stored_output(name, output, self._attachments_of(call)))
+
+    def _attachments_of(self, call: Call) -> SessionAttachmentStore | None:
+        return self._attachments and self._attachments(call.parent.scope.session_id)
 
 
 class _Asked:
     """Asks the plugins around one attempt, if there are any."""
 
-    def __init__(self, hooks: ToolHooks | None, call: Call, attempt: int) -> None:
+    def __init__(self, hooks: ToolHooks | None, call: Call, attempt: int, fitting: Fitting) -> None:
         self._hooks = hooks
+        self._fitting = fitting
         self._call = call
         self._attempt = attempt
         self._states = None if hooks is None else hooks.states.begin()
@@ -340,7 +359,7 @@ class _Asked:
         if self._hooks is None or self._states is None:
             return output
         left = await self._hooks.after(self._hooked(), args, output, self._states)
-        return left if left is output else fitting(self._call.pending.tool_name, left)
+        return left if left is output else await self._fitting(self._call, left)
 
     async def untold(self, held: Held, key: AwaitEventKey) -> ToolOutput | None:
         """Tell the outside by which key it answers; why that cannot be, if it cannot."""

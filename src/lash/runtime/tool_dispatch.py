@@ -45,6 +45,7 @@ from lash.runtime.tool_answers import (
     uncontained,
     wrong_outcome,
 )
+from lash.runtime.tool_attachments import OpenAttachments, pieces_of, shown_text
 from lash.runtime.tool_attempts import ToolAttempts
 from lash.runtime.tool_calling import BeginChildren, BeginTriggers, Call, MintKey, Resting, Word
 from lash.runtime.tool_services import BeginProcesses
@@ -55,7 +56,6 @@ from lash.turn.tools import (
     CompletedToolCall,
     PendingToolCall,
     ToolOutput,
-    model_text,
 )
 
 
@@ -76,6 +76,7 @@ class ToolDispatch:
         triggers: The triggers of a call.
         slot: What is given back while a call waits for a process.
         hooks: The plugins that are asked around calls.
+        attachments: The attachments of a session, by its id; None where nothing is run.
 
     Attributes:
         direct_calls: What the tools' bodies asked models, in call order; derived from what is
@@ -99,6 +100,7 @@ class ToolDispatch:
         triggers: BeginTriggers,
         slot: Resting | None = None,
         hooks: ToolHooks | None = None,
+        attachments: OpenAttachments | None = None,
     ) -> None:
         self._tools = tools
         self._controller = controller
@@ -119,6 +121,7 @@ class ToolDispatch:
             triggers=triggers,
             slot=slot,
             hooks=hooks,
+            attachments=attachments,
         )
         self.direct_calls: list[DirectCall] = []
         self.children: list[ChildUsage] = []
@@ -208,12 +211,15 @@ class ToolDispatch:
             answer = await self._answer_from_outside(call, outcome.pending)
             outcome = await self._attempts.finalize(call, attempt, outcome, answer)
         output = outcome.output or wrong_outcome()
+        # What a plugin says instead is text.
+        pieces = pieces_of(output) if outcome.shown is None else ()
         completed = CompletedToolCall(
             call_id=pending.call_id,
             tool_name=pending.tool_name,
             args=pending.args,
             output=output,
-            model_text=model_text(output) if outcome.shown is None else outcome.shown,
+            model_text=shown_text(output, pieces) if outcome.shown is None else outcome.shown,
+            pieces=pieces,
             duration_ms=outcome.duration_ms,
             attempts=attempt,
             emitted=tuple(call.emitted),

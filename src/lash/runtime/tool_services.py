@@ -16,6 +16,7 @@ from lash.effects.trigger_commands import TriggerEmission
 from lash.effects.waits.model import AwaitEventKey
 from lash.llm.direct import DirectResult, direct_request, output_contract, request_name
 from lash.llm.request import LlmScope
+from lash.runtime.attachments import SessionAttachmentStore
 from lash.runtime.children import Children, ChildRequest
 from lash.runtime.direct import ResolveModel, booked, complete, result_of
 from lash.sessions.model import TurnRecord
@@ -69,6 +70,7 @@ class AttemptServices:
         begin_triggers: The call's triggers; told where to note what is emitted.
         emissions: What the body has emitted so far.
         minted: The completion key, once the body has asked for it.
+        attachments: The session's attachments.
     """
 
     session_id: str
@@ -84,6 +86,7 @@ class AttemptServices:
     child_turns: list[ChildTurn] = field(default_factory=list)
     emissions: list[TriggerEmission] = field(default_factory=list)
     minted: AwaitEventKey | None = None
+    attachments: SessionAttachmentStore | None = None
     _asked: int = 0
     _turns: dict[str, int] = field(default_factory=dict)
     _processes: ToolProcesses | None = None

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from lash.attachments.model import StoredSource
 from lash.core.cancel import Cancellation
 from lash.core.json import JsonObject
 from lash.core.leases import Fence
@@ -27,7 +28,7 @@ from lash.sessions.model import (
 )
 from lash.sessions.usage import UsageEntry, merge
 from lash.turn.assembly import AssembledOutcome, assemble
-from lash.turn.messages import Message, text_message, visible_text
+from lash.turn.messages import Message, attachments_in, text_message, visible_text
 from lash.turn.outcome import (
     AgentFrameSwitch,
     AssistantMessage,
@@ -111,6 +112,14 @@ def commit_of(
         plugin_state=ledger.plugin_state,
         queued=tuple(ledger.queued),
     )
+
+
+def shown_attachments(commit: TurnCommit) -> Sequence[str]:
+    """The stored attachments that a turn's messages and tool calls show, each once."""
+    sources = [source for message in commit.messages for source in attachments_in(message)]
+    sources += [source for call in commit.tool_calls for source in call.attachments]
+    found = [each.attachment_ref.id for each in sources if isinstance(each, StoredSource)]
+    return tuple(dict.fromkeys(found))
 
 
 def cancelled(commit: TurnCommit, setup: TurnSetup, cancellation: Cancellation) -> TurnCommit:

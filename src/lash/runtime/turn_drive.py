@@ -39,6 +39,7 @@ from lash.effects.outcomes import (
 from lash.effects.shielding import shielded
 from lash.effects.trigger_commands import TriggerEmission
 from lash.effects.waits.model import AwaitEventKey, ToolCompletionWait
+from lash.llm.response import LlmFailure
 from lash.runtime.agents import AgentDefinition
 from lash.runtime.attachments import owned_by_turn
 from lash.runtime.cancelling import being_cancelled
@@ -47,16 +48,24 @@ from lash.runtime.children import Children, ChildrenHost
 from lash.runtime.direct import ResolveModel
 from lash.runtime.events import Announce, ModelRequestStarted, UsageReported
 from lash.runtime.history import History
-from lash.runtime.model_call import ModelCall
+from lash.runtime.model_attachments import resolved
+from lash.runtime.model_call import ModelCall, unasked
 from lash.runtime.plugins.drive import REMEMBERING, TurnPlugins, remembered
 from lash.runtime.plugins.operating import Operating
 from lash.runtime.stopping import StopRequested, check_stop, unless_stopped, with_grace
 from lash.runtime.stores import Store
 from lash.runtime.tool_answers import call_record
+from lash.runtime.tool_attachments import OpenAttachments
 from lash.runtime.tool_calling import BeginTriggers
 from lash.runtime.tool_dispatch import ToolDispatch
 from lash.runtime.tool_services import CallWork
-from lash.runtime.turn_commit import TurnLedger, bare_cancelled, cancelled, commit_of
+from lash.runtime.turn_commit import (
+    TurnLedger,
+    bare_cancelled,
+    cancelled,
+    commit_of,
+    shown_attachments,
+)
 from lash.runtime.turn_setup import input_messages, message_scope, set_up
 from lash.sessions.committing import CommitReceipt, TurnCommit
 from lash.sessions.model import AcceptedTurn, SessionHead
@@ -128,6 +137,7 @@ class DriveContext:
         children: Runs child sessions; None where nothing is run.
         processes: The processes of tool calls; None where nothing is run.
         triggers: The triggers of tool calls; None where nothing is run.
+        attachments: The attachments of a session; None where nothing is run.
     """
 
     store: Store
@@ -145,6 +155,7 @@ class DriveContext:
     children: ChildrenHost | None = None
     processes: TurnProcesses | None = None
     triggers: BeginTriggers | None = None
+    attachments: OpenAttachments | None = None
 
 
 class TurnDrive:
@@ -195,6 +206,7 @@ class TurnDrive:
             processes=self._processes,
             triggers=self._triggers,
             hooks=None if self._plugins is None else self._plugins.tool_hooks,
+            attachments=context.attachments,
         )
         self._machine = TurnMachine(setup.config, [*history.messages, *setup.input])
 
@@ -345,21 +357,12 @@ class TurnDrive:
 
     async def _call_model(self, effect: LlmCallEffect) -> EffectOutcome:
         context, iteration = self._context, self._machine.iteration
-        model = self._setup.model
 
         async def execute() -> EffectOutcome:
             check_stop(context.cancel)
             context.announce(ModelRequestStarted(protocol_iteration=iteration))
             context.seams("model.before")
-            call = ModelCall(
-                model.provider,
-                effect.request,
-                model.retry,
-                context.clock,
-                context.announce,
-                rewrite=None if self._plugins is None else self._plugins.rewrites,
-            )
-            outcome = await unless_stopped(context.cancel, context.clock, call.run())
+            outcome = await unless_stopped(context.cancel, context.clock, self._asked(effect))
             context.seams("model.after")
             with suppress(LashError):  # counts that make no sense are the machine's to report
                 context.announce(UsageReported(protocol_iteration=iteration, usage=outcome.spent))
@@ -367,6 +370,22 @@ class TurnDrive:
 
         command = LlmCallCommand(request=effect.request)
         return await self._execute(self._envelope(effect.id, command), execute)
+
+    async def _asked(self, effect: LlmCallEffect) -> LlmCallOutcome:
+        """Ask the model, with the bytes of what it is shown; they are kept by nobody."""
+        context, model = self._context, self._setup.model
+        request = await resolved(effect.request, context.attachments)
+        if isinstance(request, LlmFailure):
+            return unasked(effect.request, request)
+        call = ModelCall(
+            model.provider,
+            request,
+            model.retry,
+            context.clock,
+            context.announce,
+            rewrite=None if self._plugins is None else self._plugins.rewrites,
+        )
+        return await call.run()
 
     async def _run_tools(self, effect: ToolCallsEffect) -> EffectOutcome:
         command = ToolBatchCommand(batch_id=str(effect.id), calls=effect.calls)
@@ -574,6 +593,16 @@ async def commit_undriven(
     await shielded(_landed(context, commit))
 
 
+async def _adopting(context: DriveContext, commit: TurnCommit) -> TurnCommit:
+    """The commit with the attachments that it keeps: those it shows and that are still there."""
+    held = [
+        each
+        for each in shown_attachments(commit)
+        if await context.store.attachments.holds_ref(commit.session_id, each)
+    ]
+    return msgspec.structs.replace(commit, attachments=tuple(held)) if held else commit
+
+
 async def _landed(context: DriveContext, commit: TurnCommit) -> CommitReceipt:
     """Commit and tell, as one.
 
@@ -582,7 +611,10 @@ async def _landed(context: DriveContext, commit: TurnCommit) -> CommitReceipt:
         LeaseLostError: Another process took over.
         LashError: The store refused the commit, by its code.
     """
-    result = await context.store.commit_turn(commit)
+    result = await context.store.commit_turn(await _adopting(context, commit))
+    if not isinstance(result, CommitReceipt) and result.code == "attachment_ref_missing":
+        # Somebody deleted one meanwhile: what is gone is not kept, and the turn ends all the same.
+        result = await context.store.commit_turn(await _adopting(context, commit))
     if not isinstance(result, CommitReceipt):
         if result.cancellation is not None:
             raise StopRequested(result.cancellation)

@@ -25,7 +25,7 @@ from lash.tools.model import Tool
 from lash.turn.driver import ProtocolDriver
 from lash.turn.injection import cause_message
 from lash.turn.machine import MachineConfig
-from lash.turn.messages import Message, TurnInputOrigin, text_message
+from lash.turn.messages import Message, Pieces, TurnInputOrigin, message_of_pieces
 from lash.turn.outcome import TurnIssue
 from lash.turn.output import output_contract
 from lash.turn.prompt import render_prompt
@@ -150,6 +150,6 @@ def input_messages(turn: AcceptedTurn, scope: str) -> Sequence[Message]:
         return causes
     first = begun.input_ids[0] if begun.input_ids else None
     message_id = message_id_of(first) if first is not None else f"m_turn_{scope}_input"
-    text = begun.frame_task.task if begun.frame_task else begun.text
+    said: Pieces = (begun.frame_task.task,) if begun.frame_task else begun.pieces
     origin = TurnInputOrigin(turn_id=turn.turn_id, input_id=first)
-    return [*causes, text_message(message_id, "user", text, origin=origin)]
+    return [*causes, message_of_pieces(message_id, "user", said, origin=origin)]

@@ -62,6 +62,7 @@ class AcceptFacts(Data):
     `known` is the turn (open or committed) accepted before under the turn id or source key;
     `queued` the item of the queue that has the source key; `open_turns` are the session's turns that
     are not committed, in order; `cancellation` what was asked of the turn before it came.
+    `missing_attachments` are those of the input that the session does not refer to.
     """
 
     now_ms: int
@@ -73,6 +74,7 @@ class AcceptFacts(Data):
     open_turns: tuple[AcceptedTurn, ...] = ()
     deleted: bool = False
     cancellation: Cancellation | None = None
+    missing_attachments: tuple[str, ...] = ()
 
 
 class KnownTurn(Data):
@@ -150,6 +152,12 @@ class SessionBlocked(Data, tag_field="status", tag="blocked"):
     turn: AcceptedTurn
 
 
+class AttachmentsMissing(Data, tag_field="status", tag="attachments_missing"):
+    """The input shows attachments that the session does not refer to; nothing was written."""
+
+    attachment_ids: tuple[str, ...]
+
+
 AcceptResult: TypeAlias = (
     Accepted
     | AlreadyAccepted
@@ -160,6 +168,7 @@ AcceptResult: TypeAlias = (
     | SessionBusy
     | SessionBlocked
     | SessionGone
+    | AttachmentsMissing
 )
 
 
@@ -170,6 +179,8 @@ def plan_accept(facts: AcceptFacts, request: AcceptRequest) -> AcceptResult:
         refused = _of_another(facts.head, request)
     if refused is not None:
         return refused
+    if facts.missing_attachments:
+        return AttachmentsMissing(attachment_ids=facts.missing_attachments)
     head = facts.head
     if facts.open_turns and needs_person(facts.open_turns[0]):
         return SessionBlocked(turn=facts.open_turns[0])

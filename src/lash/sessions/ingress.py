@@ -6,6 +6,7 @@ none is. What was taken stays with that turn whatever happens to processes, beca
 finished; so it needs no claims that expire.
 """
 
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 from lash.core.json import Data, digest
@@ -64,6 +65,12 @@ PendingState: TypeAlias = Literal[
 ]
 
 
+#: States of an item that no committed turn has settled, and nobody took back.
+WAITING_STATES: frozenset[PendingState] = frozenset(
+    {"pending_active", "deferred_next_turn", "accepted"}
+)
+
+
 class QueuedItem(Data):
     """One item of a session's queue.
 
@@ -114,6 +121,14 @@ def message_id_of(item_id: str) -> str:
     return f"m_ingress_{item_id}"
 
 
+def attachments_missing(attachment_ids: Sequence[str]) -> str:
+    """Why input is refused that shows attachments which its session does not refer to."""
+    return (
+        f"The session has no attachment {', '.join(attachment_ids)}: it was never put here, or was "
+        "deleted or swept meanwhile. Nothing was accepted; put it into this session again."
+    )
+
+
 class EnqueueRequest(Data):
     """An item on its way into a session's queue. No lease is needed.
 
@@ -130,6 +145,12 @@ class EnqueueRequest(Data):
     merge_key: str | None = None
     available_at_ms: int = 0
     provider_id: str | None = None
+
+    @property
+    def attachment_ids(self) -> tuple[str, ...]:
+        """The stored attachments that the item shows."""
+        payload = self.payload
+        return payload.input.attachment_ids if isinstance(payload, UserInput) else ()
 
 
 class CancelTarget(Data):

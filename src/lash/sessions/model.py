@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
+from lash.attachments.values import attachments_of, decode_tool_value
+from lash.core.attachments import AttachmentSource, StoredSource
 from lash.core.cancel import Cancellation
 from lash.core.json import Data, JsonObject, JsonValue
 from lash.llm.request import OutputSpec
@@ -11,10 +13,10 @@ from lash.llm.usage import Usage
 from lash.sessions.tools import UNTOLD, ChangeTools, SessionToolState
 from lash.turn.assembly import OutputState
 from lash.turn.exchange import TurnCause
-from lash.turn.messages import Message
+from lash.turn.messages import Message, Pieces
 from lash.turn.outcome import TurnIssue, TurnOutcome
 from lash.turn.prompt import PromptLayer
-from lash.turn.tools import ToolOutput
+from lash.turn.tools import ToolOutput, ToolSuccess
 
 
 class AgentRef(Data):
@@ -28,6 +30,12 @@ class TextItem(Data, tag_field="type", tag="text"):
     """A piece of text in a turn's input."""
 
     text: str
+
+
+class AttachmentItem(Data, tag_field="type", tag="attachment"):
+    """A picture or a document in a turn's input, at its place. Never its bytes: those are stored."""
+
+    source: AttachmentSource
 
 
 class CompactContext(Data, tag_field="type", tag="compact_context"):
@@ -94,7 +102,7 @@ class TurnInput(Data):
         output: What the answer must look like.
     """
 
-    items: tuple[TextItem, ...] = ()
+    items: tuple[TextItem | AttachmentItem, ...] = ()
     causes: tuple[TurnCause, ...] = ()
     command: SessionCommand | None = None
     frame_task: AgentFrameTask | None = None
@@ -104,8 +112,25 @@ class TurnInput(Data):
 
     @property
     def text(self) -> str:
-        """The input as text."""
-        return "\n".join(item.text for item in self.items)
+        """The input as text; attachments are left out."""
+        return "\n".join(item.text for item in self.items if isinstance(item, TextItem))
+
+    @property
+    def pieces(self) -> Pieces:
+        """What the user says, in order."""
+        return tuple(
+            item.text if isinstance(item, TextItem) else item.source for item in self.items
+        )
+
+    @property
+    def attachment_ids(self) -> tuple[str, ...]:
+        """The stored attachments of the input, each once: what its session must refer to."""
+        found = (
+            item.source.attachment_ref.id
+            for item in self.items
+            if isinstance(item, AttachmentItem) and isinstance(item.source, StoredSource)
+        )
+        return tuple(dict.fromkeys(found))
 
 
 FrameReason: TypeAlias = Literal["initial", "continue_as", "compaction", "open"]
@@ -307,6 +332,15 @@ class ToolCallRecord(Data):
     duration_ms: int = 0
     attempts: int = 1
     emitted: tuple[str, ...] = ()
+
+    @property
+    def attachments(self) -> tuple[AttachmentSource, ...]:
+        """The attachments in what the tool answered, in the order in which a model is shown them."""
+        match self.output.outcome:
+            case ToolSuccess(payload=payload, has_attachments=True):
+                return tuple(attachments_of(decode_tool_value(payload)))
+            case _:
+                return ()
 
 
 class TurnTiming(Data):

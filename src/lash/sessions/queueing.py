@@ -35,6 +35,7 @@ from lash.sessions.ingress import (
     ProcessWake,
     QueuedItem,
     UserInput,
+    attachments_missing,
     content_of,
     message_id_of,
 )
@@ -56,6 +57,7 @@ class EnqueueFacts(Data):
 
     `known` is the item that has the request's id or source key; `key_of_turn` the turn that has the
     source key; `target` the open turn that the request names, or the first one if it names none.
+    `missing_attachments` are those of the input that the session does not refer to.
     """
 
     now_ms: int
@@ -66,6 +68,7 @@ class EnqueueFacts(Data):
     key_of_turn: str | None = None
     target: AcceptedTurn | None = None
     target_is_over: bool = False
+    missing_attachments: tuple[str, ...] = ()
 
 
 class Enqueued(Data, tag_field="status", tag="enqueued"):
@@ -99,6 +102,7 @@ def plan_enqueue(facts: EnqueueFacts, request: EnqueueRequest) -> EnqueueResult:
         _came_before(facts, request)
         or _wrong_session(facts, request)
         or _other_provider(facts.head, request)
+        or _missing(facts)
     )
     if answered is not None:
         return answered
@@ -168,6 +172,14 @@ def _wrong_session(facts: EnqueueFacts, request: EnqueueRequest) -> EnqueueRefus
             f"{request.agent.name!r}; nothing was accepted. Use another session id.",
         )
     return None
+
+
+def _missing(facts: EnqueueFacts) -> EnqueueRefused | None:
+    if not facts.missing_attachments:
+        return None
+    return EnqueueRefused(
+        code="attachment_not_found", message=attachments_missing(facts.missing_attachments)
+    )
 
 
 def _other_provider(head: SessionHead | None, request: EnqueueRequest) -> EnqueueRefused | None:

@@ -2,10 +2,11 @@
 
 import errno
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-from lash.attachments.store import BlobContent, Chunk
+from lash.attachments.store import BlobContent, BlobStore, Chunk
 from lash.core.errors import LashError, StoreError
+from lash.sessions.checking import Finding
 
 #: What the system says when there is no room: the disk, a quota, or a limit on the size of files.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -70,3 +71,17 @@ def write_failed(error: OSError, where: str) -> StoreError:
         "What was stored before is unchanged; try again.",
         path=where,
     )
+
+
+async def check_bytes(committed: Iterable[tuple[str, str]], blobs: BlobStore) -> Sequence[Finding]:
+    """What is to stay and whose bytes are nowhere. `committed` holds contents, each with a session."""
+    return [
+        Finding(
+            code="attachment_bytes_missing",
+            severity="warning",
+            session_id=session_id,
+            message=f"The session keeps attachment {attachment_id}, and its bytes are not there.",
+        )
+        for attachment_id, session_id in committed
+        if await blobs.head(attachment_id) is None
+    ]

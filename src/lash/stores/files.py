@@ -77,6 +77,14 @@ class FileBlobs:
         """
         return await self._run(lambda: self._get(attachment_id))
 
+    async def read_at(self, attachment_id: str, offset: int, size: int) -> bytes:
+        """Some of the bytes.
+
+        Raises:
+            LashError: `attachment_id_invalid`, `attachment_not_found`.
+        """
+        return await self._run(lambda: self._read_at(attachment_id, offset, size))
+
     async def delete(self, attachment_id: str) -> None:
         """Remove the bytes, if they are there."""
         await self._run(lambda: self._delete(attachment_id))
@@ -163,6 +171,14 @@ class FileBlobs:
     def _get(self, attachment_id: str) -> bytes:
         try:
             return self._place(attachment_id).read_bytes()
+        except FileNotFoundError as error:
+            raise not_found(attachment_id) from error
+
+    def _read_at(self, attachment_id: str, offset: int, size: int) -> bytes:
+        try:
+            with self._place(attachment_id).open("rb") as file:
+                file.seek(offset)
+                return file.read(size)
         except FileNotFoundError as error:
             raise not_found(attachment_id) from error
 

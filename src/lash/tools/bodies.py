@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import msgspec
 
+from lash.attachments.returned import kept_value
 from lash.core.errors import LashError
 from lash.core.json import to_json
 from lash.core.text import described, spelled_out
@@ -53,10 +54,7 @@ def _output(name: str, value: object) -> ToolOutput:
     try:
         match value:
             case Finish(value=ending):
-                last = to_json(ending)
-                return ToolOutput(
-                    outcome=ToolSuccess(payload=last), control=FinishControl(value=last)
-                )
+                return _success(ending, ends=True)
             case Fail():
                 failure = _kept(value.failure)
                 # The call itself did what it is for; what failed is the turn.
@@ -70,10 +68,18 @@ def _output(name: str, value: object) -> ToolOutput:
                     control=SwitchAgentFrameControl(frame_id=frame_id, task=task),
                 )
             case _:
-                return ToolOutput(outcome=ToolSuccess(payload=to_json(value)))
+                return _success(value)
     except LashError as error:
         message = f"{name} returned something that cannot be stored. {error.message}"
         return failed("execution", "tool_output_not_json", message)
+
+
+def _success(value: object, *, ends: bool = False) -> ToolOutput:
+    kept = kept_value(value)
+    return ToolOutput(
+        outcome=ToolSuccess(payload=kept.payload, has_attachments=kept.has_attachments),
+        control=FinishControl(value=kept.payload) if ends else None,
+    )
 
 
 def _kept(failure: ToolFailure) -> ToolFailure:

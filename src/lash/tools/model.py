@@ -15,6 +15,7 @@ from lash.effects.outcomes import PendingCompletion
 from lash.effects.waits.model import AwaitEventKey
 from lash.llm.direct import DirectResult
 from lash.llm.request import ToolSpec
+from lash.tools.attachments import ToolAttachments
 from lash.tools.processes import ToolProcesses
 from lash.tools.triggers import ToolTriggers
 from lash.turn.outcome import Stopped, TurnOutcome
@@ -175,6 +176,11 @@ class ToolServices(Protocol):
         """The events that the body may emit."""
         ...
 
+    @property
+    def attachments(self) -> ToolAttachments | None:
+        """The attachments of the session; None where nothing can keep any."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class ChildAnswer:
@@ -212,7 +218,8 @@ class ToolContext:
             systems outside, so that what they did once they do not do twice.
         cancel: Tripped when the attempt is given up: it took too long, or the runtime stops driving
             the turn. A plain function in its thread learns of it in no other way.
-        services: What stands behind `defer`, `direct`, `child` and `processes`; given by the runtime.
+        services: What stands behind `defer`, `direct`, `child`, `processes`, `triggers` and
+            `attachments`; given by the runtime.
         execution_binding: What the grant hands along, in a call that was granted.
     """
 
@@ -351,6 +358,21 @@ class ToolContext:
             LashError: `tool_context_detached`.
         """
         return self._attached().triggers
+
+    @property
+    def attachments(self) -> ToolAttachments:
+        """Files and pictures of the session: put what the tool makes, read what the session holds.
+
+            chart = await ctx.attachments.put(png, label="chart.png")
+            return {"title": "Sales", "chart": chart}      # the model is shown the picture at its place
+
+        Raises:
+            LashError: `tool_context_detached`.
+        """
+        attachments = self._attached().attachments
+        if attachments is None:
+            raise LashError("tool_context_detached", "Nothing here can keep attachments.")
+        return attachments
 
     def _attached(self) -> ToolServices:
         if self.services is None:

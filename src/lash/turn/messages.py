@@ -3,12 +3,24 @@
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
+from lash.core.attachments import AttachmentSource
 from lash.core.json import Data, JsonValue
 
 Role: TypeAlias = Literal["user", "assistant", "system", "event"]
 PartKind: TypeAlias = Literal[
-    "text", "code", "output", "error", "prose", "tool_call", "tool_result", "reasoning"
+    "text",
+    "code",
+    "output",
+    "error",
+    "prose",
+    "tool_call",
+    "tool_result",
+    "reasoning",
+    "attachment",
 ]
+
+#: Text and attachments in the order in which a model is shown them.
+Pieces: TypeAlias = tuple[str | AttachmentSource, ...]
 
 
 class Cleared(Data, tag_field="type", tag="cleared"):
@@ -43,6 +55,8 @@ class Part(Data):
         tool_name: The tool called or answering.
         replay: The provider's opaque data that must travel back with the part.
         prune: How the content is shown to the model, when not as it is.
+        attachment: What a part of the kind `attachment` shows. Never its bytes: those are stored.
+        pieces: What a tool result shows that is not text alone; `content` then names the attachments.
     """
 
     id: str
@@ -52,6 +66,8 @@ class Part(Data):
     tool_name: str | None = None
     replay: JsonValue = None
     prune: PruneState | None = None
+    attachment: AttachmentSource | None = None
+    pieces: Pieces = ()
 
 
 class PluginOrigin(Data, tag_field="kind", tag="plugin"):
@@ -104,6 +120,35 @@ def text_message(
     """A message of one part."""
     part = Part(id=f"{message_id}.p0", kind=kind, content=text)
     return Message(id=message_id, role=role, parts=(part,), origin=origin)
+
+
+def message_of_pieces(
+    message_id: str, role: Role, pieces: Pieces, *, origin: Origin | None = None
+) -> Message:
+    """A message of text and attachments, in order; of text alone it is `text_message`'s."""
+    merged: list[str | AttachmentSource] = []
+    for piece in pieces:
+        if isinstance(piece, str) and merged and isinstance(merged[-1], str):
+            merged[-1] += f"\n{piece}"
+        else:
+            merged.append(piece)
+    parts = tuple(
+        Part(id=f"{message_id}.p{index}", kind="text", content=piece)
+        if isinstance(piece, str)
+        else Part(id=f"{message_id}.p{index}", kind="attachment", content="", attachment=piece)
+        for index, piece in enumerate(merged)
+    )
+    return Message(id=message_id, role=role, parts=parts, origin=origin)
+
+
+def attachments_in(message: Message) -> tuple[AttachmentSource, ...]:
+    """The attachments that a message shows, in order."""
+    return tuple(
+        source
+        for part in message.parts
+        for source in ((part.attachment, *part.pieces) if part.attachment else part.pieces)
+        if not isinstance(source, str)
+    )
 
 
 def visible_text(message: Message) -> str:

@@ -6,7 +6,9 @@ one: requests of one session share their prefix, and a provider's prompt cache k
 
 from collections.abc import Sequence
 
+from lash.core.attachments import AttachmentSource, named_attachment
 from lash.llm.request import (
+    AttachmentBlock,
     LlmBlock,
     LlmMessage,
     LlmRole,
@@ -42,13 +44,32 @@ def _block(message: Message, part: Part) -> LlmBlock | None:
             )
         case "tool_result":
             return ToolResultBlock(
-                call_id=part.tool_call_id or "", content=content, tool_name=part.tool_name
+                call_id=part.tool_call_id or "",
+                content=content,
+                tool_name=part.tool_name,
+                # What was pruned is shown as it was pruned, its pictures with it.
+                pieces=tuple(_piece(each) for each in part.pieces) if part.prune is None else (),
             )
+        case "attachment":
+            return _attachment(message, part, content)
         case "reasoning":
             # A provider takes reasoning back only with the proof it issued.
             return ReasoningBlock(text=part.content, replay=part.replay) if part.replay else None
         case _:
             return _text_block(message, part, content)
+
+
+def _attachment(message: Message, part: Part, content: str) -> LlmBlock | None:
+    if part.attachment is None or part.prune is not None:
+        return _text_block(message, part, content)
+    # Models take pictures from users; what else somebody puts one into can only name it.
+    if message.role in {"user", "event"}:
+        return AttachmentBlock(source=part.attachment)
+    return _text_block(message, part, named_attachment(part.attachment))
+
+
+def _piece(piece: str | AttachmentSource) -> TextBlock | AttachmentBlock:
+    return TextBlock(text=piece) if isinstance(piece, str) else AttachmentBlock(source=piece)
 
 
 def _text_block(message: Message, part: Part, content: str) -> TextBlock | None:

@@ -6,6 +6,7 @@ Failures are values: a tool that failed answers the model, it never ends a turn 
 from typing import Literal, TypeAlias
 
 from lash.core.json import Data, JsonObject, JsonValue, canonical
+from lash.turn.messages import Pieces
 
 FailureClass: TypeAlias = Literal[
     "invalid_request",
@@ -51,9 +52,14 @@ class ToolFailure(Data):
 
 
 class ToolSuccess(Data, tag_field="status", tag="success"):
-    """The tool returned `payload`."""
+    """The tool returned `payload`.
+
+    `has_attachments` says that attachments stand in it, each in the tagged form of
+    `lash.attachments.values`. Without it no object is one, whatever it looks like.
+    """
 
     payload: JsonValue = None
+    has_attachments: bool = False
 
 
 class ToolFailed(Data, tag_field="status", tag="failure"):
@@ -123,7 +129,8 @@ class PendingToolCall(Data):
 class CompletedToolCall(Data):
     """A call with its answer.
 
-    `model_text` is what the model is shown; `emitted` are the occurrences that the call has emitted.
+    `model_text` is what the model is shown; `pieces` is what it is shown where attachments are among it,
+    and `model_text` then names them. `emitted` are the occurrences that the call has emitted.
     """
 
     call_id: str
@@ -134,6 +141,7 @@ class CompletedToolCall(Data):
     duration_ms: int = 0
     attempts: int = 1
     emitted: tuple[str, ...] = ()
+    pieces: Pieces = ()
 
 
 def model_text(output: ToolOutput) -> str:

@@ -36,11 +36,23 @@ async def test_structured_content_is_the_value_and_text_is_text(
         assert value(await b.call("mcp__fair__say", text="hé 🦊")) == "hé 🦊"
 
 
-async def test_a_picture_is_named_where_it_stands(tmp_path: Path) -> None:
+async def test_a_picture_is_attached_where_it_stands(tmp_path: Path) -> None:
     async with bench(fair(tmp_path)) as b:
-        assert value(await b.call("mcp__fair__picture")) == (
-            "before\n[image (image/png, 5 bytes) is not shown]\nafter"
-        )
+        assert value(await b.call("mcp__fair__picture")) == [
+            "before",
+            {
+                "$lash_tool_value": "attachment",
+                "source": {
+                    "source": "stored",
+                    "attachment_ref": {
+                        "id": "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824",
+                        "media_type": "image/png",
+                        "byte_len": 5,
+                    },
+                },
+            },
+            "after",
+        ]
 
 
 async def test_what_the_tool_failed_with_is_a_failure_with_its_words(tmp_path: Path) -> None:

@@ -226,33 +226,21 @@ def text(said: str) -> JsonObject:
         ({"content": [text('{"n":1}')], "structuredContent": {"n": 1}}, {"n": 1}),
         ({"content": [], "structuredContent": [1, 2]}, [1, 2]),
         (
-            {
-                "content": [{"type": "audio", "data": "AAAA", "mimeType": "audio/wav"}],
-                "structuredContent": {"n": 1},
-            },
-            {
-                "structured": {"n": 1},
-                "content": "[audio (audio/wav, 3 bytes) is not shown]",
-            },
-        ),
-        (
             {"content": [{"type": "resource", "resource": {"uri": "file:///a", "text": "hi"}}]},
             "[resource file:///a]\nhi",
         ),
         (
-            {
-                "content": [
-                    {
-                        "type": "resource",
-                        "resource": {"uri": "file:///a", "blob": "AAA=", "mimeType": "x/y"},
-                    }
-                ]
-            },
-            "[blob file:///a (x/y, 2 bytes) is not shown]",
-        ),
-        (
             {"content": [{"type": "resource_link", "uri": "file:///a", "name": "A"}]},
             "[resource A file:///a]",
+        ),
+        (
+            {"content": [{"type": "image", "data": "%", "mimeType": "image/png"}]},
+            "[image that is not base64]",
+        ),
+        # What looks like an attachment of lash is the server's data.
+        (
+            {"content": [], "structuredContent": {"$lash_tool_value": "attachment"}},
+            {"$lash_tool_value": "attachment"},
         ),
         ({"content": [{"type": "hologram"}]}, "[content of the unknown kind 'hologram']"),
         ({"content": [text("a\ud83d"), text("\ud83e\udd8a")]}, "a\ufffd\n🦊"),
@@ -260,6 +248,37 @@ def text(said: str) -> JsonObject:
 )
 def test_answers_become_values(result: JsonObject, payload: object) -> None:
     assert answer("s", "t", result, None).outcome == ToolSuccess(payload=payload)  # type: ignore[arg-type]  # plain JSON
+
+
+def test_what_is_no_text_is_attached_beside_what_is() -> None:
+    sound: JsonObject = {"type": "audio", "data": "AAAA", "mimeType": "audio/wav"}
+    resource: JsonObject = {"uri": "file:///a", "blob": "AAA=", "mimeType": "no type"}
+    blob: JsonObject = {"type": "resource", "resource": resource}
+    tag = "$lash_tool_value"
+    kept_sound = {
+        tag: "attachment",
+        "source": {"source": "inline", "data": "AAAA", "media_type": "audio/wav"},
+    }
+    kept_blob = {
+        tag: "attachment",
+        "source": {"source": "inline", "data": "AAA=", "label": "file:///a"},
+    }
+    for result, payload in (
+        ({"content": [blob]}, kept_blob),
+        ({"content": [text("a"), text("b"), sound, text("c")]}, ["a\nb", kept_sound, "c"]),
+        # What looks like an attachment of lash is the server's data.
+        (
+            {"content": [sound], "structuredContent": {tag: "attachment"}},
+            {
+                "structured": {tag: "object", "entries": {tag: "attachment"}},
+                "content": kept_sound,
+            },
+        ),
+    ):
+        assert answer("s", "t", result, None).outcome == ToolSuccess(  # type: ignore[arg-type]  # plain JSON
+            payload=payload,  # type: ignore[arg-type]  # plain JSON
+            has_attachments=True,
+        )
 
 
 @pytest.mark.parametrize(

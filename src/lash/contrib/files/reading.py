@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
+from lash.attachments.model import InlineSource
 from lash.contrib.files.root import Spot, os_failures, refusal
 from lash.tools.model import ToolError
 
@@ -12,6 +13,9 @@ MAX_LINE = 2000
 
 #: How much is shown at once, in bytes of UTF-8.
 MAX_BYTES = 50 * 1024
+
+#: Pictures that are larger are not shown, in bytes.
+MAX_PICTURE = 20 * 1024 * 1024
 
 #: How many entries of a folder are shown.
 MAX_ENTRIES = 2000
@@ -37,7 +41,7 @@ Stopped = Callable[[], bool]
 def media_of(head: bytes, name: str) -> str | None:
     """What sort of image or document a file is, by its first bytes; None for everything else.
 
-    The one place that decides what is no text but may be attached once there is something to attach to.
+    The one place that decides what is no text. Images are attached by `read_file`, documents refused.
     """
     if head.startswith(b"%PDF-"):
         return "a PDF document"
@@ -61,6 +65,28 @@ def read_text(file: BinaryIO, path: str, offset: int, limit: int, stopped: Stopp
         check_text(head, path)
         file.seek(0)
         return _numbered(file, path, offset, limit, stopped)
+
+
+def read_picture(file: BinaryIO, path: str) -> InlineSource | None:
+    """A file as a picture to attach, or None when it is none.
+
+    Raises:
+        ToolError: `file_too_large`.
+    """
+    with os_failures(path):
+        head = file.read(_HEAD)
+        kind = media_of(head, path)
+        if kind is None or not kind.endswith("image"):
+            file.seek(0)
+            return None
+        file.seek(0)
+        data = file.read(MAX_PICTURE + 1)
+    if len(data) > MAX_PICTURE:
+        raise refusal(
+            "file_too_large",
+            f"{path!r} is {kind} of more than {MAX_PICTURE} bytes, which is too large to be shown.",
+        )
+    return InlineSource(data=data, label=path)
 
 
 def check_text(head: bytes, path: str) -> None:

@@ -10,10 +10,11 @@ from typing import Annotated
 
 import msgspec
 
+from lash.attachments.model import InlineSource
 from lash.contrib.files.editing import Edit, Edited, edited
 from lash.contrib.files.matching import is_plain, matcher, narrowed
 from lash.contrib.files.patterns import PathPattern, glob_patterns
-from lash.contrib.files.reading import check_text, list_folder, read_text
+from lash.contrib.files.reading import check_text, list_folder, read_picture, read_text
 from lash.contrib.files.root import Root, Spot, changed, os_failures, refusal, same
 from lash.contrib.files.searching import Entry, Search, search_lines
 from lash.core.json import JsonObject
@@ -76,8 +77,8 @@ class Files:
         ctx: ToolContext,
         offset: Annotated[int, msgspec.Meta(ge=1)] = 1,
         limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_LINES)] = MAX_LINES,
-    ) -> str:
-        """Read a text file, as numbered lines; or list a folder. Long lines and long files are cut.
+    ) -> str | InlineSource:
+        """Read a text file, as numbered lines; look at a picture; or list a folder. What is long is cut.
 
         Args:
             path: The file or folder, relative to the root.
@@ -89,7 +90,8 @@ class Files:
             if spot.is_folder:
                 return list_folder(spot)
             with os.fdopen(self._root.open_file(spot), "rb") as file:
-                return read_text(file, spot.path, offset, limit, _stopped(ctx))
+                picture = read_picture(file, spot.path)
+                return picture or read_text(file, spot.path, offset, limit, _stopped(ctx))
 
     def glob(
         self,

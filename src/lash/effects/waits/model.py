@@ -120,9 +120,10 @@ class ExternalCompletionError(Data):
 
 
 class ResolvedOk(Data, tag_field="status", tag="ok"):
-    """The outside did its part."""
+    """The outside did its part. `has_attachments` as for `ToolSuccess`."""
 
     payload: JsonValue = None
+    has_attachments: bool = False
 
     def __repr__(self) -> str:
         return "ResolvedOk(payload=<hidden>)"

@@ -13,6 +13,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 import msgspec
 
+from lash.attachments.returned import kept_value
 from lash.core.errors import LashError
 from lash.core.json import JsonObject, JsonValue, encode, to_json
 from lash.core.text import spelled_out
@@ -191,7 +192,7 @@ class ToolHooks:
         def replacement(directive: object) -> ToolOutput | None:
             if not isinstance(directive, Answer):
                 return None
-            return ToolOutput(outcome=ToolSuccess(payload=to_json(directive.value)))
+            return _succeeded(directive.value)
 
         composed = _Composition(
             self._plugins.at("after_tool"), ask, replacement, (Abort, Deny), first_of_equals=True
@@ -386,7 +387,7 @@ def _output(settled: Settled) -> ToolOutput:
     match settled.shown:
         case Answer(value=value):
             try:
-                return ToolOutput(outcome=ToolSuccess(payload=to_json(value)))
+                return _succeeded(value)
             except LashError as error:
                 message = (
                     f"Plugin {settled.plugin_id!r} answered with what is no JSON: {error.message}"
@@ -400,3 +401,11 @@ def _output(settled: Settled) -> ToolOutput:
                 source="plugin",
             )
             return ToolOutput(outcome=ToolFailed(payload=failure))
+
+
+def _succeeded(value: object) -> ToolOutput:
+    """The output of a call that a plugin answers. Attachments may stand anywhere in its value."""
+    kept = kept_value(value)
+    return ToolOutput(
+        outcome=ToolSuccess(payload=kept.payload, has_attachments=kept.has_attachments)
+    )

@@ -15,6 +15,7 @@ from lash.processes.events import ProcessEvent
 from lash.processes.model import ProcessRecord
 from lash.processes.registration import RegisterRequest
 from lash.runtime.agents import AgentRegistry
+from lash.runtime.attachments import SessionAttachmentStore
 from lash.runtime.processes.branches import Branch, current_branch
 from lash.runtime.processes.controlling import RunController
 from lash.runtime.processes.inbox import SignalInbox
@@ -70,6 +71,11 @@ class RunView(Protocol):
     @property
     def clock(self) -> Clock:
         """Where time comes from."""
+        ...
+
+    @property
+    def attachments(self) -> SessionAttachmentStore:
+        """Where the process keeps attachments."""
         ...
 
     async def append(self, event_type: str, payload: JsonValue, replay_key: str) -> ProcessEvent:

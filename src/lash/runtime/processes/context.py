@@ -17,6 +17,7 @@ from lash.effects import executors
 from lash.effects.commands import SleepCommand
 from lash.processes.event_types import WAKE_TYPE
 from lash.processes.registration import RegisterRequest, child_provenance
+from lash.runtime.processes.attachments import ProcessAttachments
 from lash.runtime.processes.child import ChildProcess, ProcessChildren, TurnAnswer
 from lash.runtime.processes.code import ProcessCode, RunView, misused
 from lash.runtime.processes.controlling import GRACE_S, RunController
@@ -62,6 +63,7 @@ class ProcessContext(RecordedCode):
         self._children = ProcessChildren(code)
         self._events = OwnEvents(code)
         self._signals = SignalWaits(code)
+        self._attachments = ProcessAttachments(code, lambda: run.attachments)
         self._forks = Forks(code, self._signals.forget)
         self._logger = _ReplayAware(_log, run)
         started = run.record.state.started
@@ -114,6 +116,15 @@ class ProcessContext(RecordedCode):
     def logger(self) -> "logging.LoggerAdapter[logging.Logger]":
         """A logger that says nothing while the process is only repeating what it did before."""
         return self._logger
+
+    @property
+    def attachments(self) -> ProcessAttachments:
+        """Files and pictures of the process. What it puts stays until the process is pruned.
+
+        chart = await ctx.attachments.put(png, label="chart.png")     # recorded: a reference
+        picture = (await ctx.attachments.get(chart.id)).data          # read, on every run
+        """
+        return self._attachments
 
     # --- waiting --------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
+from lash.attachments.model import process_session_id
 from lash.core.clock import Clock
 from lash.core.errors import LashError, LeaseLostError, ReplayError
 from lash.core.json import JsonValue
@@ -51,7 +52,7 @@ from lash.processes.writes import (
     Written,
 )
 from lash.runtime.agents import AgentRegistry
-from lash.runtime.attachments import owned_by_process
+from lash.runtime.attachments import SessionAttachmentStore, owned_by_process
 from lash.runtime.processes.controlling import RunController
 from lash.runtime.processes.engines import Continue, Engines, ProcessEngine
 from lash.runtime.processes.inbox import SignalInbox
@@ -63,6 +64,7 @@ from lash.runtime.processes.replayed import Replayed
 from lash.runtime.recorded_code import CodeServices
 from lash.runtime.standstill import standstill
 from lash.runtime.stores import Store
+from lash.runtime.tool_attachments import OpenAttachments
 
 _log = logging.getLogger("lash.runtime")
 
@@ -103,6 +105,11 @@ class RunHost(Protocol):
     engines: Engines
     services: CodeServices
     clock: Clock
+
+    @property
+    def attachments(self) -> OpenAttachments:
+        """Opens the attachments of a session, or of a process."""
+        ...
 
     async def register(
         self, request: RegisterRequest
@@ -201,6 +208,11 @@ class ProcessRun:
     def agents(self) -> AgentRegistry:
         """The agents that can be asked."""
         return self._host.agents
+
+    @property
+    def attachments(self) -> SessionAttachmentStore:
+        """Where the process keeps attachments."""
+        return self._host.attachments(process_session_id(self.record.process_id))
 
     @property
     def services(self) -> CodeServices:

@@ -7,6 +7,7 @@ from lash.core.errors import LashError
 from lash.effects.hosts import EffectHost, StoreEffectHost
 from lash.effects.trigger_commands import TriggerEmission
 from lash.runtime.agents import AgentRegistry
+from lash.runtime.attachment_side import AttachmentSide
 from lash.runtime.children import ChildrenHost
 from lash.runtime.environment import Environment
 from lash.runtime.processes.call_side import CallSide
@@ -30,6 +31,7 @@ class SideHost(WorkerHost, Protocol):
     agents: AgentRegistry
     environment: Environment
     effects: EffectHost
+    attachments: AttachmentSide
     closing: bool
 
     @property
@@ -90,6 +92,7 @@ class ProcessSide:
                 self.calls,
                 triggers=host.call_triggers,
                 load_head=store.load_head,
+                attachments=host.attachments.of_session,
             ),
         ]
         self.engines = Engines([*own, *engines])
@@ -101,6 +104,7 @@ class ProcessSide:
             agents=host.agents,
             engines=self.engines,
             services=services,
+            attachments=host.attachments.of_session,
             clock=environment.clock,
             timings=environment.timings,
             concurrency=environment.process_concurrency,

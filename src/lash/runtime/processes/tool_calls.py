@@ -34,6 +34,7 @@ from lash.runtime.granted_tools import GrantedTool, grant_of
 from lash.runtime.plugins.states import PluginStates
 from lash.runtime.plugins.tool_hooks import ToolHooks
 from lash.runtime.processes.run import ProcessRun
+from lash.runtime.tool_attachments import OpenAttachments
 from lash.runtime.tool_calling import BeginTriggers
 from lash.runtime.tool_catalog import tools_now, unlisted
 from lash.runtime.tool_dispatch import ToolDispatch
@@ -157,6 +158,7 @@ class ToolCallEngine:
         *,
         triggers: BeginTriggers,
         load_head: Callable[[str], Awaitable[SessionHead | None]],
+        attachments: OpenAttachments | None = None,
     ) -> None:
         self._agents = agents
         self._effects = effects
@@ -165,6 +167,7 @@ class ToolCallEngine:
         self._processes = processes
         self._triggers = triggers
         self._load_head = load_head
+        self._attachments = attachments
 
     def refusal(self, record: ProcessRecord) -> LashError | None:
         """Nothing is known before the environment was read: a missing agent parks the process then."""
@@ -216,6 +219,7 @@ class ToolCallEngine:
             triggers=self._triggers,
             slot=run,
             hooks=await self._hooks(agent, head, env),
+            attachments=self._attachments,
         )
         pending = PendingToolCall(call_id=call.call_id, tool_name=call.tool_name, args=call.args)
         (completed,) = await dispatch.run_batch(

@@ -30,6 +30,7 @@ from lash.runtime.processes.run import ProcessRun
 from lash.runtime.recorded_code import CodeServices
 from lash.runtime.stopping import CLOSE_PATIENCE_S
 from lash.runtime.stores import Store
+from lash.runtime.tool_attachments import OpenAttachments
 
 _log = logging.getLogger("lash.runtime")
 
@@ -105,6 +106,7 @@ class ProcessWorker:
         agents: The agents that can be asked.
         engines: Who runs which.
         services: Time, chance and models for their code.
+        attachments: Opens the attachments of a session, or of a process.
         clock: Where time comes from.
         timings: How long a lease lasts.
         concurrency: How many run at once.
@@ -118,6 +120,7 @@ class ProcessWorker:
     agents: AgentRegistry
     engines: Engines
     services: CodeServices
+    attachments: OpenAttachments
     clock: Clock
     timings: LeaseTimings
     concurrency: int = CONCURRENCY

@@ -25,6 +25,7 @@ from lash.attachments.transitions import (
 from lash.core.clock import Clock
 from lash.core.seams import SeamObserver
 from lash.core.tiers import DurabilityTier
+from lash.sessions.ingress import WAITING_STATES, UserInput
 from lash.stores.blobs import not_found, read_checked
 from lash.stores.memory.attachment import best, by_age
 from lash.stores.memory.process import HeldProcesses
@@ -112,7 +113,12 @@ class Attachments:
         gone = [
             key
             for key, entry in self._kept.refs.items()
-            if not is_live(entry, self._state_of(entry.intent), before_ms)
+            if not is_live(
+                entry,
+                self._state_of(entry.intent),
+                before_ms,
+                awaited=key.attachment_id in self._awaited(key.session_id),
+            )
         ]
         if gone:
             self._seams("attachment.forget.inside")
@@ -120,6 +126,19 @@ class Attachments:
                 del self._kept.refs[key]
             self._changed()
         return len(gone)
+
+    def _awaited(self, session_id: str) -> frozenset[str]:
+        """What accepted input of a session shows that is not committed yet."""
+        session = self._held.sessions.get(session_id)
+        if session is None:
+            return frozenset()
+        said = [turn.input for turn in session.open.values()]
+        said += [
+            item.payload.input
+            for item in session.queue.values()
+            if isinstance(item.payload, UserInput) and item.state in WAITING_STATES
+        ]
+        return frozenset(each for one in said for each in one.attachment_ids)
 
     def _state_of(self, intent: AttachmentIntent) -> OwnerState:
         match intent.owner:
@@ -132,6 +151,15 @@ class Attachments:
                 return "under_way" if process_id in self._processes.processes else "gone"
             case None:
                 return "nobody"
+
+    def committed(self) -> Sequence[tuple[str, str]]:
+        """What is to stay, each content with a session that it stays for."""
+        found = {
+            (key.session_id, key.attachment_id)
+            for key, entry in self._kept.refs.items()
+            if entry.committed_at_ms is not None
+        }
+        return [(attachment_id, session_id) for session_id, attachment_id in sorted(found)]
 
     async def roots(self) -> frozenset[str]:
         """Every content that anybody refers to."""
@@ -209,6 +237,10 @@ class MemoryBlobs:
         if known is None:
             raise not_found(attachment_id)
         return known[0]
+
+    async def read_at(self, attachment_id: str, offset: int, size: int) -> bytes:
+        """Some of the bytes."""
+        return (await self.get(attachment_id))[offset : offset + size]
 
     async def delete(self, attachment_id: str) -> None:
         """Remove the bytes, if they are there."""

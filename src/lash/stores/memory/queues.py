@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
+
 from lash.core.cancel import Cancellation
 from lash.core.clock import Clock
 from lash.core.seams import SeamObserver, unobserved
@@ -62,6 +64,9 @@ class Queues:
         session = self._sessions.get(request.session_id)
         deleted = request.session_id in self._deleted
         facts = enqueue_facts(session, request, self._clock.now_ms(), deleted=deleted)
+        missing = self._held.attachments.missing(request.session_id, request.attachment_ids)
+        if missing:
+            facts = msgspec.structs.replace(facts, missing_attachments=missing)
         result = plan_enqueue(facts, request)
         if not isinstance(result, Enqueued):
             return result

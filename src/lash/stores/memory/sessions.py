@@ -107,6 +107,9 @@ class Sessions:
             open_turns=session.open_turns() if session else (),
             deleted=request.session_id in self._deleted,
             cancellation=session.cancels.get(request.turn_id) if session else None,
+            missing_attachments=self._held.attachments.missing(
+                request.session_id, request.input.attachment_ids
+            ),
         )
         result = plan_accept(facts, request)
         if not isinstance(result, Accepted):

@@ -53,6 +53,7 @@ from lash.sessions.model import (
 from lash.sessions.queueing import CheckpointClaim, EnqueueResult, TakeResult
 from lash.sessions.stopping import CancelOutcome, CancelRequest
 from lash.sessions.usage import UsageEntry
+from lash.stores.blobs import check_bytes
 from lash.stores.memory.attachments import Attachments, MemoryBlobs
 from lash.stores.memory.processes import Processes
 from lash.stores.memory.queues import Queues
@@ -283,7 +284,8 @@ class MemoryStore(Processes):
 
     async def check(self) -> Sequence[Finding]:
         """What does not fit together in what is kept."""
-        return self._upkeep.check()
+        committed = self._attachments.committed()
+        return [*self._upkeep.check(), *await check_bytes(committed, self._blobs)]
 
     # --- the journal ----------------------------------------------------------------------------
 

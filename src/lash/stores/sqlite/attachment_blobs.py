@@ -92,6 +92,24 @@ class SqliteBlobs:
             return data
         return await self._files.get(attachment_id)
 
+    async def read_at(self, attachment_id: str, offset: int, size: int) -> bytes:
+        """Some of the bytes, without the rest of them in memory where they are a file.
+
+        Raises:
+            LashError: `attachment_id_invalid`, `attachment_not_found`.
+        """
+        check_attachment_id(attachment_id)
+
+        def look(connection: sqlite3.Connection) -> bytes | None:
+            values = (offset + 1, size, attachment_id)
+            row: Row | None = connection.execute(queries.BYTES_AT, values).fetchone()
+            return None if row is None else checked(row[0], bytes)
+
+        data = await self._readers.read(look)
+        if data is not None:
+            return data
+        return await self._files.read_at(attachment_id, offset, size)
+
     async def delete(self, attachment_id: str) -> None:
         """Remove the bytes, wherever they lie."""
         check_attachment_id(attachment_id)

@@ -17,6 +17,11 @@ COMMIT = """
     UPDATE attachment_refs SET committed_at_ms = ?
     WHERE session_id = ? AND attachment_id = ? AND committed_at_ms IS NULL
 """
+# What is to stay, with a session that it stays for.
+COMMITTED = """
+    SELECT DISTINCT attachment_id, session_id FROM attachment_refs
+    WHERE committed_at_ms IS NOT NULL ORDER BY session_id, attachment_id
+"""
 HOLDS = "SELECT 1 FROM attachment_refs WHERE session_id = ? AND attachment_id = ? LIMIT 1"
 HAS_ROOT = "SELECT 1 FROM attachment_refs WHERE attachment_id = ? LIMIT 1"
 ROOTS = "SELECT DISTINCT attachment_id FROM attachment_refs"
@@ -45,7 +50,9 @@ UNCOMMITTED = f"""
     ORDER BY intent_at_ms, session_id, attachment_id, owner_kind, owner_id
 """  # noqa: S608  our own columns
 
-# What `is_live` does not keep. A turn that nobody has ever heard of is not known to be over.
+# What `is_live` does not keep. A turn that nobody has ever heard of is not known to be over. Input is
+# looked through for the id itself, which nothing else looks like; text that happens to hold it keeps a
+# content longer than needed, and nothing else.
 FORGET_AGED = """
     DELETE FROM attachment_refs
     WHERE committed_at_ms IS NULL AND intent_at_ms <= ? AND CASE owner_kind
@@ -58,7 +65,14 @@ FORGET_AGED = """
             SELECT 1 FROM processes p WHERE p.process_id = attachment_refs.owner_id
         )
         ELSE owner_kind = ''
-    END
+    END AND NOT EXISTS (
+        SELECT 1 FROM inputs i WHERE i.session_id = attachment_refs.session_id
+            AND i.committed = 0 AND instr(i.input, attachment_refs.attachment_id) > 0
+    ) AND NOT EXISTS (
+        SELECT 1 FROM queue q WHERE q.session_id = attachment_refs.session_id
+            AND q.state IN ('pending_active', 'deferred_next_turn', 'accepted')
+            AND instr(q.payload, attachment_refs.attachment_id) > 0
+    )
 """
 
 # A fork refers to what its source had committed, as nobody's in particular.
@@ -91,6 +105,9 @@ TOUCH_BLOB = "UPDATE attachment_blobs SET stored_at_ms = ? WHERE attachment_id =
 ADD_BLOB = "INSERT INTO attachment_blobs (attachment_id, stored_at_ms, byte_len) VALUES (?, ?, ?)"
 ADD_BYTES = "INSERT OR REPLACE INTO attachment_bytes (attachment_id, content) VALUES (?, ?)"
 BYTES = "SELECT content FROM attachment_bytes WHERE attachment_id = ?"
+BYTES_AT = (
+    "SELECT coalesce(substr(content, ?, ?), x'') FROM attachment_bytes WHERE attachment_id = ?"
+)
 BLOB = "SELECT attachment_id, byte_len, stored_at_ms FROM attachment_blobs WHERE attachment_id = ?"
 BLOBS = "SELECT attachment_id, byte_len, stored_at_ms FROM attachment_blobs ORDER BY attachment_id"
 DROP_BLOB = "DELETE FROM attachment_blobs WHERE attachment_id = ?"

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from lash.attachments.model import check_attachment_id
 from lash.attachments.transitions import (
@@ -22,10 +23,16 @@ from lash.core.clock import Clock
 from lash.core.seams import SeamObserver
 from lash.stores.sqlite import attachment_queries as queries
 from lash.stores.sqlite import attachment_refs as refs
-from lash.stores.sqlite.columns import Row, column
+from lash.stores.sqlite.columns import Row, checked, column, row_type
 from lash.stores.sqlite.heads import is_deleted
 from lash.stores.sqlite.readers import Readers
 from lash.stores.sqlite.writer import Writer
+
+
+@row_type
+class _Committed(NamedTuple):
+    attachment_id: str
+    session_id: str
 
 
 class AttachmentTables:
@@ -101,6 +108,14 @@ class AttachmentTables:
     async def list_refs(self, session_id: str) -> Sequence[AttachmentEntry]:
         """A session's references, one for each content, by id."""
         return await self._readers.all(queries.LIST, session_id, refs.read_entry)
+
+    async def committed(self) -> Sequence[tuple[str, str]]:
+        """What is to stay, each content with a session that it stays for."""
+        return await self._readers.read(
+            lambda connection: [
+                checked(row, _Committed) for row in connection.execute(queries.COMMITTED)
+            ]
+        )
 
     # --- what a sweep asks ----------------------------------------------------------------------
 

@@ -43,6 +43,7 @@ from lash.sessions.queueing import (
 )
 from lash.sessions.stopping import going_on
 from lash.stores.sqlite import heads, queries, rows
+from lash.stores.sqlite.attachment_refs import missing_refs
 from lash.stores.sqlite.columns import Count, Row, checked, decoded, row_type, text
 from lash.stores.sqlite.readers import Readers
 from lash.stores.sqlite.writer import Writer
@@ -194,6 +195,7 @@ def _enqueue_facts(
         key_of_turn=turn.turn_id if turn else None,
         target=open_turn,
         target_is_over=is_over,
+        missing_attachments=missing_refs(connection, session_id, request.attachment_ids),
     )
 
 

@@ -92,6 +92,7 @@ class SessionTables:
             open_turns=rows.open_turns(connection, session_id),
             deleted=head is None and heads.is_deleted(connection, session_id),
             cancellation=rows.read_cancellation(connection, session_id, request.turn_id),
+            missing_attachments=missing_refs(connection, session_id, request.input.attachment_ids),
         )
         result = plan_accept(facts, request)
         if not isinstance(result, Accepted):

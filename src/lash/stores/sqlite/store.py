@@ -49,6 +49,7 @@ from lash.sessions.model import (
 from lash.sessions.queueing import CheckpointClaim, EnqueueResult, TakeResult
 from lash.sessions.stopping import CancelOutcome, CancelRequest
 from lash.sessions.usage import UsageEntry
+from lash.stores.blobs import check_bytes
 from lash.stores.files import FileBlobs
 from lash.stores.sqlite.attachment_blobs import SqliteBlobs
 from lash.stores.sqlite.attachments import AttachmentTables
@@ -328,7 +329,9 @@ class SqliteStore(ProcessFacet):
 
     async def check(self) -> Sequence[Finding]:
         """What does not fit together in what is kept."""
-        return await self._upkeep.check()
+        found = await self._upkeep.check()
+        committed = await self._attachments.committed()
+        return [*found, *await check_bytes(committed, self._blobs)]
 
     # --- the journal ----------------------------------------------------------------------------
 

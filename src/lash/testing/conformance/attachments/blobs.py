@@ -131,6 +131,18 @@ class BlobStoreConformance:
             for data, attachment_id in SAMPLES:
                 assert await rig.blobs.get(attachment_id) == data
 
+    async def test_attachment_read_at_gives_some_bytes_and_none_behind_the_end(self) -> None:
+        async with self.rig() as rig:
+            for sample in SAMPLES:
+                await rig.put(sample)
+            await rig.interlude()
+            read = rig.blobs.read_at
+            assert [await read(ABC[1], at, 2) for at in range(5)] == [b"ab", b"bc", b"c", b"", b""]
+            assert await read(EMPTY[1], 0, 9) == b""
+            assert await read(ZEROS[1], 999_999, 9) == b"\0"
+            await rig.blobs.delete(ABC[1])
+            assert await rig.code(read(ABC[1], 0, 1)) == "attachment_not_found"
+
     async def test_attachment_store_survives_reopen(self) -> None:
         async with self.rig() as rig:
             await rig.put(ABC)

@@ -1,5 +1,6 @@
 """Every property of a store's attachments."""
 
+from lash.testing.conformance.attachments.awaiting import AwaitedProperties
 from lash.testing.conformance.attachments.fencing import FenceProperties
 from lash.testing.conformance.attachments.referring import (
     CommitRefProperties,
@@ -19,5 +20,6 @@ class AttachmentStoreProperties(
     FenceProperties,
     ReclaimProperties,
     SessionAttachmentProperties,
+    AwaitedProperties,
 ):
     """What a store must do with attachments; part of `StoreConformance`."""
