@@ -6,10 +6,10 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types floors bench format clean
+.PHONY: help demo test check lint types floors bench bench-peers bench-shapes format clean
 
 help:  ## show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lash needs Python 3.11 or newer; set PYTHON=python3.11")'
@@ -36,7 +36,13 @@ floors: $(STAMP)
 
 check: lint types floors test  ## lint, types, floors, tests
 
-bench: $(STAMP)  ## measure what durable turns, effects, sessions, processes and tool calls cost
+bench: $(STAMP)  ## measure lash beside what the machine can do
+	@cd bench && ../$(BIN)/python -m side_by_side
+
+bench-peers: $(STAMP)  ## measure lash beside DBOS, LangGraph, Pydantic AI, OpenAI Agents and Restate
+	@cd bench && ../$(BIN)/python -m side_by_side --peers --keep results
+
+bench-shapes: $(STAMP)  ## measure how cost grows: turns, effects, sessions, processes, tool calls
 	@$(BIN)/python bench/turn.py
 	@$(BIN)/python bench/effects.py
 	@$(BIN)/python bench/session.py

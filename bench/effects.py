@@ -12,12 +12,10 @@ import argparse
 import asyncio
 import json
 import platform
-import queue
 import sqlite3
 import statistics
 import sys
 import tempfile
-import threading
 import time
 import tracemalloc
 from pathlib import Path
@@ -25,64 +23,11 @@ from pathlib import Path
 import lash
 from lash.core.scopes import RuntimeOperationScope, journal_key
 from lash.stores.sqlite import SqliteStore
-
-#: Bytes of the row a raw commit writes: about what a trivial step's record weighs.
-_ROW_BYTES = 300
+from raw_store import RawWriter, committed_rate
 
 
 async def nothing() -> int:
     return 1
-
-
-# --- the raw store ------------------------------------------------------------------------------------
-
-
-class RawWriter:
-    """A thread that commits one row per request: the hop and the sync, and nothing else."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._queue: queue.SimpleQueue[asyncio.Future[None] | None] = queue.SimpleQueue()
-        self._loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def commit(self) -> "asyncio.Future[None]":
-        """Commit one row."""
-        done: asyncio.Future[None] = self._loop.create_future()
-        self._queue.put(done)
-        return done
-
-    def close(self) -> None:
-        """Finish, and stop the thread."""
-        self._queue.put(None)
-        self._thread.join()
-
-    def _run(self) -> None:
-        connection = sqlite3.connect(self._path, isolation_level=None)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("CREATE TABLE IF NOT EXISTS row (id INTEGER PRIMARY KEY, body TEXT)")
-        body = "x" * _ROW_BYTES
-        while (done := self._queue.get()) is not None:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute("INSERT INTO row (body) VALUES (?)", (body,))
-            connection.execute("COMMIT")
-            self._loop.call_soon_threadsafe(done.set_result, None)
-        connection.close()
-
-
-async def raw_rate(path: Path, commits: int) -> float:
-    """Commits per second, one after the other."""
-    writer = RawWriter(path)
-    try:
-        await writer.commit()  # the thread is up and the table is there
-        started = time.perf_counter()
-        for _ in range(commits):
-            await writer.commit()
-        return commits / (time.perf_counter() - started)
-    finally:
-        writer.close()
 
 
 # --- ours -----------------------------------------------------------------------------------------------
@@ -134,7 +79,7 @@ async def measure(folder: Path, count: int, scopes: int, rounds: int) -> dict[st
         await steps(runtime, "warm-up", 50)
         for number in range(rounds):
             print(f"round {number + 1} of {rounds} ...", file=sys.stderr)
-            note("raw_rate", await raw_rate(folder / "raw.db", count))
+            note("raw_rate", await committed_rate(RawWriter(folder / "raw.db"), 1, count))
             one = await sequential(runtime, f"one-{number}", count)
             many = await at_once(runtime, f"many-{number}", count * 4, scopes)
             note("sequential_rate", one["rate"])

@@ -1,11 +1,10 @@
 """What a process costs: starting and ending, steps, recovery, signals, waiting, replay.
 
-    python bench/processes.py [--rounds 5] [--quick] [--peers] [--json]
+    python bench/processes.py [--rounds 5] [--quick] [--json]
 
 Measured beside raw SQLite in the same run, round by round in turns: a thread that commits one row per
-request (`effects.RawWriter`), and one that commits all rows that wait for it at once. Trust the ratios.
-With `--peers` the same workloads run on DBOS too, in an environment of its own that is made once and
-needs a package index; it takes some minutes. What is killed, parked or signalled from elsewhere is a
+request (`raw_store.RawWriter`), and one that commits all rows that wait for it at once. Trust the ratios.
+What is killed, parked or signalled from elsewhere is a
 program of its own (`processes_child.py`).
 """
 
@@ -25,9 +24,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 import lash
-from effects import RawWriter, raw_rate, transactions
+from effects import transactions
 from processes_child import ALL, STAGE, listener, steps, steps_and_signal
-from processes_peer import FLAVOURS, Peer, program_output
+from raw_store import GroupedWriter, RawWriter, committed_rate
 
 #: A measure: its median, lowest and highest value, and how often it was taken.
 Facts: TypeAlias = dict[str, dict[str, float]]
@@ -96,48 +95,21 @@ class Samples:
         }
 
 
-# --- the raw store ------------------------------------------------------------------------------------
+# --- programs beside this one -----------------------------------------------------------------------
 
 
-class GroupedWriter(RawWriter):
-    """The same thread, but whatever waits for it is one commit."""
-
-    def _run(self) -> None:
-        connection = sqlite3.connect(self._path, isolation_level=None)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("CREATE TABLE IF NOT EXISTS row (id INTEGER PRIMARY KEY, body TEXT)")
-        while (first := self._queue.get()) is not None:
-            group = [first]
-            while not self._queue.empty() and (more := self._queue.get()) is not None:
-                group.append(more)
-            connection.execute("BEGIN IMMEDIATE")
-            connection.executemany("INSERT INTO row (body) VALUES (?)", [("x" * 300,)] * len(group))
-            connection.execute("COMMIT")
-            self._loop.call_soon_threadsafe(_answer, group)
-        connection.close()
-
-
-def _answer(group: "list[asyncio.Future[None]]") -> None:
-    for done in group:
-        done.set_result(None)
-
-
-async def grouped_rate(path: Path, lanes: int, each: int) -> float:
-    """Rows per second that `lanes` commit at once, each one row after the other."""
-    writer = GroupedWriter(path)
-
-    async def lane() -> None:
-        for _ in range(each):
-            await writer.commit()
-
-    try:
-        await writer.commit()  # the thread is up and the table is there
-        started = time.perf_counter()
-        await asyncio.gather(*(lane() for _ in range(lanes)))
-        return lanes * each / (time.perf_counter() - started)
-    finally:
-        writer.close()
+async def program_output(
+    program: Path, *words: object, ends: int = 0, python: str | Path = sys.executable
+) -> str:
+    """What a program prints that ends with a given code."""
+    running = await asyncio.create_subprocess_exec(
+        python, program, *map(str, words), stdout=asyncio.subprocess.PIPE
+    )
+    told, _ = await running.communicate()
+    if running.returncode != ends:
+        message = f"{program.name} {' '.join(map(str, words))} ended with {running.returncode}"
+        raise RuntimeError(message)
+    return told.decode()
 
 
 # --- ours ---------------------------------------------------------------------------------------------
@@ -239,24 +211,21 @@ async def measure_replay(path: Path) -> float:
 # --- all of it ----------------------------------------------------------------------------------------
 
 
-async def measure(folder: Path, sizes: Sizes, peer: Peer | None) -> Facts:
+async def measure(folder: Path, sizes: Sizes) -> Facts:
     samples = Samples()
     say(f"a process of {sizes.replayed:,} steps ...")
     await build_replayed(folder / "replayed.db", sizes.replayed)
     for number in range(sizes.rounds):
         say(f"round {number + 1} of {sizes.rounds} ...")
-        samples.note("raw_rate", await raw_rate(folder / "raw.db", sizes.commits))
-        raw_rows = sizes.commits * 5 // sizes.lanes
-        samples.note("grouped_rate", await grouped_rate(folder / "raw.db", sizes.lanes, raw_rows))
+        raw = folder / "raw.db"
+        samples.note("raw_rate", await committed_rate(RawWriter(raw), 1, sizes.commits))
+        rows = sizes.commits * 5 // sizes.lanes
+        samples.note("grouped_rate", await committed_rate(GroupedWriter(raw), sizes.lanes, rows))
         await measure_rates(folder / "bench.db", sizes, samples, "")
         await measure_rates(":memory:", sizes, samples, "memory_")
         compare_to_raw(samples)
-        if peer is not None:
-            await measure_peer_rates(peer, folder / f"rates-{number}", sizes, samples)
         recovery = await measure_recovery(folder / f"recovery-{number}.db", sizes.unfinished)
         samples.note("recovery_s", recovery)
-        if peer is not None:
-            await measure_peer_recovery(peer, folder / f"recovery-{number}", sizes, samples)
         await measure_wakes(folder / f"wakes-{number}.db", sizes, samples)
         samples.note("replay_s", await measure_replay(folder / "replayed.db"))
     say(f"{sizes.parked:,} parked processes ...")
@@ -280,24 +249,6 @@ def compare_to_raw(samples: Samples) -> None:
     samples.note("raw_processes_rate", grouped / writes)
 
 
-async def measure_peer_rates(peer: Peer, path: Path, sizes: Sizes, samples: Samples) -> None:
-    for flavour in FLAVOURS:
-        say(f"  rates of {flavour}")
-        rates = await peer.rates(flavour, path.with_suffix(f".{flavour}.db"), sizes.lanes)
-        for name, rate in rates.items():
-            samples.note(f"{flavour}_{name}_rate", rate)
-            samples.note(f"{name}_to_{flavour}", samples.last(f"{name}_rate") / rate)
-
-
-async def measure_peer_recovery(peer: Peer, path: Path, sizes: Sizes, samples: Samples) -> None:
-    for flavour in FLAVOURS:
-        say(f"  recovery of {flavour}")
-        file = path.with_suffix(f".{flavour}.db")
-        took = await peer.recovery(flavour, file, sizes.unfinished)
-        samples.note(f"{flavour}_recovery_s", took)
-        samples.note(f"recovery_to_{flavour}", took / samples.last("recovery_s"))
-
-
 def say(what: str) -> None:
     print(what, file=sys.stderr)
 
@@ -308,17 +259,17 @@ def say(what: str) -> None:
 ROWS = (
     ("raw_rate", "raw: thread hop, one committed row", ""),
     ("grouped_rate", "raw: rows committed together", ""),
-    ("process_rate", "one-step processes, one at a time", "DBOS ≥ 10"),
+    ("process_rate", "one-step processes, one at a time", ""),
     ("process_transactions", "  transactions of each", ""),
     ("raw_process_rate", "  raw: as many one-row commits", ""),
-    ("processes_rate", "one-step processes, {lanes} at once", "DBOS ≥ 10"),
+    ("processes_rate", "one-step processes, {lanes} at once", ""),
     ("processes_transactions", "  transactions of each", ""),
     ("raw_processes_rate", "  raw: as many rows, together", ""),
     ("memory_process_rate", "  in memory, one at a time", ""),
     ("memory_processes_rate", "  in memory, {lanes} at once", ""),
-    ("step_rate", "steps of one process", "DBOS ≥ 10"),
+    ("step_rate", "steps of one process", ""),
     ("step_transactions", "  transactions of each", ""),
-    ("steps_rate", "steps of {lanes} processes at once", "DBOS ≥ 10"),
+    ("steps_rate", "steps of {lanes} processes at once", ""),
     ("steps_transactions", "  transactions of each", ""),
     ("memory_step_rate", "  in memory, of one", ""),
     ("memory_steps_rate", "  in memory, of {lanes}", ""),
@@ -339,8 +290,6 @@ def report(facts: Facts, sizes: Sizes) -> None:
     from rich.table import Table
 
     columns = ["median", "spread", "to raw", "aim"]
-    if "dbos_process_rate" in facts:
-        columns.insert(3, "to DBOS / WAL")
     table = Table(title="Processes, synchronous=FULL")
     table.add_column("measure", no_wrap=True)
     for column in columns:
@@ -353,8 +302,7 @@ def report(facts: Facts, sizes: Sizes) -> None:
             "aim": aim,
         }
         if unit in {"rate", "s"}:
-            shown["to raw"] = _ratios(facts, f"{stem}_to_raw")
-            shown["to DBOS / WAL"] = _ratios(facts, *(f"{stem}_to_{each}" for each in FLAVOURS))
+            shown["to raw"] = _ratio(facts, f"{stem}_to_raw")
         row = [shown.get(column, "") for column in columns]
         table.add_row(label.format(**asdict(sizes)), *row)
     console = Console()
@@ -370,16 +318,15 @@ def _spread(fact: dict[str, float]) -> str:
     return f"± {(fact['high'] - fact['low']) / 2 / fact['median']:.0%}"
 
 
-def _ratios(facts: Facts, *names: str) -> str:
-    """How many times as fast as others."""
-    return " / ".join(f"{facts[name]['median']:.2f}" for name in names if name in facts)
+def _ratio(facts: Facts, name: str) -> str:
+    """How many times as fast as the raw store."""
+    return f"{facts[name]['median']:.2f}" if name in facts else ""
 
 
 async def main(options: argparse.Namespace) -> None:
     sizes = QUICK if options.quick else replace(Sizes(), rounds=options.rounds)
-    peer = Peer.prepare(say) if options.peers else None
     with tempfile.TemporaryDirectory() as name:
-        facts = await measure(Path(name), sizes, peer)
+        facts = await measure(Path(name), sizes)
     if options.json:
         print(json.dumps(facts, indent=2))
     else:
@@ -390,6 +337,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="a few of everything, in seconds")
-    parser.add_argument("--peers", action="store_true", help="also DBOS; installs it once")
     parser.add_argument("--json", action="store_true")
     asyncio.run(main(parser.parse_args()))

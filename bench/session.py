@@ -3,7 +3,7 @@
     python bench/session.py [--quick] [--json]
 
 Every measure is told in milliseconds and beside a raw commit of one row, made by a thread in the same
-run (`effects.RawWriter`), round by round, because a disk's sync is most of the cost: trust the ratios.
+run (`raw_store.RawWriter`), round by round, because a disk's sync is most of the cost: trust the ratios.
 Long histories are not driven but committed through the store, many messages at a time; from there on
 turns are driven as an application drives them: one tool call, two model calls, five transactions. The
 model answers at once. Memory is what Python allocated (`tracemalloc`), measured apart from the time.
@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import lash
-from effects import RawWriter, transactions
+from effects import transactions
 from lash.core.clock import SystemClock
 from lash.core.leases import LeaseClaim
 from lash.core.scopes import TurnScope, journal_key
@@ -43,6 +43,7 @@ from lash.stores.sqlite import SqliteStore
 from lash.testing import ScriptedModel, calls, reply
 from lash.turn.messages import Message, text_message
 from lash.turn.outcome import AssistantMessage, Finished
+from raw_store import RawWriter
 
 Facts: TypeAlias = dict[str, float]
 Sections: TypeAlias = dict[str, Facts]

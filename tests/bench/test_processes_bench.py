@@ -75,11 +75,9 @@ def test_ratios_and_spread_stand_beside_what_they_belong_to() -> None:
             *MEASURED,
             *("process_transactions", "processes_transactions", "raw_process_rate"),
             *("raw_processes_rate", "step_transactions", "steps_transactions"),
-            *("dbos_process_rate", "step_to_dbos"),
         )
     }
     facts["step_rate"] = {"median": 2000.0, "low": 1800.0, "high": 2200.0, "n": 5}
     facts["step_to_raw"]["median"] = 0.5
-    facts["step_to_dbos"]["median"] = 7.25
     (row,) = [row for row in reported(facts) if row[0] == "steps of one process"]
-    assert row == ["steps of one process", "2,000/s", "± 10%", "0.50", "7.25", "DBOS ≥ 10"]
+    assert row == ["steps of one process", "2,000/s", "± 10%", "0.50"]

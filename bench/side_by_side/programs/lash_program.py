@@ -1,0 +1,169 @@
+"""The workloads on lash, over a file or in memory."""
+
+import asyncio
+import os
+import signal as signals
+import statistics
+import time
+from pathlib import Path
+
+import lash
+from lash.testing import ScriptedModel, calls, reply
+from side_by_side.programs import common
+from side_by_side.programs.common import CALLS, FINAL, PROMPT, Figures, Sizes, arguments, bytes_of
+
+
+class Stage:
+    """How many third steps are to be held, and how many are; when a signal was noticed."""
+
+    wanted = 0
+    held = 0
+    woken: asyncio.Queue[float] = asyncio.Queue()
+
+
+async def nothing() -> int:
+    return 1
+
+
+async def third() -> int:
+    if Stage.wanted:
+        Stage.held += 1
+        if Stage.held == Stage.wanted:
+            os.kill(os.getpid(), signals.SIGKILL)
+        await asyncio.Event().wait()
+    return 1
+
+
+@lash.process
+async def steps(ctx: lash.ProcessContext, count: int) -> int:
+    for _ in range(count):
+        await ctx.step(nothing)
+    return count
+
+
+@lash.process
+async def three_steps(ctx: lash.ProcessContext) -> int:
+    return await ctx.step(nothing) + await ctx.step(nothing) + await ctx.step(third)
+
+
+@lash.process
+async def listener(ctx: lash.ProcessContext) -> None:
+    while True:
+        await ctx.signal("go")
+        Stage.woken.put_nowait(time.perf_counter())
+
+
+ALL = (steps, three_steps, listener)
+
+
+def store_of(flavour: str, folder: Path) -> str | Path:
+    return ":memory:" if flavour == "memory" else folder / "lash.db"
+
+
+async def in_turn(runtime: lash.Runtime, workflows: int, step_count: int) -> None:
+    for _ in range(workflows):
+        handle = await runtime.processes.start(steps, step_count)
+        await handle.result()
+
+
+async def rate(flavour: str, folder: Path, lanes: int, workflows: int, step_count: int) -> float:
+    """How much of that is done per second: steps of workflows that have many, else workflows."""
+    async with lash.Runtime(store_of(flavour, folder), processes=ALL) as runtime:
+        await in_turn(runtime, 3, 1)
+        began = time.perf_counter()
+        await asyncio.gather(*(in_turn(runtime, workflows, step_count) for _ in range(lanes)))
+        return lanes * workflows * step_count / (time.perf_counter() - began)
+
+
+async def steps_one(flavour: str, folder: Path, sizes: Sizes) -> Figures:
+    return {"steps_one": await rate(flavour, folder, 1, 1, sizes["steps"])}
+
+
+async def steps_many(flavour: str, folder: Path, sizes: Sizes) -> Figures:
+    return {"steps_many": await rate(flavour, folder, sizes["lanes"], 1, sizes["steps"])}
+
+
+async def workflows_one(flavour: str, folder: Path, sizes: Sizes) -> Figures:
+    return {"workflows_one": await rate(flavour, folder, 1, sizes["workflows"], 1)}
+
+
+async def workflows_many(flavour: str, folder: Path, sizes: Sizes) -> Figures:
+    done = await rate(flavour, folder, sizes["lanes"], sizes["workflows"], 1)
+    return {"workflows_many": done}
+
+
+async def plant(flavour: str, folder: Path, sizes: Sizes) -> Figures:
+    """Begin workflows, and be killed when all are in their third step."""
+    count = Stage.wanted = sizes["planted"]
+    store = store_of(flavour, folder)
+    async with lash.Runtime(store, processes=ALL, process_concurrency=count) as runtime:
+        for number in range(count):
+            await runtime.processes.start(three_steps, id=f"planted-{number}")
+        await asyncio.Event().wait()
+    return {}
+
+
+async def recovery(flavour: str, folder: Path, sizes: Sizes) -> Figures:
+    """Open the runtime, and wait until all have ended."""
+    count = sizes["planted"]
+    began = time.perf_counter()
+    async with lash.Runtime(store_of(flavour, folder), processes=ALL) as runtime:
+        await runtime.idle()
+        took = time.perf_counter() - began
+        ended = await runtime.processes.list(status="completed", limit=count + 1)
+        assert len(ended) == count
+    return {"recovery": took}
+
+
+async def signal(flavour: str, folder: Path, sizes: Sizes) -> Figures:
+    took: list[float] = []
+    async with lash.Runtime(store_of(flavour, folder), processes=ALL) as runtime:
+        handle = await runtime.processes.start(listener)
+        for number in range(sizes["signals"]):
+            await runtime.idle()
+            await asyncio.sleep(0.01 + 0.03 * number / sizes["signals"])
+            began = time.perf_counter()
+            await handle.signal("go")
+            took.append((await Stage.woken.get() - began) * 1000)
+    return {"signal": statistics.median(took)}
+
+
+@lash.tool
+async def look_up(q: str, k: int) -> str:
+    """Look up something."""
+    del q, k
+    return common.TOOL_RESULT
+
+
+async def turns(flavour: str, folder: Path, sizes: Sizes) -> Figures:
+    """Turns of one conversation."""
+    script = [calls(("look_up", arguments(number))) for number in range(CALLS)]
+    model = ScriptedModel([*script, reply(FINAL)])
+    agent = lash.Agent("bench", model=model, instructions="Be brief.", tools=[look_up])
+    file, took, kept = folder / "lash.db", list[float](), list[int]()
+    async with lash.Runtime(store_of(flavour, folder), agents=[agent]) as runtime:
+        session = runtime.session("bench")
+        for _ in range(sizes["turns"]):
+            began = time.perf_counter()
+            result = await session.run(PROMPT)
+            took.append((time.perf_counter() - began) * 1000)
+            assert result.text == FINAL
+            kept.append(bytes_of(file))
+            model.requests.clear()  # kept for tests; here it would be the bench's own growth
+    return common.turn_figures(took, kept, sizes)
+
+
+if __name__ == "__main__":
+    common.main(
+        {
+            "steps_one": steps_one,
+            "steps_many": steps_many,
+            "workflows_one": workflows_one,
+            "workflows_many": workflows_many,
+            "plant": plant,
+            "recovery": recovery,
+            "signal": signal,
+            "turn": turns,
+            "conversation": turns,
+        }
+    )
