@@ -305,9 +305,14 @@ async def test_a_null_that_fits_is_kept_and_one_that_is_required_is_refused() ->
         assert (await runtime.direct("Go.", output=schema)).value == {"what": None}
 
 
-async def test_a_server_that_takes_any_schema_is_told_any() -> None:
-    takes_all = lash.SchemaDialects(tools=("json_prompt_schema",), outputs=("json_prompt_schema",))
-    body = await sent_to_openai([tool(ONE_OF)], dialects=takes_all)
-    assert body["tools"][0]["function"]["parameters"] == ONE_OF
+async def test_a_schema_that_openais_dialect_cannot_say_is_told_as_it_is_and_not_held_to() -> None:
+    for strict in (False, True):
+        body = await sent_to_openai([tool(ONE_OF)], strict_schemas=strict)
+        assert body["tools"][0]["function"]["parameters"] == ONE_OF
+        assert "strict" not in body["tools"][0]["function"]
+
+
+async def test_a_server_that_takes_only_a_dialect_is_told_nothing_else() -> None:
+    narrow = lash.SchemaDialects(tools=("openai_tool_parameters",), outputs=("json_prompt_schema",))
     with pytest.raises(lash.ConfigurationError):
-        await sent_to_openai([tool(ONE_OF)])
+        await sent_to_openai([tool(ONE_OF)], dialects=narrow)

@@ -33,10 +33,13 @@ ApiKey: TypeAlias = str | Callable[[], Awaitable[str]]
 _OPENAI_URL = "https://api.openai.com/v1"
 _END = object()
 
-#: How schemas are told to OpenAI. An answer that is not held to its schema may have any.
-_LOOSE = SchemaDialects(tools=("openai_tool_parameters",), outputs=("json_prompt_schema",))
+#: How schemas are told to OpenAI. It takes any where it does not hold the model to them: what the dialect
+#: cannot say is told as it is, so that one tool of an MCP server does not cost the others.
+_LOOSE = SchemaDialects(
+    tools=("openai_tool_parameters", "json_prompt_schema"), outputs=("json_prompt_schema",)
+)
 _STRICT = SchemaDialects(
-    tools=("openai_strict_tool_parameters", "openai_tool_parameters"),
+    tools=("openai_strict_tool_parameters", "openai_tool_parameters", "json_prompt_schema"),
     outputs=("openai_structured_output", "json_prompt_schema"),
 )
 
