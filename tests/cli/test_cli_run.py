@@ -126,7 +126,10 @@ async def test_json_is_one_document_with_every_key(tmp_path: Path) -> None:
     assert turn_id.startswith("turn_")
     assert timing["committed_at_ms"] >= timing["accepted_at_ms"] > 0
     assert (call["tool"], call["args"], call["attempts"]) == ("double", {"number": 21}, 1)
-    assert call["output"] == {"outcome": {"status": "success", "payload": 42}, "control": None}
+    assert call["output"] == {
+        "outcome": {"status": "success", "payload": 42, "has_attachments": False},
+        "control": None,
+    }
     assert server.requests[0].body["model"] == "small"
 
 
