@@ -3,12 +3,16 @@
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 from plugin_harness import Made, location, opened, path
 from session_harness import Staged, told
 
 import lash
 from lash.events import TextDelta
+from lash.llm.request import LlmRequest
+from lash.llm.response import LlmResponse, TextPart
+from lash.llm.stream import Emit
 from lash.testing import calls, reply
 from lash.testing.scripted import Step
 
@@ -21,8 +25,17 @@ async def look() -> str:
     return "seen"
 
 
+class Twice(Staged):
+    """Says its text in the parts of its answer, and once more as a whole."""
+
+    async def complete(self, request: LlmRequest, emit: Emit) -> LlmResponse:
+        response = await super().complete(request, emit)
+        texts = [part.text for part in response.parts if isinstance(part, TextPart)]
+        return msgspec.structs.replace(response, full_text="".join(texts))
+
+
 def speaker(*said: Step) -> tuple[Staged, lash.Agent]:
-    model = Staged(list(said))
+    model = Twice(list(said))
     return model, lash.Agent("speaker", model=model, tools=[look])
 
 

@@ -549,9 +549,8 @@ class TurnDrive:
         commit = cancelled(commit, self._setup, cancellation)
         if self._operating is None:
             return commit
-        return msgspec.structs.replace(
-            commit, plugin_state=None
-        )  # whoever asked it was told nothing
+        # Whoever asked for it is told that it changed nothing.
+        return msgspec.structs.replace(commit, plugin_state=None)
 
     async def _land(self, commit: TurnCommit) -> CommitReceipt:
         """Commit and tell, as one: also a drive that is being cancelled tells that it committed."""
