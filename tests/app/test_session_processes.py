@@ -617,3 +617,21 @@ async def test_a_model_lists_and_stops_what_its_session_sees(location: str | Pat
         ended = await lashed.processes.handle("mine").outcome()
         assert type(ended).__name__ == "ProcessCancelled"
         assert (await lashed.processes.get("theirs")).state.cancel is None
+
+
+async def test_a_tool_that_is_missing_here_is_told_once_and_waited_for(tmp_path: Path) -> None:
+    @lash.tool
+    async def look() -> str:
+        """Look."""
+        return "seen"
+
+    path, heard = tmp_path / "db", list[Any]()
+    having = lash.Agent("a", model=ScriptedModel([reply("Hello.")]), tools=[look])
+    lacking = lash.Agent("a", model=ScriptedModel([reply("Hello.")]))
+    async with lash.Runtime(path, agents=[having], run_processes=False) as runtime:
+        await runtime.session("s").processes.start_tool("look", {}, id="p")
+    async with lash.Runtime(path, agents=[lacking], on_event=heard.append) as runtime:
+        await runtime.idle(20)
+        assert [(each.code, each.waits_for) for each in heard] == [("process_tool_missing", "code")]
+    async with lash.Runtime(path, agents=[having]) as runtime:
+        assert await runtime.processes.handle("p").result(timeout=20) == "seen"

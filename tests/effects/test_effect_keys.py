@@ -24,6 +24,7 @@ from lash.effects.keys import (
     process_key,
     sleep_key,
     step_key,
+    trigger_key,
     value_key,
     wait_key,
 )
@@ -57,6 +58,7 @@ ordinals = st.integers(1, 30)
         (wait_key("approved", 2), "await:approved:2"),
         (peek_key("approved", 2), "peek:approved:2"),
         (value_key("now", 4), "value:now:4"),
+        (trigger_key("emit", 6), "trigger:emit:6"),
         (direct_key("host", request=None, ordinal=5), "direct:host:ordinal:5"),
         (direct_key("host", request="title", ordinal=5), "direct:request:title"),
         (direct_key("a:b", request="c:d", ordinal=1), "direct:request:c%3Ad"),

@@ -39,6 +39,8 @@ from lash.effects.process_commands import (
 from lash.effects.trigger_commands import (
     DeleteTrigger,
     DisableTrigger,
+    EmittedDelivery,
+    EmitTrigger,
     EnableTrigger,
     ListTriggers,
     PruneTriggers,
@@ -47,6 +49,8 @@ from lash.effects.trigger_commands import (
     TriggerCommand,
     TriggerConflict,
     TriggerEffectOutcome,
+    TriggerEmission,
+    TriggerEmitted,
     TriggerMutated,
     TriggersListed,
     TriggersPruned,
@@ -189,10 +193,42 @@ TRIGGER_COMMANDS: list[tuple[TriggerCommand, str]] = [
         PruneTriggers(owner_scope=_OWNER, subscription_keys=("k", "l")),
         '{"op":"prune","owner_scope":{"session_id":"s"},"subscription_keys":["k","l"]}',
     ),
+    (
+        EmitTrigger(event="paid", payload={"id": 7}, key="p-1", source="eu", session_id="s"),
+        '{"event":"paid","key":"p-1","op":"emit","payload":{"id":7},"session_id":"s","source":"eu"}',
+    ),
+    (EmitTrigger(event="paid"), '{"event":"paid","op":"emit"}'),
+    (
+        DisableTrigger(owner_scope={}, subscription_key="k"),
+        '{"op":"disable","owner_scope":{},"subscription_key":"k"}',
+    ),
+    (
+        RegisterTrigger(owner_scope={}, draft={}, replaces=True),
+        '{"draft":{},"op":"register","owner_scope":{},"replaces":true}',
+    ),
     (ListTriggers(filter={"enabled": True}), '{"filter":{"enabled":true},"op":"list"}'),
 ]
 
 TRIGGER_OUTCOMES: list[tuple[TriggerEffectOutcome, str]] = [
+    (
+        TriggerEmitted(
+            emission=TriggerEmission(
+                occurrence_id="o",
+                event="paid",
+                key="p-1",
+                replayed=True,
+                deliveries=(
+                    EmittedDelivery(delivery_id="d", key="k", status="started", process_id="d"),
+                    EmittedDelivery(delivery_id="e", key="l", status="failed", code="c"),
+                ),
+            )
+        ),
+        (
+            '{"emission":{"deliveries":[{"delivery_id":"d","key":"k","process_id":"d","status":"started"},'
+            '{"code":"c","delivery_id":"e","key":"l","status":"failed"}],"event":"paid","key":"p-1",'
+            '"occurrence_id":"o","replayed":true},"type":"emission"}'
+        ),
+    ),
     (TriggerMutated(receipt={"r": 1}), '{"receipt":{"r":1},"type":"mutation"}'),
     (TriggersListed(records=({"k": 1},)), '{"records":[{"k":1}],"type":"list"}'),
     (TriggersPruned(receipts=({"r": 1},)), '{"receipts":[{"r":1}],"type":"prune"}'),
