@@ -38,9 +38,9 @@ MATRIX = [
     ("record.before", 1, again("m1")),
     ("record.inside", 1, again("m1")),
     ("record.after", 1, ONCE),
-    # Two tools side by side; a is recorded while b still runs.
+    # Two tools side by side, each body in a task of its own; a is recorded while b still runs.
     ("tool.before", 1, ONCE),
-    ("tool.before", 2, again("a")),
+    ("tool.before", 2, ONCE),
     ("during.a", 1, again("a", "b")),
     ("tool.after", 1, again("a", "b")),
     ("record.before", 2, again("a", "b")),

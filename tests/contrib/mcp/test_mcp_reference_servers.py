@@ -77,7 +77,7 @@ async def test_the_everything_server(programs: Path) -> None:
         assert value(await b.call("mcp__every__get_sum", a=2, b=3)) == "The sum of 2 and 3 is 5."
         picture = value(await b.call("mcp__every__get_tiny_image"))
         kept = [each["source"] for each in picture if isinstance(each, dict)]
-        assert [each["media_type"] for each in kept] == ["image/png"]
+        assert [each["attachment_ref"]["media_type"] for each in kept] == ["image/png"]
         weather = value(await b.call("mcp__every__get_structured_content", location="New York"))
         assert set(weather) == {"temperature", "conditions", "humidity"}
         sampled = value(
