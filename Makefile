@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types floors bench bench-peers bench-shapes format clean
+.PHONY: help demo test test-all check lint types floors bench bench-peers bench-shapes format clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -21,8 +21,11 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)  ## kill an agent in the middle of a turn and watch it resume
 	@$(BIN)/lash demo
 
-test: $(STAMP)  ## run the whole test suite
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+test: $(STAMP)  ## run the test suite, without what takes long
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
+
+test-all: $(STAMP)  ## run every test there is, processes killed at random for minutes included
+	@LASH_LONG=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 lint: $(STAMP)
 	@$(BIN)/ruff check --no-cache .

@@ -14,6 +14,8 @@ import pytest
 import lash
 from lash.core.errors import LashError
 
+pytestmark = pytest.mark.slow
+
 WORKER = Path(__file__).with_name("attachment_worker.py")
 
 

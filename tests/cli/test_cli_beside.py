@@ -11,6 +11,8 @@ from cli_harness import Command, start
 from cli_harness import lash as run_lash
 from recorded_turns import until
 
+pytestmark = pytest.mark.slow
+
 #: A process that runs a turn whose tool waits for a file, and says when the tool has begun.
 DRIVER = '''
 import asyncio

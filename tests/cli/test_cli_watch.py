@@ -20,6 +20,8 @@ from terminal import CTRL_C, Terminal
 
 import lash
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def place(here: Path) -> Path:

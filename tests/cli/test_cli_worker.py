@@ -16,6 +16,8 @@ from recorded_turns import until
 import lash
 from lash.triggers.model import OccurrenceRequest
 
+pytestmark = pytest.mark.slow
+
 #: Long before a lease runs out (30 s), and long enough for a busy machine.
 AT_ONCE_S = 10
 

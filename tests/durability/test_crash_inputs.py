@@ -26,6 +26,8 @@ from crash_scene import (
     tool,
 )
 
+pytestmark = pytest.mark.slow
+
 # --- input brought into a running turn ----------------------------------------------------------------------
 
 #: Nobody brought anything: the turn as it is without.

@@ -24,6 +24,8 @@ from crash_scene import (
     tool,
 )
 
+pytestmark = pytest.mark.slow
+
 DONE = ("t1", "Done.", "a:success", 2)
 DONE_HISTORY = """
     user: t1

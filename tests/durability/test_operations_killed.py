@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 WORKER = Path(__file__).with_name("operation_worker.py")
 ONCE = dict.fromkeys(("load", "charge1", "charge2", "ask", "left", "right"), 1)
 

@@ -19,6 +19,8 @@ from typing import Any, Self
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 WORKER = Path(__file__).with_name("plugin_worker.py")
 
 

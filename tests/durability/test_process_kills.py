@@ -28,6 +28,8 @@ from process_scene import (
     waits,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def whole(outcome: object, starts: str, **more: object) -> dict[str, Left | Sequence[Left]]:
     """One process that came to its end."""

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from process_peers import SHORT, Peer, Place, now_ms
 
+pytestmark = pytest.mark.slow
+
 #: A lease lasts 30 s by default; taking over from the dead takes no such time.
 AT_ONCE_S = 5.0
 

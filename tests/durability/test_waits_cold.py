@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from told_process import ToldProcess, rows
 
+pytestmark = pytest.mark.slow
+
 WORKER = Path(__file__).with_name("wait_worker.py")
 ONCE = {"m1": 1, "ask": 1, "m2": 1}
 ACCEPTED = {"status": "accepted"}

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from lash.llm.schema_projection import SchemaDialect, project
 
+pytestmark = pytest.mark.slow
+
 DIALECTS: tuple[SchemaDialect, ...] = (
     "openai_tool_parameters",
     "openai_strict_tool_parameters",

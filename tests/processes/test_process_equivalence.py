@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from process_writes import FORGED, bound, claims, writes
@@ -47,6 +48,8 @@ from lash.testing.conformance.processes.samples import (
     scope,
 )
 from lash.testing.conformance.samples import ANA, BEN, claim, record, request, wait_row
+
+pytestmark = pytest.mark.slow
 
 T = TypeVar("T")
 

@@ -87,6 +87,8 @@ from lash.triggers.listing import (
 from lash.triggers.model import DeliveryFailure
 from lash.triggers.transitions import Ingested
 
+pytestmark = pytest.mark.slow
+
 #: Of the lease that is held in the database below.
 FENCE = Fence(fencing_token=2, nonce="nonce-of-ana-1")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -73,6 +74,8 @@ from lash.testing.conformance import samples
 from lash.turn.driver import CheckpointKind
 from lash.turn.exchange import TurnCause
 from lash.turn.outcome import AgentFrameSwitch
+
+pytestmark = pytest.mark.slow
 
 T = TypeVar("T")
 

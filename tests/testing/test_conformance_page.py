@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
 #: Of the host's suite, what the page tells most about: cold processes, replay, forgery, fences.
 SOME = "process or unless_it_was or forged or fenced or says_of_itself or verbatim"

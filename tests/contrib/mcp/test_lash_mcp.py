@@ -27,6 +27,8 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_harness import noted, until
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["app", "served"]
 
 

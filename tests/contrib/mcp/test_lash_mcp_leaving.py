@@ -23,6 +23,8 @@ from lash.cli.importing import Work
 from lash.cli.mcp.desk import Desk
 from lash.testing import ScriptedModel, calls, reply
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["app", "served"]
 
 

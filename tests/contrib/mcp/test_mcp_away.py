@@ -15,6 +15,8 @@ from lash.core.errors import LashError
 from lash.tools.model import ToolContext, ToolRetry
 from lash.turn.tools import NeverRetry, RetriesExhausted, SafeToRetry, ToolOutput
 
+pytestmark = pytest.mark.slow
+
 QUICK: dict[str, Any] = {"reconnect_first": 0.05, "reconnect_most": 0.05}
 
 

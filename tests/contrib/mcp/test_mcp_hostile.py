@@ -10,6 +10,8 @@ from mcp_harness import bench, failure, fair, kill, noted, rude, until, value
 
 from lash.contrib.mcp import HttpServer, StdioServer
 
+pytestmark = pytest.mark.slow
+
 QUICK: dict[str, Any] = {"reconnect_first": 0.05, "reconnect_most": 0.05}
 
 

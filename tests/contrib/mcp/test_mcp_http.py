@@ -19,6 +19,8 @@ from mcp_harness import HERE, bench, failure, noted, until, value
 from lash.contrib.mcp import Elicitation, ElicitationAnswer, HttpServer
 from lash.turn.tools import SafeToRetry
 
+pytestmark = pytest.mark.slow
+
 QUICK: dict[str, Any] = {"reconnect_first": 0.05, "reconnect_most": 0.05}
 ERAS = pytest.mark.parametrize("protocol", ["auto", "handshake"])
 

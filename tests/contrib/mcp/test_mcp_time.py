@@ -12,6 +12,8 @@ from mcp_harness import Bench, bench, failure, fair, kill, lives, noted, rude, u
 from lash.contrib.mcp import Elicitation, ElicitationAnswer
 from lash.testing import VirtualClock
 
+pytestmark = pytest.mark.slow
+
 QUICK: dict[str, Any] = {"reconnect_first": 0.05, "reconnect_most": 0.05}
 
 
