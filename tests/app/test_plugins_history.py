@@ -64,6 +64,33 @@ async def test_a_long_conversation_is_shown_from_a_later_turn_on_and_kept_whole(
     ]
 
 
+async def test_attachments_count_as_what_a_model_is_shown_of_them(location: str | Path) -> None:
+    @lash.tool
+    async def draw() -> object:
+        """Draw."""
+        return {"said": "x" * 1_000, "picture": lash.InlineSource(data=b"%PDF-1.7")}
+
+    text = lash.InlineSource(data=b"t" * 20_000, media_type="text/plain")
+    picture = lash.InlineSource(data=b"\x89PNG\r\n\x1a\n", media_type="image/png")
+    sizes: list[list[int]] = []
+
+    def history(hook: HistoryHook) -> None:
+        sizes.append([each.size for each in hook.messages])
+
+    model, agent = speaking(
+        lambda request: reply("Done.") if calls_made(request) else calls(("draw", {})), tools=[draw]
+    )
+    async with opened(location, agent, Made("sizes", history=history)) as runtime:
+        session = runtime.session("s")
+        await session.run(["Look.", text, picture])
+        await session.run("And?")
+    said, _, answered, _ = sizes[-1]
+    # A picture or a document is taken for 1,600 tokens, of four bytes, and text for what it says.
+    assert 26_400 < said < 27_400
+    assert 7_400 < answered < 8_400
+    assert len(model.asked) == 4
+
+
 async def test_requests_extend_one_prefix_until_the_window_moves(location: str | Path) -> None:
     model, agent = looker()
     async with opened(location, agent, RollingHistory(max_tokens=1_000)) as runtime:

@@ -2,9 +2,10 @@
 
     Runtime("agents.db", agents=[…], plugins=[RollingHistory(max_tokens=60_000)])
 
-Sizes are estimates: a token is taken for four bytes of JSON. Instructions, tools and what the turn itself
-adds are not counted, so there is to be room for them beside the limit. Where the model's window is known, no
-more than three quarters of it are used.
+Sizes are estimates: a token is taken for four bytes of JSON, a picture or a document for 1,600 tokens, an
+attached text for its bytes. Instructions, tools and what the turn itself adds are not counted, so there is to
+be room for them beside the limit. Where the model's window is known, no more than three quarters of it are
+used.
 """
 
 from collections.abc import Sequence
