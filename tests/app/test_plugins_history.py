@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from plugin_harness import Made, location, opened, path
-from session_harness import Holding, Staged, is_valid, seen, speaking, told
+from session_harness import Holding, Staged, is_valid, seen, speaking, told, user_texts
 
 import lash
 from lash.contrib.history import AutoCompaction, RollingHistory
@@ -236,3 +236,27 @@ def test_a_limit_is_a_number() -> None:
         for made in (RollingHistory, AutoCompaction):
             with pytest.raises(lash.ConfigurationError):
                 made(max_tokens=wrong)  # type: ignore[arg-type]  # what it refuses
+
+
+async def test_a_frame_that_its_turn_leaves_is_not_summarised(location: str | Path) -> None:
+    @lash.tool
+    async def leave() -> lash.SwitchFrame:
+        """Go on elsewhere."""
+        return lash.SwitchFrame(frame_id="next", task="The next task.")
+
+    def script(request: LlmRequest) -> Step:
+        said = str(request.messages[-1])
+        return calls(("leave", {})) if "Leave." in said else reply("s" * 4_000)
+
+    _, agent = speaking(script, tools=[leave])
+    async with opened(location, agent, AutoCompaction(max_tokens=1_000)) as runtime:
+        session = runtime.session("s")
+        await session.run("Long.")
+        await session.run("Leave.")
+        await runtime.idle()
+        assert [turn.command for turn in await session.turns()] == [None, None, None]
+        assert await user_texts(session) == ["The next task."]
+        await session.run("More.")
+        await runtime.idle()
+        # In the next frame it is measured anew.
+        assert [turn.command for turn in await session.turns()][3:] == [None, "compact_context"]

@@ -86,10 +86,12 @@ class AutoCompaction(Plugin):
         limit = _limit(history, self._max_tokens)
         if size <= limit:
             return None
-        asked = (session.state or {}).get("asked_at")
+        state, begins = session.state or {}, history.messages[0].id
+        # What was asked about another frame, or before a summary was made, is about another conversation.
+        asked = state.get("asked_at") if state.get("begins") == begins else None
         if asked is not None and asked <= size < asked + limit // 4:
             return None
-        session.remember({"asked_at": size})
+        session.remember({"asked_at": size, "begins": begins})
         return Compact(self._instructions)
 
 
