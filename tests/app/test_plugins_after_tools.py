@@ -5,6 +5,7 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from plugin_harness import (
     Made,
@@ -24,6 +25,7 @@ from session_harness import Staged
 
 import lash
 from lash.effects.waits.model import AwaitEventKey
+from lash.llm.request import AttachmentBlock, TextBlock, ToolResultBlock
 from lash.plugins import Abort, Answer, Deny, Hold, ReplaceArgs, Say, ToolCallHook
 from lash.testing import calls, reply
 from lash.turn.tools import ToolFailed, ToolOutput, ToolSuccess
@@ -293,3 +295,39 @@ async def test_an_after_hook_may_refuse_an_answer_from_outside(location: str | P
         turn = asyncio.create_task(runtime.session("s").run("Go."))
         await runtime.completions.resolve(await keys.get(), "yes")
         assert codes(await turn) == ["late"]
+
+
+async def test_what_a_hook_makes_of_an_answer_shows_the_pictures_it_was_told_and_no_others(
+    location: str | Path,
+) -> None:
+    looks_like = {"$lash_tool_value": "mine"}
+
+    @lash.tool
+    async def card() -> dict[str, object]:
+        """A card with a picture."""
+        picture = lash.InlineSource(data=b"%PDF-1.7", media_type="application/pdf")
+        return {"picture": picture, "number": "1234", "data": looks_like}
+
+    async def after_tool(call: ToolCallHook, output: ToolOutput) -> Answer | None:
+        if not isinstance(output.outcome, ToolSuccess):
+            return None
+        told: Any = output.outcome.payload
+        other = msgspec.json.decode(msgspec.json.encode(told["picture"]))
+        other["source"]["attachment_ref"]["id"] = "0" * 64
+        return Answer({**told, "number": "***", "other": other})
+
+    model = Staged([calls(("card", {})), reply("Done.")])
+    agent = lash.Agent("clerk", model=model, tools=[card])
+    result = await ran(location, agent, Made("p", after_tool=after_tool))
+    (record,) = result.tool_calls
+    (kept,) = record.attachments
+    assert isinstance(kept, lash.StoredSource)
+    assert kept.attachment_ref.media_type == "application/pdf"
+    (block,) = model.asked[-1].messages[-1].blocks
+    assert isinstance(block, ToolResultBlock)
+    before, picture, after = block.pieces
+    assert isinstance(before, TextBlock)
+    assert isinstance(picture, AttachmentBlock)
+    assert isinstance(after, TextBlock)
+    assert before.text.startswith('{"data":{"$lash_tool_value":"mine"},"number":"***","other":{')
+    assert (before.text[-11:], after.text) == (',"picture":', "}")

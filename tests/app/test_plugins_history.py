@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from plugin_harness import Made, location, opened, path
-from session_harness import Holding, Staged, is_valid, seen, speaking, told
+from session_harness import Holding, Staged, is_valid, seen, speaking, told, user_texts
 
 import lash
 from lash.contrib.history import AutoCompaction, RollingHistory
@@ -62,6 +62,33 @@ async def test_a_long_conversation_is_shown_from_a_later_turn_on_and_kept_whole(
         ("assistant", "Seen."),
         ("user", "Turn 4."),
     ]
+
+
+async def test_attachments_count_as_what_a_model_is_shown_of_them(location: str | Path) -> None:
+    @lash.tool
+    async def draw() -> object:
+        """Draw."""
+        return {"said": "x" * 1_000, "picture": lash.InlineSource(data=b"%PDF-1.7")}
+
+    text = lash.InlineSource(data=b"t" * 20_000, media_type="text/plain")
+    picture = lash.InlineSource(data=b"\x89PNG\r\n\x1a\n", media_type="image/png")
+    sizes: list[list[int]] = []
+
+    def history(hook: HistoryHook) -> None:
+        sizes.append([each.size for each in hook.messages])
+
+    model, agent = speaking(
+        lambda request: reply("Done.") if calls_made(request) else calls(("draw", {})), tools=[draw]
+    )
+    async with opened(location, agent, Made("sizes", history=history)) as runtime:
+        session = runtime.session("s")
+        await session.run(["Look.", text, picture])
+        await session.run("And?")
+    said, _, answered, _ = sizes[-1]
+    # A picture or a document is taken for 1,600 tokens, of four bytes, and text for what it says.
+    assert 26_400 < said < 27_400
+    assert 7_400 < answered < 8_400
+    assert len(model.asked) == 4
 
 
 async def test_requests_extend_one_prefix_until_the_window_moves(location: str | Path) -> None:
@@ -209,3 +236,27 @@ def test_a_limit_is_a_number() -> None:
         for made in (RollingHistory, AutoCompaction):
             with pytest.raises(lash.ConfigurationError):
                 made(max_tokens=wrong)  # type: ignore[arg-type]  # what it refuses
+
+
+async def test_a_frame_that_its_turn_leaves_is_not_summarised(location: str | Path) -> None:
+    @lash.tool
+    async def leave() -> lash.SwitchFrame:
+        """Go on elsewhere."""
+        return lash.SwitchFrame(frame_id="next", task="The next task.")
+
+    def script(request: LlmRequest) -> Step:
+        said = str(request.messages[-1])
+        return calls(("leave", {})) if "Leave." in said else reply("s" * 4_000)
+
+    _, agent = speaking(script, tools=[leave])
+    async with opened(location, agent, AutoCompaction(max_tokens=1_000)) as runtime:
+        session = runtime.session("s")
+        await session.run("Long.")
+        await session.run("Leave.")
+        await runtime.idle()
+        assert [turn.command for turn in await session.turns()] == [None, None, None]
+        assert await user_texts(session) == ["The next task."]
+        await session.run("More.")
+        await runtime.idle()
+        # In the next frame it is measured anew.
+        assert [turn.command for turn in await session.turns()][3:] == [None, "compact_context"]

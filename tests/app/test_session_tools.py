@@ -252,6 +252,41 @@ async def test_a_child_session_must_not_do_what_its_parent_must_not(
     assert [tool.name for tool in asked.tools] == wanted
 
 
+async def test_children_of_a_tool_that_runs_as_a_process_and_their_forks_must_not_either(
+    location: str | Path,
+) -> None:
+    danger = Watched("danger")
+
+    @lash.tool
+    async def ask(ctx: lash.ToolContext) -> str:
+        """Ask another agent."""
+        return (await ctx.child("clerk", "Do it.")).session_id
+
+    @lash.tool
+    async def behind(ctx: lash.ToolContext) -> object:
+        """Ask another agent, in the background."""
+        return await ctx.processes.result(await ctx.processes.start_tool("ask", {}))
+
+    def script(request: Any) -> Any:
+        said = str(request.messages[-1])
+        if "Go." in said:
+            return calls(("behind", {}))
+        return calls(("danger", {})) if "Do it." in said else reply("Done.")
+
+    agent = lash.Agent("clerk", model=Staged(script), tools=[ask, behind, danger])
+    async with opened(location, agent) as runtime:
+        session = runtime.session("s")
+        await session.configure_tools(hidden=["tool:danger"])
+        (child,) = values(await session.run("Go."))
+        assert danger.ran == []
+        told = {each.session_id: each for each in await runtime.sessions()}
+        relation: Any = told[str(child)].relation
+        assert (relation.parent_session_id, relation.depth) == ("s", 1)
+        fork = await runtime.session(str(child)).fork("f")
+        assert codes(await fork.run("Do it.")) == ["tool_unavailable"]
+    assert danger.ran == []
+
+
 async def test_a_turn_is_replayed_with_the_tools_its_session_had_then(path: Path) -> None:
     _, agent = clerk(Watched("a"), Watched("b"), says=[calls(("a", {}), ("b", {}))])
     async with opened(path, agent) as runtime:

@@ -163,6 +163,13 @@ def test_what_a_run_brings_along_stands_before_the_others_and_goes_with_it() -> 
 # --- membership, hiding, activation ---------------------------------------------------------------
 
 
+def test_another_order_of_what_a_run_brings_along_is_another_generation() -> None:
+    one = upsert_source(ToolCatalog(), source("context", tool("a"), tool("b")))
+    other = upsert_source(one, source("context", tool("b"), tool("a")))
+    assert (names(one), one.generation) == (["a", "b"], 1)
+    assert (names(other), other.generation) == (["b", "a"], 2)
+
+
 def test_a_tool_that_is_opted_out_is_not_callable() -> None:
     catalog = set_membership(having(source("a", READ, WRITE)), READ.id, member=False)
     assert names(catalog) == ["write"]

@@ -14,7 +14,15 @@ from lash.attachments.model import (
     ProviderFileSource,
     StoredSource,
 )
-from lash.attachments.values import ToolAttachment, ToolValue, encode_tool_value
+from lash.attachments.values import (
+    TAG,
+    ToolAttachment,
+    ToolValue,
+    attachments_of,
+    decode_tool_value,
+    encode_tool_value,
+)
+from lash.core.errors import LashError
 from lash.core.json import Data, JsonValue, to_json
 
 
@@ -53,6 +61,36 @@ def kept_value(value: object) -> Kept:
     if not holds:
         return Kept(payload=to_json(value))
     return Kept(payload=encode_tool_value(_tool_value(value)), has_attachments=True)
+
+
+def told_again(value: object, told: JsonValue) -> object:
+    """A value that was made of a kept one, with the attachments of that one as attachments again.
+
+    What looks like another attachment than those that were told is data.
+
+    Args:
+        value: What somebody has made of it.
+        told: What was told: a tool value as it is kept.
+    """
+    known = tuple(attachments_of(decode_tool_value(told)))
+
+    def again(part: object) -> object:
+        if isinstance(part, Mapping):
+            if TAG not in part:
+                return {name: again(item) for name, item in part.items()}
+            try:
+                read = decode_tool_value(part)
+            except LashError:
+                return part
+            return read if all(each in known for each in attachments_of(read)) else part
+        if isinstance(part, list | tuple):
+            return [again(item) for item in part]
+        return part
+
+    try:
+        return again(value)
+    except RecursionError:
+        return value  # `kept_value` says what is wrong with it
 
 
 def _holds(value: object) -> bool:

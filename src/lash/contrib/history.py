@@ -2,9 +2,10 @@
 
     Runtime("agents.db", agents=[…], plugins=[RollingHistory(max_tokens=60_000)])
 
-Sizes are estimates: a token is taken for four bytes of JSON. Instructions, tools and what the turn itself
-adds are not counted, so there is to be room for them beside the limit. Where the model's window is known, no
-more than three quarters of it are used.
+Sizes are estimates: a token is taken for four bytes of JSON, a picture or a document for 1,600 tokens, an
+attached text for its bytes. Instructions, tools and what the turn itself adds are not counted, so there is to
+be room for them beside the limit. Where the model's window is known, no more than three quarters of it are
+used.
 """
 
 from collections.abc import Sequence
@@ -85,10 +86,12 @@ class AutoCompaction(Plugin):
         limit = _limit(history, self._max_tokens)
         if size <= limit:
             return None
-        asked = (session.state or {}).get("asked_at")
+        state, begins = session.state or {}, history.messages[0].id
+        # What was asked about another frame, or before a summary was made, is about another conversation.
+        asked = state.get("asked_at") if state.get("begins") == begins else None
         if asked is not None and asked <= size < asked + limit // 4:
             return None
-        session.remember({"asked_at": size})
+        session.remember({"asked_at": size, "begins": begins})
         return Compact(self._instructions)
 
 

@@ -117,7 +117,8 @@ class HistoryEntry(Data):
     Attributes:
         id: The message.
         role: Whose it is.
-        size: How many bytes of JSON it is to a model.
+        size: How many bytes of JSON it is to a model. A text among its attachments counts by its bytes,
+            a picture or a document as 6,400.
         begins: Whether what is shown may begin here: the user says something, and no tool call of
             before is without its answer.
     """

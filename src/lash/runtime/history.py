@@ -7,8 +7,11 @@ not what came before it.
 from collections import OrderedDict
 from collections.abc import Sequence
 
+import msgspec
+
+from lash.core.attachments import AttachmentSource, StoredSource
 from lash.core.json import digest, encode
-from lash.llm.request import HistoryRef
+from lash.llm.request import AttachmentBlock, HistoryRef, LlmMessage, ToolResultBlock
 from lash.plugins.contexts import HistoryEntry
 from lash.sessions.model import SessionHead, messages_of
 from lash.sessions.store import SessionStore
@@ -17,6 +20,9 @@ from lash.turn.projection import Projection, render_message
 
 #: What stands in the place of what a model is not shown.
 _LEFT_OUT = text_message("m_left_out", "system", "Earlier messages are left out here.")
+
+#: What a picture or a document is taken for, in bytes: about 1,600 tokens.
+_PICTURE_BYTES = 6_400
 
 #: Sessions whose history stays in memory. Each costs what its transcript weighs.
 _RESIDENT = 256
@@ -57,7 +63,7 @@ class History:
             entry = HistoryEntry(
                 id=message.id,
                 role=message.role,
-                size=0 if rendered is None else len(encode(rendered)),
+                size=0 if rendered is None else _size(rendered),
                 begins=message.role == "user" and not answers and not self._open_calls,
             )
             self._entries.append(entry)
@@ -120,3 +126,28 @@ class Histories:
     def forget(self, session_id: str) -> None:
         """Drop a history that may not be where the store is."""
         self._resident.pop(session_id, None)
+
+
+def _size(message: LlmMessage) -> int:
+    """How much a message is to a model, in bytes of JSON: its attachments by what they show."""
+    blocks = [
+        msgspec.structs.replace(block, content="")  # the pieces say it all
+        if isinstance(block, ToolResultBlock) and block.pieces
+        else block
+        for block in message.blocks
+    ]
+    shown = [
+        piece
+        for block in blocks
+        for piece in (block.pieces if isinstance(block, ToolResultBlock) else (block,))
+    ]
+    weights = [_weight(each.source) for each in shown if isinstance(each, AttachmentBlock)]
+    return len(encode(msgspec.structs.replace(message, blocks=tuple(blocks)))) + sum(weights)
+
+
+def _weight(source: AttachmentSource) -> int:
+    if isinstance(source, StoredSource):
+        ref = source.attachment_ref
+        if ref.media_type.startswith("text/") or ref.media_type == "application/json":
+            return ref.byte_len  # models are shown it as text
+    return _PICTURE_BYTES

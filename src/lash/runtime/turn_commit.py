@@ -87,6 +87,8 @@ def commit_of(
     else:
         added.extend(_final_message(setup, added, assembled))
     direct = ledger.direct_calls
+    # A summary of the frame that the turn leaves is for nobody, and the next frame needs none yet.
+    left = frame is not None and turn.input.command is None
     return TurnCommit(
         session_id=turn.session_id,
         turn_id=turn.turn_id,
@@ -110,7 +112,7 @@ def commit_of(
         children_usage=tuple(ledger.children),
         provider_id=setup.model.provider.kind if ledger.llm_calls else None,
         plugin_state=ledger.plugin_state,
-        queued=tuple(ledger.queued),
+        queued=() if left else tuple(ledger.queued),
     )
 
 

@@ -7,8 +7,10 @@ so a session may be forked while it is driven.
 from collections.abc import Sequence
 from typing import TypeAlias
 
+import msgspec
+
 from lash.core.json import Data
-from lash.sessions.model import ForkedSession, SessionHead, SessionNode
+from lash.sessions.model import ForkedSession, SessionConfig, SessionHead, SessionNode
 from lash.sessions.remembering import begun_anew
 
 
@@ -173,6 +175,16 @@ def _head(
         leaf_id=leaf_id,
         leaf_digest=leaf_digest,
         frame_id=frame_id,
-        config=begun_anew(source.config),
+        config=begun_anew(_telling_its_tools(source)),
         relation=ForkedSession(session_id=source.session_id, node_id=leaf_id),
     )
+
+
+def _telling_its_tools(source: SessionHead) -> SessionConfig:
+    """What a session says, with what a child must not do by its parent's word.
+
+    A fork comes from somewhere else, so it has to say that itself.
+    """
+    if source.config.tools is not None or source.tools.says_nothing:
+        return source.config
+    return msgspec.structs.replace(source.config, tools=source.tools)

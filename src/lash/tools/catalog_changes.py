@@ -195,7 +195,8 @@ def _counted(before: ToolCatalog, after: ToolCatalog) -> ToolCatalog:
 
 def _seen(catalog: ToolCatalog) -> object:
     seen = surface(catalog)
-    return seen, catalog.entries, {each for each in catalog.hidden if each in seen}
+    # The order counts: it is the order in which models are told of them.
+    return tuple(seen.items()), catalog.entries, {each for each in catalog.hidden if each in seen}
 
 
 def _is_of(entry: ToolEntry, source_id: str) -> bool:

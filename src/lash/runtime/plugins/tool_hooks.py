@@ -13,7 +13,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 import msgspec
 
-from lash.attachments.returned import kept_value
+from lash.attachments.returned import kept_value, told_again
 from lash.core.errors import LashError
 from lash.core.json import JsonObject, JsonValue, encode, to_json
 from lash.core.text import spelled_out
@@ -124,7 +124,8 @@ class ToolHooks:
         def ask(plugin: Plugin, subject: JsonObject) -> object:
             return plugin.before_tool(self._hook(plugin, call, subject, states))
 
-        def replacement(directive: object) -> JsonObject | None:
+        def replacement(directive: object, subject: JsonObject) -> JsonObject | None:
+            del subject
             return _args(directive.args) if isinstance(directive, ReplaceArgs) else None
 
         composed = _Composition(
@@ -189,9 +190,12 @@ class ToolHooks:
             hook = self._hook(plugin, call, args, states)
             return plugin.after_tool(hook, _copy(subject))
 
-        def replacement(directive: object) -> ToolOutput | None:
+        def replacement(directive: object, subject: ToolOutput) -> ToolOutput | None:
             if not isinstance(directive, Answer):
                 return None
+            before = subject.outcome
+            if isinstance(before, ToolSuccess) and before.has_attachments:
+                return _succeeded(told_again(directive.value, before.payload))
             return _succeeded(directive.value)
 
         composed = _Composition(
@@ -270,7 +274,7 @@ class _Composition(Generic[T]):
         self,
         plugins: Sequence[Plugin],
         ask: Callable[[Plugin, T], object],
-        replacement: Callable[[object], T | None],
+        replacement: Callable[[object, T], T | None],
         settling: tuple[type[Settling], ...],
         *,
         first_of_equals: bool,
@@ -288,14 +292,14 @@ class _Composition(Generic[T]):
         """What settles it, if anything does, and the subject as it stands in the end."""
         for index, plugin in enumerate(self._plugins):
             directive = await self._asked(plugin, subject)
-            replaced = self._replaced(plugin, directive)
+            replaced = self._replaced(plugin, directive, subject)
             if replaced is None:
                 self._take(plugin, directive, subject)
                 continue
             subject = replaced
             for earlier in self._plugins[:index]:
                 again = await self._asked(earlier, subject)
-                if self._replaced(earlier, again) is not None:
+                if self._replaced(earlier, again, subject) is not None:
                     raise _HookFailedError(
                         plugin.id,
                         f"The plugins {earlier.id!r} and {plugin.id!r} both put something else in the "
@@ -324,9 +328,9 @@ class _Composition(Generic[T]):
             }
             states.emit(winner, f"{hook}.directive_conflict", payload)
 
-    def _replaced(self, plugin: Plugin, directive: object) -> T | None:
+    def _replaced(self, plugin: Plugin, directive: object, subject: T) -> T | None:
         try:
-            return self._replacement(directive)
+            return self._replacement(directive, subject)
         except LashError as error:
             raise _HookFailedError(
                 plugin.id,

@@ -189,7 +189,7 @@ class ToolCallEngine:
                 tool=call.tool_name,
             )
         session_id = env.session_id or f"{_NO_SESSION}{run.record.process_id}"
-        head = SessionHead(session_id=session_id, agent=agent.ref, created_at_ms=0)
+        head = await self._head(agent, session_id, env)
         dispatch = ToolDispatch(
             {call.tool_name: tool},
             run.controller,
@@ -218,7 +218,7 @@ class ToolCallEngine:
             ),
             triggers=self._triggers,
             slot=run,
-            hooks=await self._hooks(agent, head, env),
+            hooks=_hooks(agent, head),
             attachments=self._attachments,
         )
         pending = PendingToolCall(call_id=call.call_id, tool_name=call.tool_name, args=call.args)
@@ -227,20 +227,16 @@ class ToolCallEngine:
         )
         return outcome_of(completed.output)
 
-    async def _hooks(
-        self, agent: AgentDefinition, head: SessionHead, env: ProcessEnv
-    ) -> ToolHooks | None:
-        """Who is asked about the call. They see what the session says and remembers just now.
+    async def _head(self, agent: AgentDefinition, session_id: str, env: ProcessEnv) -> SessionHead:
+        """The session that the call works for, with what it says, remembers and comes from just now.
 
-        What they remember here ends with the process: it is no turn of the session's.
+        Child sessions of the call are its children, and must not do what it must not.
         """
-        plugins = agent.plugins
-        if not (plugins.asks_before_tools or plugins.at("offers")):
-            return None
+        head = SessionHead(session_id=session_id, agent=agent.ref, created_at_ms=0)
         session = await self._load_head(env.session_id) if env.session_id else None
-        if session is not None:
-            head = msgspec.structs.replace(head, config=session.config)
-        return ToolHooks(plugins, PluginStates(head, _unheard), asks_offers=True)
+        if session is None:
+            return head
+        return msgspec.structs.replace(head, config=session.config, relation=session.relation)
 
     def _agent_of(self, record: ProcessRecord, env: ProcessEnv) -> AgentDefinition:
         ref = AgentRef(name=env.agent_name or "", version=env.agent_version or "1")
@@ -258,6 +254,14 @@ class ToolCallEngine:
     async def _mint(self, run: ProcessRun, place: str) -> AwaitEventKey:
         wait = ToolCompletionWait(tool_call_id=place)
         return await self._effects.await_event_key(run.controller.scope, wait)
+
+
+def _hooks(agent: AgentDefinition, head: SessionHead) -> ToolHooks | None:
+    """Who is asked about the call. What they remember here ends with the process: it is no turn."""
+    plugins = agent.plugins
+    if not (plugins.asks_before_tools or plugins.at("offers")):
+        return None
+    return ToolHooks(plugins, PluginStates(head, _unheard), asks_offers=True)
 
 
 def _input_of(record: ProcessRecord) -> ToolCallInput:
