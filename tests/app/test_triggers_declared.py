@@ -123,6 +123,16 @@ async def test_a_set_with_one_that_cannot_be_is_refused_as_a_whole(place: str) -
         assert await members(running) == []
 
 
+async def test_what_is_no_list_is_refused_with_what_is_one(place: str) -> None:
+    async with runtime(place) as running:
+        await running.triggers.subscribe(PAID, ship, key="k")
+        wrong: Any
+        for wrong in (Declared(PAID, ship, key="a"), [PAID], "k"):
+            assert await code_of(running.triggers.reconcile(wrong)) == "trigger_subscription_invalid"
+        assert await code_of(running.triggers.prune("k")) == "trigger_subscription_invalid"
+        assert await members(running) == [("k", "unknown")]
+
+
 # --- changes without a revision -----------------------------------------------------------------------
 
 

@@ -306,6 +306,11 @@ class Triggers(TriggerRecords):
         Raises:
             LashError: As `subscribe`.
         """
+        if isinstance(keys, str):  # its letters are no keys
+            raise ConfigurationError(
+                "trigger_subscription_invalid",
+                f"prune takes a list of keys: [{keys!r}]. Nothing was changed.",
+            )
         owner, actor = owner_of(session, host)
         command = Prune(owner=owner, actor=actor, keys=tuple(keys))
         outcome = await self._side.execute(command, operation_id)
@@ -335,6 +340,14 @@ class Triggers(TriggerRecords):
             ConfigurationError: `trigger_event_unknown`, `process_unregistered`, `agent_unknown`.
             LashError: `trigger_subscription_invalid`, `value_not_json`, `runtime_closed`.
         """
+        if not isinstance(wanted, Sequence) or not all(
+            isinstance(each, TriggerDeclaration) for each in wanted
+        ):
+            raise ConfigurationError(
+                "trigger_subscription_invalid",
+                "reconcile takes a list of lash.TriggerDeclaration(…), all that there are to be. "
+                "Nothing was changed.",
+            )
         return await self._side.reconcile(wanted, host)
 
     async def _done(self, command: TriggerCommand, operation_id: str | None) -> TriggerReceipt:
