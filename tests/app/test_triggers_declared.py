@@ -128,7 +128,9 @@ async def test_what_is_no_list_is_refused_with_what_is_one(place: str) -> None:
         await running.triggers.subscribe(PAID, ship, key="k")
         wrong: Any
         for wrong in (Declared(PAID, ship, key="a"), [PAID], "k"):
-            assert await code_of(running.triggers.reconcile(wrong)) == "trigger_subscription_invalid"
+            assert (
+                await code_of(running.triggers.reconcile(wrong)) == "trigger_subscription_invalid"
+            )
         assert await code_of(running.triggers.prune("k")) == "trigger_subscription_invalid"
         assert await members(running) == [("k", "unknown")]
 

@@ -101,7 +101,7 @@ class Webhook:
 
     def _key(self, headers: Mapping[str, str], body: bytes) -> str:
         name = self.event.name if isinstance(self.event, TriggerEvent) else self.event
-        if self.source is not None:  # another sender's ids, and its bodies, are deliveries of its own
+        if self.source is not None:  # the ids of several senders may be the same
             name = source_key_of(name, self.source)
         if self.id_header is None:
             return f"webhook:{name}:sha256:{hashlib.sha256(body).hexdigest()}"
