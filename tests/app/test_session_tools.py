@@ -426,6 +426,7 @@ async def test_apply_state_rejects_ambiguous_current_source_binding(
     [
         {"members": {"tool:nobody": False}},
         {"members": {"own": True}},  # a name is no id
+        {"members": ["tool:own"]},
         {"only": ["tool:own", "tool:nobody"]},
         {"only": "tool:own"},
         {"hidden": "tool:own"},
@@ -437,6 +438,9 @@ async def test_what_makes_no_sense_changes_nothing(wrong: Any) -> None:
     async with opened(":memory:", agent) as runtime:
         session = runtime.session("s")
         assert await code_of(session.configure_tools(**wrong)) == "tool_catalog_invalid"
+        state: Any
+        for state in ({}, await session.tools()):  # what has a state is none itself
+            assert await code_of(session.apply_tools(state)) == "tool_catalog_invalid"
         assert (await session.tools()).generation == 0
         assert await session.info() is None  # not even a turn was made of it
 

@@ -1,5 +1,6 @@
 """Sets of subscriptions that are declared as a whole, and those of one session."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,32 @@ async def test_a_set_with_one_that_cannot_be_is_refused_as_a_whole(place: str) -
         ):
             assert await code_of(reconcile([fine, wrong], host="shop")) == code
         assert await members(running) == []
+
+
+async def test_of_two_sets_that_are_declared_at_once_one_stands(tmp_path: Path) -> None:
+    path = str(tmp_path / "lash.db")
+    async with runtime(path) as one, runtime(path) as other:
+        for number in range(5):
+            host = f"shop-{number}"
+            await asyncio.gather(
+                one.triggers.reconcile([Declared(PAID, ship, key="old")], host=host),
+                other.triggers.reconcile([Declared(PAID, ship, key="new")], host=host),
+            )
+            found = dict(await members(one, host=host))
+            assert sorted(found) == ["new", "old"]
+            assert sorted(found.values()) == ["declared", "orphaned"]
+
+
+async def test_what_is_no_list_is_refused_with_what_is_one(place: str) -> None:
+    async with runtime(place) as running:
+        await running.triggers.subscribe(PAID, ship, key="k")
+        wrong: Any
+        for wrong in (Declared(PAID, ship, key="a"), [PAID], "k"):
+            assert (
+                await code_of(running.triggers.reconcile(wrong)) == "trigger_subscription_invalid"
+            )
+        assert await code_of(running.triggers.prune("k")) == "trigger_subscription_invalid"
+        assert await members(running) == [("k", "unknown")]
 
 
 # --- changes without a revision -----------------------------------------------------------------------

@@ -34,6 +34,30 @@ def test_an_agent_that_could_not_be_stored_is_refused_when_it_is_made(
     assert raised.value.code == "agent_invalid"
 
 
+@lash.process
+async def nothing(ctx: lash.ProcessContext) -> None:
+    """Nothing."""
+
+
+@pytest.mark.parametrize(
+    ("make", "code"),
+    [
+        (lambda: lash.Runtime(":memory:", processes=nothing), "process_function_invalid"),  # type: ignore[arg-type]  # no list
+        (
+            lambda: lash.Runtime(":memory:", triggers=lash.TriggerEvent("e")),  # type: ignore[arg-type]  # no list
+            "trigger_event_invalid",
+        ),
+        (lambda: lash.grant_tool(print), "tool_signature_invalid"),  # type: ignore[arg-type]  # no tool
+    ],
+)
+def test_one_in_the_place_of_a_list_and_what_is_no_tool_are_told_with_a_code(
+    make: Callable[[], object], code: str
+) -> None:
+    with pytest.raises(lash.ConfigurationError) as raised:
+        make()
+    assert raised.value.code == code
+
+
 @pytest.mark.parametrize("store", [None, 42])
 def test_a_runtime_over_no_store_is_refused(store: Any) -> None:
     with pytest.raises(lash.ConfigurationError) as raised:

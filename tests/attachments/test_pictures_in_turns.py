@@ -132,6 +132,28 @@ async def test_prompts_that_are_none_are_refused(prompt: object) -> None:
         assert code in {"turn_input_empty", "turn_input_invalid"}
 
 
+async def test_a_url_that_no_provider_could_fetch_is_refused_and_never_kept() -> None:
+    @lash.tool
+    async def look() -> lash.ExternalUrlSource:
+        """Look."""
+        return lash.ExternalUrlSource(url="data:image/png;base64,iVBO", media_type="image/png")
+
+    model = ScriptedModel([calls(("look", {})), reply("Hm.")])
+    async with lash.Runtime(":memory:", agents=[agent(model, look)]) as runtime:
+        session = runtime.session("s")
+        for url, media_type, code in (
+            ("data:image/png;base64,iVBO", "image/png", "attachment_invalid"),
+            ("photo.png", "image/png", "attachment_invalid"),
+            (7, "image/png", "attachment_invalid"),
+            ("https://example.com/a.png", "png", "attachment_media_type_invalid"),
+        ):
+            source = lash.ExternalUrlSource(url=url, media_type=media_type)  # type: ignore[arg-type]  # wrong on purpose
+            assert await code_of(session.run(["Look:", source])) == code
+        assert await session.pending() == []
+        (call,) = (await session.run("Look.")).tool_calls
+        assert why(call) == ("attachment_invalid", "runtime")
+
+
 async def test_the_policy_decides_what_users_may_attach() -> None:
     policy = lash.AttachmentPolicy(media_types=["image/*"], sources=["inline"])
     async with lash.Runtime(

@@ -140,5 +140,7 @@ def test_an_empty_database_says_so(empty: Path, capsys: Capture) -> None:
     ):
         assert main(["triggers", what]) == 0
         assert capsys.readouterr().out == f"{said}\n"
+        assert main(["triggers", what, "--event", "order.paid"]) == 0
+        assert "s of event order.paid" in capsys.readouterr().out  # others may well be there
         assert main(["triggers", what, "--json"]) == 0
         assert json.loads(capsys.readouterr().out) == []

@@ -447,7 +447,7 @@ MODULES = {
     "broken": "raise ValueError('module-text')\n",
     "leaving": "import sys\nsys.exit(3)\n",
     "needy": "import a_package_that_nobody_has\n",
-    "listed": "work = []\nmade = lambda: [7]\nneeds = lambda one: [one]\n",
+    "listed": "import lash\nwork = []\npaid = lash.TriggerEvent('order.paid')\nmade = lambda: [7]\nneeds = lambda one: [one]\n",
 }
 
 
@@ -460,6 +460,7 @@ MODULES = {
         ("leaving", "importing leaving failed: SystemExit: 3"),
         ("needy", "importing needy failed: No module named 'a_package_that_nobody_has'"),
         ("listed:work", "it names an empty list; there is nothing to run"),
+        ("listed:paid", "it names events alone; there is nothing to run"),
         ("listed:made", "it names a value of type int, not an agent, a process function"),
         ("listed:needs", "calling it without arguments failed: TypeError"),
         ("listed:nothing", "module listed has no 'nothing'"),

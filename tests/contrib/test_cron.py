@@ -66,6 +66,9 @@ def test_schedules_that_cannot_be_are_refused() -> None:
     with pytest.raises(lash.ConfigurationError) as raised:
         Cron("tick", every(timedelta(hours=1)), missed="some")  # type: ignore[arg-type]  # that is the point
     assert raised.value.code == "cron_invalid"
+    with pytest.raises(lash.ConfigurationError) as raised:
+        Cron("tick", timedelta(hours=1))  # type: ignore[arg-type]  # every(…) is missing
+    assert raised.value.code == "cron_invalid"
     stuck = Cron("tick", lambda moment: moment)
     with pytest.raises(lash.ConfigurationError) as raised:
         stuck.after(NOON)

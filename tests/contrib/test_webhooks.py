@@ -41,6 +41,16 @@ async def test_without_an_id_the_same_body_is_the_same_delivery() -> None:
         assert not (await hook.receive(runtime.triggers, {}, b'{"ref": "x"}')).replayed
 
 
+async def test_the_deliveries_of_one_sender_are_not_those_of_another() -> None:
+    async with lash.Runtime(":memory:", triggers=[PUSH]) as runtime:
+        for id_header in (None, "X-Delivery"):
+            ana, ben = (Webhook(PUSH, source=who, id_header=id_header) for who in ("ana", "ben"))
+            headers = {"X-Delivery": "1"}
+            assert not (await ana.receive(runtime.triggers, headers, BODY)).replayed
+            assert not (await ben.receive(runtime.triggers, headers, BODY)).replayed
+            assert (await ana.receive(runtime.triggers, headers, BODY)).replayed
+
+
 async def test_only_who_knows_the_secret_is_heard() -> None:
     hook = Webhook(PUSH, secret="secret", signature_header="X-Signature")
     signed = hmac.new(b"secret", BODY, hashlib.sha256).hexdigest()

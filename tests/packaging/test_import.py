@@ -7,8 +7,11 @@ from importlib.metadata import entry_points, requires
 import lash
 import lash.testing
 
-#: Loaded only by those who use them: vendor SDKs, pydantic, the terminal, the database.
-HEAVY = ("openai", "pydantic", "httpx2", "rich", "sqlite3", "hypothesis", "pytest")
+#: Loaded only by those who use them: vendor SDKs, pydantic, the terminal, the database, what is installed.
+HEAVY = (
+    *("openai", "pydantic", "httpx2", "mcp", "cronsim", "prompt_toolkit", "rich"),
+    *("sqlite3", "importlib.metadata", "hypothesis", "pytest"),
+)
 
 
 def test_import_lash_loads_no_sdk_and_nothing_heavy() -> None:

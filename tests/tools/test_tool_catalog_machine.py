@@ -105,16 +105,19 @@ class Catalogues(RuleBasedStateMachine):
 
     def change(self, does: Any, *, ok: bool) -> None:
         """Do it; it is refused exactly when the model says so, and then changes nothing."""
-        before, shown = self.catalog, (members(self.catalog), snapshot(self.catalog).tools)
+        before, shown = self.catalog, self.told()
         try:
             self.catalog = does(before)
         except LashError:
             assert not ok
             return
         assert ok
-        after = (members(self.catalog), snapshot(self.catalog).tools)
-        if after != shown:
+        if self.told() != shown:
             assert self.catalog.generation == before.generation + 1
+
+    def told(self) -> object:
+        """What there is, in whatever order: a turn may bring its tools along in another one."""
+        return {each.id: each for each in members(self.catalog)}, snapshot(self.catalog).tools
 
     @rule(source=st.sampled_from(SOURCES), tools=some, lazy=some)
     def upsert(  # noqa: C901  every case in one place, as the specification lists them

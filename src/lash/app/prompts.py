@@ -82,8 +82,8 @@ def _pieces(prompt: object) -> Sequence[str | Path | AttachmentSource]:
     if not isinstance(prompt, list | tuple):
         raise LashError(
             "turn_input_invalid",
-            f"The prompt must be text, not {type(prompt).__name__}, or a list of text and attachments; "
-            "nothing was accepted.",
+            f"The prompt must be text, not {type(prompt).__name__}; nothing was accepted. Attachments and "
+            "paths stand in a list: [text, attachment].",
         )
     pieces: list[str | Path | AttachmentSource] = []
     for each in prompt:

@@ -1,7 +1,7 @@
 """The runtime: a store, the agents it may run, and the work it keeps going."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -116,6 +116,8 @@ class Runtime:
                 f"A runtime needs the path of a file, ':memory:' or a store, not {type(store).__name__}.",
             )
         _check_agents(agents)
+        _check_listed("processes", processes, "process_function_invalid")
+        _check_listed("triggers", triggers, "trigger_event_invalid")
         _check_drift_policy(on_drift)
         _check_attachment_policy(attachment_policy)
         self._location = store
@@ -592,6 +594,11 @@ def _check_agents(agents: object) -> None:
         raise ConfigurationError(
             "agent_invalid", "A runtime takes a list of agents: Runtime(…, agents=[lash.Agent(…)])."
         )
+
+
+def _check_listed(name: str, given: object, code: str) -> None:
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise ConfigurationError(code, f"A runtime takes a list of {name}: Runtime(…, {name}=[…]).")
 
 
 def _check_drift_policy(policy: str) -> None:

@@ -125,6 +125,12 @@ def change(
     Raises:
         ConfigurationError: `tool_catalog_invalid`: nobody has one of the tools, or several sources do.
     """
+    given: object = members
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(
+            "tool_catalog_invalid",
+            f"members= says of each tool whether it takes part, as in {{'tool:search': False}}, not {given!r}.",
+        )
     wanted = dict.fromkeys(_checked(only or ()), True) | dict(members)
     # Providers are asked for those that nobody lists.
     speaking = {each: ToolMark(name=each) for each in wanted}
@@ -145,6 +151,13 @@ def replacement(agent: AgentDefinition, state: SessionToolState, wanted: ToolSta
         ConflictError: `tool_catalog_generation_mismatch`.
         ConfigurationError: `tool_catalog_invalid`: the snapshot does not add up here.
     """
+    given: object = wanted
+    if not isinstance(given, ToolState):
+        raise ConfigurationError(
+            "tool_catalog_invalid",
+            "apply_tools takes a snapshot, as `(await session.tools()).state` is one, not "
+            f"{type(given).__name__}.",
+        )
     speaking = {each: ToolMark(name=each) for each in wanted.tools}
     lazily = msgspec.structs.replace(state, marks={**speaking, **state.marks})
     applied = apply_state(known_tools(agent, lazily).catalog, wanted)

@@ -306,6 +306,11 @@ class Triggers(TriggerRecords):
         Raises:
             LashError: As `subscribe`.
         """
+        if isinstance(keys, str):  # its letters are no keys
+            raise ConfigurationError(
+                "trigger_subscription_invalid",
+                f"prune takes a list of keys: [{keys!r}]. Nothing was changed.",
+            )
         owner, actor = owner_of(session, host)
         command = Prune(owner=owner, actor=actor, keys=tuple(keys))
         outcome = await self._side.execute(command, operation_id)
@@ -323,7 +328,8 @@ class Triggers(TriggerRecords):
             await runtime.triggers.prune(report.orphaned, host="shop")
 
         In one transaction, what is new is begun and what differs is put in place. What is there and not
-        declared is reported as orphaned, and goes on until you prune it. What somebody disabled stays so,
+        declared is reported as orphaned, and goes on until you prune it. Of two sets that are declared at
+        once, as by two versions in a deploy, one stands. What somebody disabled stays so,
         and what was deleted is not begun anew. `Subscription.membership` says from then on which is which.
 
         Args:
@@ -335,6 +341,15 @@ class Triggers(TriggerRecords):
             ConfigurationError: `trigger_event_unknown`, `process_unregistered`, `agent_unknown`.
             LashError: `trigger_subscription_invalid`, `value_not_json`, `runtime_closed`.
         """
+        given: object = wanted  # whatever a caller without a type checker passes
+        if not isinstance(given, Sequence) or not all(
+            isinstance(each, TriggerDeclaration) for each in given
+        ):
+            raise ConfigurationError(
+                "trigger_subscription_invalid",
+                "reconcile takes a list of lash.TriggerDeclaration(…), all that there are to be. "
+                "Nothing was changed.",
+            )
         return await self._side.reconcile(wanted, host)
 
     async def _done(self, command: TriggerCommand, operation_id: str | None) -> TriggerReceipt:

@@ -9,8 +9,9 @@ DEFAULT_DB = "lash.db"
 
 Commands: TypeAlias = "_SubParsersAction[ArgumentParser]"
 
-_AGE = re.compile(r"([0-9]{1,6})([smhdw]?)")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks", "": "seconds"}
+#: With its unit: what is older than 30 seconds is not to go where days were meant.
+_AGE = re.compile(r"([0-9]{1,6})([smhdw])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def add_reader(commands: Commands, name: str, summary: str) -> ArgumentParser:

@@ -118,7 +118,8 @@ def import_work(spec: str) -> Work:
                     "function, a list of them, or a function that returns either"
                 )
     if not work.agents and not work.processes:
-        raise refuse("it names an empty list; there is nothing to run")
+        found = "events alone" if work.triggers else "an empty list"
+        raise refuse(f"it names {found}; there is nothing to run")
     return work
 
 

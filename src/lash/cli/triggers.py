@@ -167,7 +167,7 @@ def _show_subscriptions(request: TriggersRequest, found: Sequence[Subscription],
         write_json([subscription_json(each) for each in found])
         return ExitCode.DONE
     if not found:
-        return _nothing(f"{request.db} holds no subscriptions.")
+        return _nothing(f"{request.db} holds no subscriptions{_asked(request)}.")
     now = now_ms()
     table = _table("key", "owner", "event", "starts", "state", "rev", "changed")
     for each in found:
@@ -192,7 +192,7 @@ def _show_occurrences(request: TriggersRequest, found: Sequence[Occurrence]) -> 
         write_json([occurrence_json(each) for each in found])
         return ExitCode.DONE
     if not found:
-        return _nothing(f"{request.db} holds no such occurrences.")
+        return _nothing(f"{request.db} holds no such occurrences{_asked(request)}.")
     now = now_ms()
     table = _table("event", "key", "occurred")
     for each in found:
@@ -206,8 +206,8 @@ def _show_deliveries(request: TriggersRequest, found: Sequence[Delivery]) -> int
         write_json([delivery_json(each) for each in found])
         return ExitCode.DONE
     if not found:
-        said = "no deliveries" if request.everything else "no deliveries that were not started"
-        return _nothing(f"{request.db} holds {said}.")
+        which = "" if request.everything else " that were not started"
+        return _nothing(f"{request.db} holds no deliveries{_asked(request)}{which}.")
     now = now_ms()
     table = _table("event", "key", "subscription", "starts", "state", "reserved", "why not")
     for each in found:
@@ -248,6 +248,11 @@ def _table(*columns: str) -> Table:
         else:
             table.add_column(name, overflow="fold", min_width=8)
     return table
+
+
+def _asked(request: TriggersRequest) -> str:
+    """What was asked for, so that what is there of other events is not denied."""
+    return "" if request.event is None else f" of event {request.event}"
 
 
 def _nothing(said: str) -> int:

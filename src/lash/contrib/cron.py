@@ -162,6 +162,10 @@ class Cron:
     ) -> None:
         if missed not in {"last", "all", "none"}:
             raise _invalid(f"missed is 'last', 'all' or 'none', not {missed!r}")
+        if not (isinstance(when, str) or callable(when)):
+            raise _invalid(
+                f"it is due by a cron expression or a schedule such as every(timedelta(hours=1)), not {when!r}"
+            )
         self.event = TriggerEvent(event, payload=Tick)
         self.source = source
         self.missed = missed

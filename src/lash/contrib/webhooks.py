@@ -16,6 +16,7 @@ from lash.core.errors import ConfigurationError, LashError
 from lash.core.json import JsonValue
 from lash.runtime.triggers.events import TriggerEvent
 from lash.runtime.triggers.reports import EmitReport
+from lash.triggers.identities import source_key_of
 
 #: A body that is larger is refused before it is looked at.
 MOST_BYTES = 1_000_000
@@ -100,6 +101,8 @@ class Webhook:
 
     def _key(self, headers: Mapping[str, str], body: bytes) -> str:
         name = self.event.name if isinstance(self.event, TriggerEvent) else self.event
+        if self.source is not None:  # the ids of several senders may be the same
+            name = source_key_of(name, self.source)
         if self.id_header is None:
             return f"webhook:{name}:sha256:{hashlib.sha256(body).hexdigest()}"
         given = headers.get(self.id_header.lower(), "")

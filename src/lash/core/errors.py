@@ -563,7 +563,7 @@ CATALOGUE: Mapping[str, CodeInfo] = {
         "A media type must be `type/subtype` and nothing else.", "caller", terminal=True
     ),
     "attachment_invalid": CodeInfo(
-        "What was to be attached is neither bytes nor a path, or its label is no text.",
+        "What was to be attached is neither bytes nor a path, its label is no text, or its URL is none.",
         "caller",
         terminal=True,
     ),

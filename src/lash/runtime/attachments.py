@@ -18,6 +18,7 @@ from lash.attachments.model import (
     AttachmentOwner,
     AttachmentRef,
     AttachmentSource,
+    ExternalUrlSource,
     ProcessOwner,
     TurnOwner,
     check_attachment_id,
@@ -329,11 +330,15 @@ class SessionAttachmentStore:
             raise _not_found(attachment_id)
 
     def check(self, source: AttachmentSource, producer: AttachmentProducer) -> None:
-        """Refuse a source that the policy does not let in.
+        """Refuse a source that is none, or that the policy does not let in.
 
         Raises:
-            LashError: `attachment_not_admitted`, `attachment_too_large`.
+            LashError: `attachment_not_admitted`, `attachment_too_large`, `attachment_invalid`,
+                `attachment_media_type_invalid`.
         """
+        if isinstance(source, ExternalUrlSource):
+            check_media_type(source.media_type)
+            _check_url(source.url)
         refused = self._policy.authorize(producer, source)
         if refused is not None:
             raise _refused(refused)
@@ -415,6 +420,19 @@ def _label(label: object) -> str | None:
     raise LashError(
         "attachment_invalid", "The label of an attachment must be text; nothing was stored."
     )
+
+
+def _check_url(url: object) -> None:
+    """What is said by a URL stays in the history as it is, so it must not be the bytes themselves."""
+    text = url if isinstance(url, str) and is_utf8(url) else ""
+    scheme, colon, rest = text.partition(":")
+    if not (scheme.strip() and colon and rest) or scheme.strip().lower() == "data":
+        raise LashError(
+            "attachment_invalid",
+            "The URL of a lash.ExternalUrlSource says where a provider fetches something, such as "
+            "https://example.com/photo.png. Bytes are attached with lash.InlineSource(data=…), and "
+            "files as pathlib.Path(…). Nothing was stored.",
+        )
 
 
 def _refused(refused: AttachmentRefused | None) -> LashError:

@@ -227,7 +227,7 @@ def _only_owner(catalog: ToolCatalog, tool_id: str) -> tuple[ToolSource, ToolMan
 def _refuse_owners(catalog: ToolCatalog, tool_id: str) -> NoReturn:
     owners = ", ".join(each.id for each in _owners(catalog, tool_id))
     if not owners:
-        raise _invalid(f"no source has the tool {tool_id!r}")
+        raise _invalid(f"no source has a tool of the id {tool_id!r} (ids look like 'tool:search')")
     raise _invalid(f"several sources have the tool {tool_id!r}: {owners}")
 
 

@@ -5,6 +5,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from lash.core.errors import ConfigurationError
 from lash.core.json import Data, JsonObject, JsonValue
 from lash.tools.compact import CompactToolContract, OutputContract, StaticOutput, compact_contract
 from lash.tools.model import Tool, ToolRetry
@@ -111,7 +112,16 @@ def grant_tool(
             grant without one is refused.
         execution_binding: What its body finds in `ToolContext.execution_binding`; JSON, and no secret, for
             it is kept with the call.
+
+    Raises:
+        ConfigurationError: `tool_signature_invalid`: it is no tool.
     """
+    given: object = tool
+    if not hasattr(given, "spec"):
+        raise ConfigurationError(
+            "tool_signature_invalid",
+            f"A grant is for a tool, not {given!r}; decorate the function with @lash.tool.",
+        )
     return ToolGrant(
         manifest=manifest_of(tool),
         contract=ToolContract(input_schema=tool.spec.input_schema),

@@ -7,7 +7,6 @@ A package says in its `pyproject.toml`:
 """
 
 from collections.abc import Sequence
-from importlib.metadata import entry_points
 
 from lash.core.errors import ConfigurationError
 from lash.core.text import described
@@ -25,6 +24,8 @@ def installed_plugins(*names: str) -> Sequence[Plugin]:
         ConfigurationError: `plugin_not_installed`, naming what there is; `plugin_invalid`: what is
             offered could not be loaded, or is no plugin.
     """
+    from importlib.metadata import entry_points  # slow to import, for the few who ask
+
     offered = {point.name: point for point in entry_points(group=GROUP)}
     for name in names:
         if name not in offered:

@@ -170,19 +170,36 @@ class TriggerSide:
         """Have an owner's subscriptions be these; see `runtime.triggers.reconcile`."""
         owner, actor = owner_of(None, host)
         drafts = tuple(self.draft(each, owner) for each in wanted)
-        known = await self.store.list_subscriptions(SubscriptionFilter(owner=owner))
-        others = sorted({each.key for each in known} - {each.key for each in drafts})
-        outcome = await self.execute(
-            Declare(owner=owner, actor=actor, drafts=drafts, others=tuple(others))
-        )
-        said = outcome if isinstance(outcome, Declared) else Declared()
+        declared = {each.key for each in drafts}
+        others = await self._keys(owner) - declared
+        first = said = await self._declare(owner, actor, drafts, others)
+        # Another set may have been declared meanwhile. Whoever wrote last sees what both wrote, so that one
+        # of them comes to stand, and not a mixture that nobody declared.
+        while since := await self._keys(owner) - declared - others:
+            others |= since
+            said = await self._declare(owner, actor, drafts, others)
         return ReconcileReport(
-            created=said.created,
-            unchanged=said.unchanged,
-            changed=said.changed,
+            created=first.created,
+            unchanged=first.unchanged,
+            changed=first.changed,
             orphaned=said.orphaned,
             deleted=said.deleted,
         )
+
+    async def _keys(self, owner: TriggerOwner) -> set[str]:
+        found = await self.store.list_subscriptions(SubscriptionFilter(owner=owner))
+        return {each.key for each in found}
+
+    async def _declare(
+        self,
+        owner: TriggerOwner,
+        actor: TriggerActor,
+        drafts: tuple[SubscriptionDraft, ...],
+        others: set[str],
+    ) -> Declared:
+        asked = Declare(owner=owner, actor=actor, drafts=drafts, others=tuple(sorted(others)))
+        outcome = await self.execute(asked)
+        return outcome if isinstance(outcome, Declared) else Declared()
 
 
 def emission_of(report: EmitReport) -> TriggerEmission:
