@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lash.core.attachments import ExternalUrlSource
 from lash.core.json import JsonValue
 from lash.llm.request import (
     LlmBlock,
@@ -213,3 +214,25 @@ def test_a_fork_goes_on_without_touching_its_origin() -> None:
         TextBlock(text="0"),
         TextBlock(text="1"),
     ]
+
+
+def test_it_is_known_without_looking_again_whether_anything_shows_an_attachment() -> None:
+    where = ExternalUrlSource(media_type="image/png", url="https://example.com/a.png")
+    plain = [text_message("m1", "user", "Hello."), text_message("m2", "assistant", "Hello!")]
+    picture = Message(
+        id="m3",
+        role="user",
+        parts=(Part(id="m3.p0", kind="attachment", content="", attachment=where),),
+    )
+    answered = Message(
+        id="m3",
+        role="user",
+        parts=(Part(id="m3.p0", kind="tool_result", content="a", pieces=("a", where)),),
+    )
+    for shows in (picture, answered):
+        before = Projection()
+        before.extend(plain)
+        after = before.fork()
+        rendered = after.extend([*plain, shows])
+        told = [before, before.fork(), after, after.fork(), Projection(rendered, 3)]
+        assert [each.has_attachments for each in told] == [False, False, True, True, True]

@@ -144,7 +144,8 @@ class LlmRequest(Data):
 
     `instructions` is the system prompt; `messages` is the whole transcript, of which `history`
     names the committed prefix. Requests of one session extend the same prefix. `output` is None for
-    plain text.
+    plain text. `has_attachments` says whether any message shows one, so that nobody walks the transcript
+    of a request that shows none.
     """
 
     model: ModelSpec
@@ -155,3 +156,4 @@ class LlmRequest(Data):
     scope: LlmScope
     tool_choice: ToolChoice = "auto"
     output: OutputSpec | None = None
+    has_attachments: bool = False

@@ -32,6 +32,8 @@ async def resolved(
     Raises:
         StoreError: The store cannot be read now.
     """
+    if not request.has_attachments:
+        return request
     refs = {ref.id: ref for message in request.messages for ref in _stored(message)}
     if not refs:
         return request

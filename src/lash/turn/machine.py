@@ -236,16 +236,18 @@ class TurnMachine:
         """The model request that the transcript, prompt and tools come to now."""
         config = self._config
         request_id = f"{config.session_id}:turn:{config.turn_id}:llm:{self._iteration}"
+        messages = self._projection.extend(self._messages)
         return LlmRequest(
             model=config.model,
             instructions=self._instructions,
-            messages=self._projection.extend(self._messages),
+            messages=messages,
             tools=self._tools,
             history=config.history,
             scope=LlmScope(
                 session_id=config.session_id, turn_id=config.turn_id, request_id=request_id
             ),
             output=config.output.spec if config.output else None,
+            has_attachments=self._projection.has_attachments,
         )
 
     # --- poll and respond -----------------------------------------------------------------------

@@ -97,22 +97,46 @@ def _shown(part: Part) -> str:
 
 
 class Projection:
-    """The rendering of one growing transcript. Extending it costs what is new, not what is old."""
+    """The rendering of one growing transcript. Extending it costs what is new, not what is old.
 
-    __slots__ = ("_rendered", "_sources")
+    Attributes:
+        has_attachments: Whether anything of it shows an attachment.
+    """
 
-    def __init__(self, rendered: Sequence[LlmMessage] = (), sources: int = 0) -> None:
+    __slots__ = ("_rendered", "_sources", "has_attachments")
+
+    def __init__(
+        self,
+        rendered: Sequence[LlmMessage] = (),
+        sources: int = 0,
+        *,
+        has_attachments: bool | None = None,
+    ) -> None:
         self._rendered: tuple[LlmMessage, ...] = tuple(rendered)
         self._sources = sources
+        self.has_attachments = (
+            any(map(_shows_attachments, self._rendered))
+            if has_attachments is None
+            else has_attachments
+        )
 
     def extend(self, messages: Sequence[Message]) -> tuple[LlmMessage, ...]:
         """Render `messages`, of which the ones seen before must be unchanged."""
         if len(messages) > self._sources:
-            fresh = (render_message(message) for message in messages[self._sources :])
-            self._rendered += tuple(item for item in fresh if item is not None)
+            rendered = (render_message(message) for message in messages[self._sources :])
+            fresh = tuple(item for item in rendered if item is not None)
+            self.has_attachments = self.has_attachments or any(map(_shows_attachments, fresh))
+            self._rendered += fresh
             self._sources = len(messages)
         return self._rendered
 
     def fork(self) -> "Projection":
         """A projection that goes on from here without touching this one."""
-        return Projection(self._rendered, self._sources)
+        return Projection(self._rendered, self._sources, has_attachments=self.has_attachments)
+
+
+def _shows_attachments(message: LlmMessage) -> bool:
+    return any(
+        isinstance(block, AttachmentBlock) or (isinstance(block, ToolResultBlock) and block.pieces)
+        for block in message.blocks
+    )
