@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 WORKER = Path(__file__).with_name("picture_worker.py")
 
 #: How long the pictures are: the user's and the tool's have 12 bytes, the tool's of a second run 13.

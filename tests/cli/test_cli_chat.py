@@ -18,6 +18,8 @@ from lash.stores.sqlite import SqliteStore
 from lash.testing import ScriptedModel
 from lash.turn.outcome import Cancelled, Stopped
 
+pytestmark = pytest.mark.slow
+
 #: The tool waits for a file, which the test makes; the answers tell what the model was asked.
 APP = '''
 import asyncio

@@ -11,6 +11,8 @@ from recorded_turns import until
 from lash.cli import main
 from lash.testing.openai_server import Answer, HttpError, OpenAIServer, Stall
 
+pytestmark = pytest.mark.slow
+
 SHOP = '''
 import pathlib
 import lash

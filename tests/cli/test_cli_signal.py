@@ -17,6 +17,8 @@ from terminal import ENTER, Terminal
 import lash
 from lash.cli import main
 
+pytestmark = pytest.mark.slow
+
 Capture = pytest.CaptureFixture[str]
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 WORKER = Path(__file__).with_name("notes_worker.py")
 
 DONE = [{"notes": ["a"]}, ["Read a.", "Read."]]

@@ -19,6 +19,8 @@ from lash.processes.model import ProcessRecord
 from lash.runtime.processes.function import ProcessFunction
 from lash.stores.sqlite import SqliteStore
 
+pytestmark = pytest.mark.slow
+
 #: How long something may take that does not take long, in seconds.
 SOON_S = 10.0
 

@@ -16,6 +16,8 @@ from trigger_worker import AGENT, functions
 
 import lash
 
+pytestmark = pytest.mark.slow
+
 WORKER = Path(__file__).with_name("trigger_worker.py")
 
 #: Nobody has heard of the event.

@@ -10,6 +10,8 @@ import pytest
 from lash.effects.commands import command_kind
 from lash.testing.conformance.hosts.asking import EVERY_OUTCOME, PROCESS_COMMANDS, TRIGGER_COMMANDS
 
+pytestmark = pytest.mark.slow
+
 PLACES = [Path(__file__).with_name(f"broken_{what}.py") for what in ("places", "facets")]
 #: What each class of these must fail.
 FAULTS = {

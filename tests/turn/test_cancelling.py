@@ -85,6 +85,8 @@ from lash.turn.tools import (
     ToolSuccess,
 )
 
+pytestmark = pytest.mark.slow
+
 STOP = Cancellation(request_id="stop-1", origin="ana", reason="changed my mind")
 STOPPED = Stopped(reason=Cancelled(request_id="stop-1", origin="ana", reason="changed my mind"))
 ENDING = [

@@ -30,6 +30,8 @@ from lash.turn.machine import MachineConfig, TurnMachine
 from lash.turn.messages import is_valid_transcript, text_message
 from lash.turn.state import TurnCheckpoint
 
+pytestmark = pytest.mark.slow
+
 PROTOCOLS: list[ProtocolDriver] = [StandardProtocol(), CellProtocol()]
 
 

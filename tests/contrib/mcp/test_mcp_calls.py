@@ -21,6 +21,8 @@ from lash.contrib.mcp import (
 from lash.testing import ScriptedModel, calls, reply
 from lash.turn.tools import NeverRetry, ToolCancelled
 
+pytestmark = pytest.mark.slow
+
 ERAS = pytest.mark.parametrize("protocol", ["auto", "handshake"])
 
 
