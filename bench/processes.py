@@ -21,15 +21,12 @@ import time
 from collections.abc import Coroutine
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
 
 import lash
 from effects import transactions
 from processes_child import ALL, STAGE, listener, steps, steps_and_signal
 from raw_store import GroupedWriter, RawWriter, committed_rate
-
-#: A measure: its median, lowest and highest value, and how often it was taken.
-Facts: TypeAlias = dict[str, dict[str, float]]
+from samples import Facts, Samples
 
 CHILD = Path(__file__).parent / "processes_child.py"
 
@@ -66,33 +63,6 @@ QUICK = Sizes(
     replayed=500,
     parked=200,
 )
-
-
-class Samples:
-    """What was measured, by name, a value or more each round."""
-
-    def __init__(self) -> None:
-        self._values: dict[str, list[float]] = {}
-
-    def note(self, name: str, value: float) -> None:
-        """Keep a value."""
-        self._values.setdefault(name, []).append(value)
-
-    def last(self, name: str) -> float:
-        """This round's value."""
-        return self._values[name][-1]
-
-    def facts(self) -> Facts:
-        """What all rounds came to."""
-        return {
-            name: {
-                "median": statistics.median(values),
-                "low": min(values),
-                "high": max(values),
-                "n": len(values),
-            }
-            for name, values in self._values.items()
-        }
 
 
 # --- programs beside this one -----------------------------------------------------------------------

@@ -76,7 +76,8 @@ async def listener(ctx: lash.ProcessContext) -> None:
 ALL = (steps, three_steps, steps_and_signal, listener)
 
 
-async def plant(path: str, count: int) -> None:
+async def plant(path: str | Path, count: int) -> None:
+    """Begin so many, and be killed when all are in their third step."""
     STAGE.holds = count
     async with lash.Runtime(path, processes=ALL, process_concurrency=count) as runtime:
         for number in range(count):
@@ -84,14 +85,15 @@ async def plant(path: str, count: int) -> None:
         await asyncio.Event().wait()
 
 
-async def recover(path: str, count: int) -> None:
+async def recover(path: str | Path, count: int) -> float:
+    """Finish what was planted; the seconds that took."""
     began = time.perf_counter()
     async with lash.Runtime(path, processes=ALL) as runtime:
         await runtime.idle()
         took = time.perf_counter() - began
         ended = await runtime.processes.list(status="completed", limit=count + 1)
         assert len(ended) == count
-    print(took)
+    return took
 
 
 async def park(path: str, count: int) -> None:
@@ -129,8 +131,10 @@ async def send(path: str, process_id: str) -> None:
 async def main(role: str, path: str, what: str) -> None:
     if role == "signal":
         await send(path, what)
+    elif role == "recover":
+        print(await recover(path, int(what)))
     else:
-        await {"plant": plant, "recover": recover, "park": park}[role](path, int(what))
+        await {"plant": plant, "park": park}[role](path, int(what))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ import tracemalloc
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 
@@ -34,9 +34,7 @@ from lash.plugins.directives import AfterTool, BeforeTool
 from lash.testing import ScriptedModel, calls, reply
 from lash.testing.scripted import Step
 from lash.turn.tools import ToolOutput
-
-#: A measure: its median, lowest and highest value, and how often it was taken.
-Facts: TypeAlias = dict[str, dict[str, float]]
+from samples import Facts, Samples
 
 _SERVER = """
 from mcp.server import MCPServer
@@ -99,33 +97,6 @@ class Hooks(lash.Plugin):
         del call, output
         self.asked += 1
         return None
-
-
-class Samples:
-    """What was measured, by name, a value or more each round."""
-
-    def __init__(self) -> None:
-        self._values: dict[str, list[float]] = {}
-
-    def note(self, name: str, value: float) -> None:
-        """Keep a value."""
-        self._values.setdefault(name, []).append(value)
-
-    def ratio(self, name: str, of: str, to: str) -> None:
-        """Keep how many times as much this round's value is as another one of it."""
-        self.note(name, self._values[of][-1] / self._values[to][-1])
-
-    def facts(self) -> Facts:
-        """What all rounds came to."""
-        return {
-            name: {
-                "median": statistics.median(values),
-                "low": min(values),
-                "high": max(values),
-                "n": len(values),
-            }
-            for name, values in self._values.items()
-        }
 
 
 # --- turns --------------------------------------------------------------------------------------------

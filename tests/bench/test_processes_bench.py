@@ -1,11 +1,8 @@
 """The bench of processes runs, measures what it says it does, and tells it."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
-BENCH = Path(__file__).parents[2] / "bench"
+from bench_programs import said
 
 MEASURED = {
     "raw_rate",
@@ -32,31 +29,16 @@ MEASURED = {
 }
 
 
-def told(*words: str, given: str = "") -> str:
-    run = subprocess.run(
-        [sys.executable, *words],
-        cwd=BENCH,
-        input=given,
-        env={"COLUMNS": "160", "PATH": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-    )
-    assert run.returncode == 0, run.stderr
-    return run.stdout
-
-
 def reported(facts: object) -> list[list[str]]:
     """The table's rows, as they are shown."""
     program = "import json, sys, processes; processes.report(json.load(sys.stdin), processes.QUICK)"
-    shown = told("-c", program, given=json.dumps(facts))
+    shown = said("-c", program, given=json.dumps(facts))
     rows = [line.strip("│┃ ").split("│") for line in shown.splitlines() if "│" in line]
     return [[cell.strip() for cell in row] for row in rows]
 
 
-def test_quick_run_measures_everything_and_can_be_told() -> None:
-    facts = json.loads(told("processes.py", "--quick", "--json"))
+def test_quick_run_measures_everything_and_can_be_said() -> None:
+    facts = json.loads(said("processes.py", "--quick", "--json"))
     assert set(facts) >= MEASURED
     assert all(0 < fact["low"] <= fact["median"] <= fact["high"] for fact in facts.values())
     # Each step is a commit when nobody else writes; from many at once one commit takes several.

@@ -1,27 +1,10 @@
 """The bench beside others runs, tells who is better by how much, and says what it could not measure."""
 
 import json
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-BENCH = Path(__file__).parents[2] / "bench"
-
-
-def run(*words: str, given: str = "", code: int = 0) -> tuple[str, str]:
-    done = subprocess.run(
-        [sys.executable, *words],
-        cwd=BENCH,
-        input=given,
-        env={"COLUMNS": "160", "PATH": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-    )
-    assert done.returncode == code, done.stderr
-    return done.stdout, done.stderr
+from bench_programs import run
 
 
 def told(how: str, figures: dict[str, dict[str, list[float]]]) -> str:

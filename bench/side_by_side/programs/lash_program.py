@@ -1,59 +1,16 @@
 """The workloads on lash, over a file or in memory."""
 
 import asyncio
-import os
-import signal as signals
 import statistics
 import time
 from pathlib import Path
 
 import lash
+import processes_child
 from lash.testing import ScriptedModel, calls, reply
+from processes_child import ALL, STAGE, listener, steps
 from side_by_side.programs import common
 from side_by_side.programs.common import CALLS, FINAL, PROMPT, Figures, Sizes, arguments, bytes_of
-
-
-class Stage:
-    """How many third steps are to be held, and how many are; when a signal was noticed."""
-
-    wanted = 0
-    held = 0
-    woken: asyncio.Queue[float] = asyncio.Queue()
-
-
-async def nothing() -> int:
-    return 1
-
-
-async def third() -> int:
-    if Stage.wanted:
-        Stage.held += 1
-        if Stage.held == Stage.wanted:
-            os.kill(os.getpid(), signals.SIGKILL)
-        await asyncio.Event().wait()
-    return 1
-
-
-@lash.process
-async def steps(ctx: lash.ProcessContext, count: int) -> int:
-    for _ in range(count):
-        await ctx.step(nothing)
-    return count
-
-
-@lash.process
-async def three_steps(ctx: lash.ProcessContext) -> int:
-    return await ctx.step(nothing) + await ctx.step(nothing) + await ctx.step(third)
-
-
-@lash.process
-async def listener(ctx: lash.ProcessContext) -> None:
-    while True:
-        await ctx.signal("go")
-        Stage.woken.put_nowait(time.perf_counter())
-
-
-ALL = (steps, three_steps, listener)
 
 
 def store_of(flavour: str, folder: Path) -> str | Path:
@@ -94,25 +51,14 @@ async def workflows_many(flavour: str, folder: Path, sizes: Sizes) -> Figures:
 
 async def plant(flavour: str, folder: Path, sizes: Sizes) -> Figures:
     """Begin workflows, and be killed when all are in their third step."""
-    count = Stage.wanted = sizes["planted"]
-    store = store_of(flavour, folder)
-    async with lash.Runtime(store, processes=ALL, process_concurrency=count) as runtime:
-        for number in range(count):
-            await runtime.processes.start(three_steps, id=f"planted-{number}")
-        await asyncio.Event().wait()
+    await processes_child.plant(store_of(flavour, folder), sizes["planted"])
     return {}
 
 
 async def recovery(flavour: str, folder: Path, sizes: Sizes) -> Figures:
     """Open the runtime, and wait until all have ended."""
-    count = sizes["planted"]
-    began = time.perf_counter()
-    async with lash.Runtime(store_of(flavour, folder), processes=ALL) as runtime:
-        await runtime.idle()
-        took = time.perf_counter() - began
-        ended = await runtime.processes.list(status="completed", limit=count + 1)
-        assert len(ended) == count
-    return {"recovery": took}
+    store = store_of(flavour, folder)
+    return {"recovery": await processes_child.recover(store, sizes["planted"])}
 
 
 async def signal(flavour: str, folder: Path, sizes: Sizes) -> Figures:
@@ -124,7 +70,7 @@ async def signal(flavour: str, folder: Path, sizes: Sizes) -> Figures:
             await asyncio.sleep(0.01 + 0.03 * number / sizes["signals"])
             began = time.perf_counter()
             await handle.signal("go")
-            took.append((await Stage.woken.get() - began) * 1000)
+            took.append((await STAGE.woken.get() - began) * 1000)
     return {"signal": statistics.median(took)}
 
 

@@ -34,12 +34,11 @@ from lash.triggers.commands import (
     Enable,
     Mutated,
     Revive,
-    TriggerCommand,
     TriggerOutcome,
     TriggerReceipt,
 )
 from lash.triggers.listing import SubscriptionFilter
-from lash.triggers.model import EventInput, HostOwner, Subscription, TriggerOwner
+from lash.triggers.model import EventInput, HostOwner, Subscription, TriggerActor, TriggerOwner
 
 #: Does what is asked for, under the id that its place makes.
 _Perform: TypeAlias = Callable[[str], Awaitable[TriggerEffectOutcome]]
@@ -224,16 +223,8 @@ class RecordedTriggers:
         Raises:
             ConflictError: `trigger_subscription_conflict`.
         """
-        owner, actor = owner_of(session, host)
-        return self._change(
-            effect.EnableTrigger(
-                owner_scope=_json_of(owner),
-                subscription_key=key,
-                expected_revision=expected_revision,
-            ),
-            self._doing(
-                Enable(owner=owner, actor=actor, key=key, expected_revision=expected_revision)
-            ),
+        return self._set(
+            effect.EnableTrigger, Enable, key, expected_revision, owner_of(session, host)
         )
 
     def disable(
@@ -249,16 +240,8 @@ class RecordedTriggers:
         Raises:
             ConflictError: `trigger_subscription_conflict`.
         """
-        owner, actor = owner_of(session, host)
-        return self._change(
-            effect.DisableTrigger(
-                owner_scope=_json_of(owner),
-                subscription_key=key,
-                expected_revision=expected_revision,
-            ),
-            self._doing(
-                Disable(owner=owner, actor=actor, key=key, expected_revision=expected_revision)
-            ),
+        return self._set(
+            effect.DisableTrigger, Disable, key, expected_revision, owner_of(session, host)
         )
 
     def delete(
@@ -274,16 +257,8 @@ class RecordedTriggers:
         Raises:
             ConflictError: `trigger_subscription_conflict`.
         """
-        owner, actor = owner_of(session, host)
-        return self._change(
-            effect.DeleteTrigger(
-                owner_scope=_json_of(owner),
-                subscription_key=key,
-                expected_revision=expected_revision,
-            ),
-            self._doing(
-                Delete(owner=owner, actor=actor, key=key, expected_revision=expected_revision)
-            ),
+        return self._set(
+            effect.DeleteTrigger, Delete, key, expected_revision, owner_of(session, host)
         )
 
     def list(
@@ -318,8 +293,21 @@ class RecordedTriggers:
 
     # --- small things ---------------------------------------------------------------------------
 
-    def _doing(self, command: TriggerCommand) -> Callable[[str], Awaitable[TriggerOutcome]]:
-        return lambda address: self._side.execute(command, address)
+    def _set(
+        self,
+        recorded: type[effect.EnableTrigger | effect.DisableTrigger | effect.DeleteTrigger],
+        command: type[Enable | Disable | Delete],
+        key: str,
+        expected_revision: int | None,
+        owned: tuple[TriggerOwner, TriggerActor],
+    ) -> Coroutine[object, object, TriggerReceipt]:
+        """Have a subscription be on, off or ended: `recorded` is what the journal says of `command`."""
+        owner, actor = owned
+        said = recorded(
+            owner_scope=_json_of(owner), subscription_key=key, expected_revision=expected_revision
+        )
+        wanted = command(owner=owner, actor=actor, key=key, expected_revision=expected_revision)
+        return self._change(said, lambda address: self._side.execute(wanted, address))
 
     def _change(
         self, command: effect.TriggerCommand, change: Callable[[str], Awaitable[TriggerOutcome]]
