@@ -24,9 +24,9 @@ from lash.app.session_tools import (
     STALE,
     SessionTools,
     change,
+    check_generation,
     replacement,
     session_tools,
-    stale,
 )
 from lash.app.session_triggers import SessionTriggers
 from lash.app.stopping import CancelReceipt, receipt_of
@@ -587,7 +587,6 @@ class Session:
             ConfigurationError: `tool_catalog_invalid`: nobody has one of the tools, or several do.
         """
         agent, head = await self._standing()
-        self._check_generation(generation, head)
         wanted = change(
             agent,
             head.tools,
@@ -752,11 +751,6 @@ class Session:
         agent = engine.agents.find(ref) or engine.agents.newest(ref.name)
         return agent, head or SessionHead(session_id=self.id, agent=ref, created_at_ms=0)
 
-    def _check_generation(self, generation: int | None, head: SessionHead) -> None:
-        late = stale(generation, head.tools)
-        if late is not None:
-            raise late
-
     async def _change_tools(self, wanted: ChangeTools) -> SessionTools:
         command = check_storable(
             ConfigureSession(tools=wanted), "session_command_invalid", "The change of tools"
@@ -765,7 +759,7 @@ class Session:
         agent, head = await self._standing()
         if not result.is_success and result.issues and result.issues[0].code == STALE:
             # Somebody else came in between, while the command waited for its turn.
-            self._check_generation(wanted.expected, head)
+            check_generation(wanted.expected, head.tools)
         result.raise_for_outcome()
         return session_tools(agent, head)
 

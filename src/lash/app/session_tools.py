@@ -123,8 +123,10 @@ def change(
     """The change of what a session says that takes tools in and out.
 
     Raises:
+        ConflictError: `tool_catalog_generation_mismatch`.
         ConfigurationError: `tool_catalog_invalid`: nobody has one of the tools, or several sources do.
     """
+    check_generation(generation, state)
     given: object = members
     if not isinstance(given, Mapping):
         raise ConfigurationError(
@@ -168,17 +170,20 @@ def replacement(agent: AgentDefinition, state: SessionToolState, wanted: ToolSta
     return ChangeTools(expected=wanted.generation, marks=marks, others=False)
 
 
-def stale(generation: int | None, state: SessionToolState) -> ConflictError | None:
-    """That tools were changed since they were read, if they were."""
-    if generation in (None, state.generation):
-        return None
-    return ConflictError(
-        STALE,
-        f"The change is for generation {generation} of the session's tools, which are at "
-        f"{state.generation}. Read them again and repeat the change.",
-        expected=generation,
-        actual=state.generation,
-    )
+def check_generation(generation: int | None, state: SessionToolState) -> None:
+    """Refuse a change for tools that were changed since they were read.
+
+    Raises:
+        ConflictError: `tool_catalog_generation_mismatch`.
+    """
+    if generation not in (None, state.generation):
+        raise ConflictError(
+            STALE,
+            f"The change is for generation {generation} of the session's tools, which are at "
+            f"{state.generation}. Read them again and repeat the change.",
+            expected=generation,
+            actual=state.generation,
+        )
 
 
 def _mark(known: KnownTools, state: SessionToolState, tool_id: str, *, member: bool) -> ToolMark:
